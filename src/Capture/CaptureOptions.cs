@@ -1,0 +1,52 @@
+using Crstore.Model.Format;
+
+namespace Crstore.Capture;
+
+/// <summary>What to leave out.</summary>
+/// <param name="Start">First address, or null for a path.</param>
+/// <param name="End">First address behind it.</param>
+/// <param name="Path">Mapped file or mapping name, or null for a range.</param>
+public sealed record ExcludeRule(ulong? Start, ulong? End, string? Path);
+
+/// <summary>How to capture.</summary>
+public sealed record CaptureOptions
+{
+    /// <summary>Root process.</summary>
+    public required int Pid { get; init; }
+
+    /// <summary>Null: the best that works by trial.</summary>
+    public TrackerKind? Tracker { get; init; }
+
+    /// <summary>All descendants too, in one freeze.</summary>
+    public bool Tree { get; init; }
+
+    /// <summary>Leave the target in SIGSTOP afterwards.</summary>
+    public bool KeepStopped { get; init; }
+
+    /// <summary>Save unmodified file pages as well.</summary>
+    public bool EmbedFiles { get; init; }
+
+    /// <summary>Leave MADV_DONTDUMP areas out.</summary>
+    public bool HonourDontDump { get; init; }
+
+    /// <summary>What to leave out.</summary>
+    public IReadOnlyList<ExcludeRule> Exclude { get; init; } = [];
+
+    /// <summary>Page buffer in bytes; null: a quarter of free memory.</summary>
+    public long? BufferBytes { get; init; }
+
+    /// <summary>The longest the target may be frozen.</summary>
+    public TimeSpan MaxFrozen { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Share of "clean" pages that are re-hashed.</summary>
+    public double SampleShare { get; init; } = 0.001;
+
+    /// <summary>Command start, for total_ns: <see cref="System.Diagnostics.Stopwatch.GetTimestamp"/>.</summary>
+    public long StartedAt { get; init; } = System.Diagnostics.Stopwatch.GetTimestamp();
+}
+
+/// <summary>Progress of a capture.</summary>
+/// <param name="Phase">What is being done.</param>
+/// <param name="PagesDone">Pages done.</param>
+/// <param name="PagesTotal">Pages in all; 0 if unknown.</param>
+public readonly record struct CaptureProgress(string Phase, ulong PagesDone, ulong PagesTotal);

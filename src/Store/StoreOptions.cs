@@ -1,0 +1,29 @@
+namespace Crstore.Store;
+
+/// <summary>How new frames are compressed. Frames say for themselves how they were, so a store may mix.</summary>
+/// <param name="ZstdLevel">zstd level, or null for none.</param>
+public sealed record Compression(int? ZstdLevel)
+{
+    /// <summary>zstd level 1.</summary>
+    public static readonly Compression Default = new(1);
+}
+
+/// <summary>How to open a store.</summary>
+/// <param name="Directory">Store directory.</param>
+public sealed record StoreOptions(string Directory)
+{
+    /// <summary>Compression of new frames.</summary>
+    public Compression Compression { get; init; } = Compression.Default;
+
+    /// <summary>How long a writer waits for another one before it gives up with <see cref="Crstore.Model.StoreBusyException"/>.</summary>
+    public TimeSpan LockTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>Told, once, when something waits: a sentence that names for whom.</summary>
+    public Action<string>? Waiting { get; init; }
+}
+
+/// <summary>Progress of a long operation on the store.</summary>
+/// <param name="Phase">What is being done.</param>
+/// <param name="Done">Units done.</param>
+/// <param name="Total">Units in all; 0 if unknown.</param>
+public readonly record struct StoreProgress(string Phase, ulong Done, ulong Total);
