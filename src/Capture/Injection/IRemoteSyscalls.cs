@@ -1,0 +1,24 @@
+namespace Crstore.Capture.Injection;
+
+/// <summary>
+/// System calls made inside a frozen process by one of its threads. Heals itself: whatever instant crstore dies at, the
+/// target goes on as if nothing had been there, and what was acquired and not yet released to it is given back.
+/// Only on the ptrace thread. Dispose puts the thread back exactly.
+/// </summary>
+public interface IRemoteSyscalls : IDisposable
+{
+    /// <summary>The process.</summary>
+    int Pid { get; }
+
+    /// <summary>Runs one syscall in the given thread of the process; returns the raw result, -errno on failure.</summary>
+    long Invoke(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
+
+    /// <summary>The same for a call that returns a new fd: it is closed if crstore dies, or at Dispose, unless <see cref="LeaveToTarget"/> is called.</summary>
+    int AcquireFd(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
+
+    /// <summary>The fd now stays open in the target.</summary>
+    void LeaveToTarget(int fd);
+
+    /// <summary>A private 4 KiB scratch page in the target for call results: mapped at first use, unmapped at Dispose or by the heal code.</summary>
+    ulong ScratchAddress { get; }
+}
