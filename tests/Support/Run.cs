@@ -1,0 +1,71 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Globalization;
+
+namespace Crstore.Tests.Support;
+
+/// <summary>How a command ended.</summary>
+/// <param name="ExitCode">Exit code; 128 + signal if it was killed.</param>
+/// <param name="Output">Its stdout.</param>
+/// <param name="Error">Its stderr.</param>
+/// <param name="Elapsed">Wall time.</param>
+public sealed record CommandResult(int ExitCode, string Output, string Error, TimeSpan Elapsed)
+{
+    /// <summary>Throws with everything it said unless it exited with 0.</summary>
+    public CommandResult MustSucceed() => ExitCode == 0 ? this : throw new InvalidOperationException(ToString());
+
+    /// <summary>All of it, for a failure's message.</summary>
+    public override string ToString() => $"exit code {ExitCode.ToString(CultureInfo.InvariantCulture)}\n{Output}\n{Error}";
+}
+
+/// <summary>Runs commands to their end.</summary>
+public static class Run
+{
+    /// <summary>Runs a program with arguments; kills it and its children and throws after the timeout (default two minutes).</summary>
+    public static CommandResult Command(string program, IEnumerable<string> arguments, string? input = null,
+        TimeSpan? timeout = null, IReadOnlyDictionary<string, string?>? environment = null, string? directory = null)
+    {
+        var start = new ProcessStartInfo(program, arguments)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = directory ?? "",
+        };
+        foreach (var (name, value) in environment ?? new Dictionary<string, string?>()) start.Environment[name] = value;
+        var clock = Stopwatch.StartNew();
+        using var process = Process.Start(start)!;
+        var output = process.StandardOutput.ReadToEndAsync();
+        var error = process.StandardError.ReadToEndAsync();
+        if (input is not null) process.StandardInput.Write(input);
+        process.StandardInput.Close();
+        if (!process.WaitForExit(timeout ?? TimeSpan.FromMinutes(2)))
+        {
+            process.Kill(entireProcessTree: true);
+            process.WaitForExit();
+            throw new TimeoutException($"{program} did not end in {clock.Elapsed}\n{output.Result}\n{error.Result}");
+        }
+        return new CommandResult(process.ExitCode, output.Result, error.Result, clock.Elapsed);
+    }
+
+    /// <summary>Runs a shell line.</summary>
+    public static CommandResult Shell(string line, TimeSpan? timeout = null) => Command("/bin/sh", ["-c", line], timeout: timeout);
+
+    /// <summary>Sends a signal by number to a process or, with a negative number, to a group.</summary>
+    public static void Signal(int pid, int signal) =>
+        Command("/bin/sh", ["-c", $"kill -{signal} -- {pid}"]).MustSucceed();
+
+    /// <summary>True while a process with this pid exists and is not a zombie.</summary>
+    public static bool Alive(int pid)
+    {
+        try
+        {
+            var stat = File.ReadAllText($"/proc/{pid}/stat");
+            return stat[stat.LastIndexOf(')') + 2] is not ('Z' or 'X');
+        }
+        catch (Exception e) when (e is IOException or Win32Exception)
+        {
+            return false;   // gone: /proc/PID does not exist, or ESRCH in the middle of the read
+        }
+    }
+}
