@@ -1,0 +1,40 @@
+// pattern_writer MIB SEED [KIND]: fills memory by formula and rewrites parts of it on command (region.h has kinds and commands).
+// Says "ready ADDRESS PAGES". "start" and "stop" run a thread that keeps writing random pages; verify only after "stop".
+#include "region.h"
+
+static struct region region;
+static volatile int running;
+static pthread_t writer;
+
+static void *keep_writing(void *none)
+{
+    uint64_t random = region.seed ^ 77;
+    while (running) {
+        if (next_random(&random) % 1024 == 0)
+            region.generation++;
+        region_write(&region, next_random(&random) % region.pages);
+    }
+    return none;
+}
+
+int main(int argc, char **argv)
+{
+    char line[1024];
+    target_begin();
+    region_create(&region, argument(argc, argv, 1, 16) << 20, argument(argc, argv, 2, 1), argc > 3 ? argv[3] : "private");
+    printf("ready %lx %lu\n", (uintptr_t)region.memory, region.pages);
+    for (;;) {
+        next_command(0, line, sizeof line);
+        if (!strcmp(line, "start")) {
+            running = 1;
+            if (pthread_create(&writer, NULL, keep_writing, NULL))
+                DIE("pthread_create");
+            printf("started\n");
+        } else if (!strcmp(line, "stop")) {
+            running = 0;
+            pthread_join(writer, NULL);
+            printf("stopped\n");
+        } else if (!region_command(&region, line))
+            printf("what? %s\n", line);
+    }
+}
