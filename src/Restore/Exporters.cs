@@ -28,5 +28,6 @@ public interface IExporter
 public static class Exporters
 {
     /// <summary>All, by name.</summary>
-    public static IReadOnlyDictionary<string, IExporter> All { get; } = new Dictionary<string, IExporter>();
+    public static IReadOnlyDictionary<string, IExporter> All { get; } = 
+        new IExporter[] { new CoreExporter(), new RawExporter() }.ToDictionary(e => e.Format, StringComparer.Ordinal);
 }
