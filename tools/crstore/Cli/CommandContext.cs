@@ -1,0 +1,42 @@
+using System.CommandLine;
+using System.Text;
+using Crstore.Store;
+
+namespace Crstore.Cli;
+
+/// <summary>What every verb is given: streams, the start time stamp, cancellation, and the way to the store.</summary>
+internal sealed class CommandContext
+{
+    /// <summary>Creates it; standard output is buffered, since a list of 1000 lines must not be 1000 writes.</summary>
+    public CommandContext(long startedAt, CancellationToken cancel)
+    {
+        StartedAt = startedAt;
+        Cancel = cancel;
+        StandardOutput = Console.OpenStandardOutput();
+        Out = new StreamWriter(StandardOutput, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), 32 * 1024);
+    }
+
+    /// <summary><see cref="System.Diagnostics.Stopwatch.GetTimestamp"/> at the start of the program.</summary>
+    public long StartedAt { get; }
+
+    /// <summary>Cancelled by SIGINT and SIGTERM.</summary>
+    public CancellationToken Cancel { get; }
+
+    /// <summary>Standard output, buffered; flushed at the end by <see cref="CommandRunner"/>.</summary>
+    public StreamWriter Out { get; }
+
+    /// <summary>The stream under <see cref="Out"/>, for writers of bytes.</summary>
+    public Stream StandardOutput { get; }
+
+    /// <summary>A line on standard error, with the program's name in front.</summary>
+    public static void Tell(string line) => Console.Error.WriteLine($"crstore: {Printable.Of(line)}");
+
+    /// <summary>A warning on standard error.</summary>
+    public static void Warn(string line) => Tell($"warning: {line}");
+
+    /// <summary>Opens the store that the command line names.</summary>
+    public static CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
+
+    /// <summary>How to open the store that the command line names: no lock timeout but the default.</summary>
+    public static StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell };
+}

@@ -1,0 +1,99 @@
+using System.CommandLine;
+using System.CommandLine.Invocation;
+using System.Runtime.InteropServices;
+using Crstore.Model;
+
+namespace Crstore.Cli;
+
+/// <summary>Parses, runs the verb, and turns whatever goes wrong into a line for the user and a documented exit code.</summary>
+internal static class CommandRunner
+{
+    /// <summary>Runs the program; returns its exit code.</summary>
+    public static int Run(string[] args, long startedAt)
+    {
+        using var interrupt = new CancellationTokenSource();
+        using var sigint = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal => Interrupt(signal, interrupt));
+        using var sigterm = PosixSignalRegistration.Create(PosixSignal.SIGTERM, signal => Interrupt(signal, interrupt));
+        var context = new CommandContext(startedAt, interrupt.Token);
+        var code = Guarded(() => Invoke(args, context), interrupt.Token);
+        var flushed = Guarded(() => Flush(context), CancellationToken.None);
+        return code == (int)ExitCode.Ok ? flushed : code;
+    }
+
+    /// <summary>The first signal asks the verb to stop; a second one ends the program at once, which the store and the target survive.</summary>
+    private static void Interrupt(PosixSignalContext signal, CancellationTokenSource interrupt)
+    {
+        if (interrupt.IsCancellationRequested) return;
+        signal.Cancel = true;
+        interrupt.Cancel();
+    }
+
+    private static int Invoke(string[] args, CommandContext context)
+    {
+        // '@' has a meaning of its own in SERIES@latest, so no response files; "-abc" is never three options here.
+        var parser = new ParserConfiguration { ResponseFileTokenReplacer = null, EnablePosixBundling = false };
+        var parsed = CommandTree.Build(context).Parse(args, parser);
+        if (parsed.Action is ParseErrorAction) return WrongUse(parsed);
+        return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, Output = context.Out });
+    }
+
+    private static int WrongUse(ParseResult parsed)
+    {
+        // An unknown verb is reported twice: as unknown, and as missing. The former is what helps.
+        var errors = parsed.Errors.Select(error => OneLine(error.Message)).Distinct().ToList();
+        if (parsed.UnmatchedTokens.Count > 0 && parsed.CommandResult.Command is RootCommand)
+            errors = [$"there is no verb '{parsed.UnmatchedTokens[0]}'"];
+        foreach (var error in errors) CommandContext.Tell(error);
+        var command = parsed.CommandResult.Command;
+        var name = command is RootCommand ? "crstore" : $"crstore {command.Name}";
+        Console.Error.WriteLine($"hint: see `{name} --help`");
+        return (int)ExitCode.Usage;
+    }
+
+    private static string OneLine(string message) =>
+        string.Join(' ', message.Split(['\r', '\n', '\t'], StringSplitOptions.RemoveEmptyEntries)).TrimEnd('.');
+
+    private static int Flush(CommandContext context)
+    {
+        context.Out.Flush();
+        return (int)ExitCode.Ok;
+    }
+
+    private static int Guarded(Func<int> run, CancellationToken interrupt)
+    {
+        try
+        {
+            return run();
+        }
+        catch (CrstoreException error)
+        {
+            CommandContext.Tell(error.Message);
+            if (error.Hint is { } hint) Console.Error.WriteLine($"hint: {Printable.Of(hint)}");
+            Debug(error);
+            return (int)error.ExitCode;
+        }
+        catch (OperationCanceledException) when (interrupt.IsCancellationRequested)
+        {
+            CommandContext.Tell("interrupted");
+            return (int)ExitCode.Interrupted;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            CommandContext.Tell(error.Message);
+            Debug(error);
+            return (int)ExitCode.Environment;
+        }
+        catch (Exception error)
+        {
+            CommandContext.Tell($"unexpected error: {error.GetType().Name}: {error.Message}");
+            Console.Error.WriteLine("hint: this is a bug; CRSTORE_DEBUG=1 shows where");
+            Debug(error);
+            return (int)ExitCode.Internal;
+        }
+    }
+
+    private static void Debug(Exception error)
+    {
+        if (Environment.GetEnvironmentVariable("CRSTORE_DEBUG") == "1") Console.Error.WriteLine(error);
+    }
+}

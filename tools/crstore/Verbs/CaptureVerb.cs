@@ -1,0 +1,184 @@
+using System.CommandLine;
+using Crstore.Capture;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Crstore.Store;
+
+namespace Crstore.Cli.Verbs;
+
+/// <summary>`capture`: takes a checkpoint of a live process or tree.</summary>
+internal sealed class CaptureVerb : Verb
+{
+    private const long SmallestBuffer = 1 << 20;
+
+    private readonly Argument<int?> _pid = new("PID")
+    {
+        CustomParser = Quantities.Parser(Quantities.Pid, "a process id"),
+        Arity = ArgumentArity.ZeroOrOne,
+        Description = "Process to capture",
+    };
+    private readonly Option<string> _pidFile = new("--pidfile") { HelpName = "FILE", Description = "Read the PID from this file" };
+    private readonly Option<string> _name = new("--name")
+    {
+        HelpName = "NAME",
+        Description = "The one process whose command name, or base name of argv[0], is NAME",
+    };
+    private readonly Option<string> _series = new("--series")
+    {
+        HelpName = "SERIES",
+        Description = "Series to continue or to start; default: command name, pid and start time (redis-server.1234.8765432)",
+    };
+    private readonly Option<string> _tracker = new("--tracker")
+    {
+        HelpName = "auto|soft-dirty|uffd|hash",
+        Description = "What tells the changed pages; default: auto, the best that works here by trial",
+        DefaultValueFactory = _ => "auto",
+    };
+    private readonly Option<bool> _tree = new("--tree") { Description = "All descendants too, in one consistent freeze, as one CRID" };
+    private readonly Option<bool> _full = new("--full") { Description = "A base, even if the series has a checkpoint to build on" };
+    private readonly Option<ExcludeRule[]> _exclude = new("--exclude")
+    {
+        HelpName = "RANGE|PATH",
+        Description = "Leave memory out: 0xSTART-0xEND, START+SIZE, or the path or name of a mapping; repeatable",
+        CustomParser = ExcludeParser.Parse,
+        Arity = ArgumentArity.OneOrMore,
+        AllowMultipleArgumentsPerToken = false,
+        DefaultValueFactory = _ => [],
+    };
+    private readonly Option<TimeSpan?> _lockTimeout = new("--lock-timeout")
+    {
+        HelpName = "SECONDS",
+        Description = "How long to wait for another writer; default: 60",
+        CustomParser = Quantities.Parser(Quantities.Duration, "a time such as 30 or 500ms"),
+    };
+    private readonly Option<bool> _keepStopped = new("--keep-stopped") { Description = "Leave the target stopped (SIGSTOP) afterwards" };
+    private readonly Option<bool> _embedFiles = new("--embed-files") { Description = "Save unmodified pages of mapped files too, for a machine without these files" };
+    private readonly Option<bool> _dontDump = new("--dont-dump") { Description = "Leave out what the target marked with MADV_DONTDUMP" };
+    private readonly Option<long?> _buffer = new("--buffer")
+    {
+        HelpName = "SIZE",
+        Description = "Memory for pages copied in the freeze (suffixes K M G); default: a quarter of free memory",
+        CustomParser = Quantities.Parser(Quantities.Size, "a size such as 256M"),
+    };
+    private readonly Option<TimeSpan?> _maxFrozen = new("--max-frozen")
+    {
+        HelpName = "DURATION",
+        Description = "Let the target go and give up past this time (500ms, 2s); default: 10s",
+        CustomParser = Quantities.Parser(Quantities.Duration, "a time such as 500ms or 2s"),
+    };
+    private readonly Option<Compression?> _compression = new("--compression")
+    {
+        HelpName = "none|zstd:N",
+        Description = "Compression of new frames; default: zstd:1",
+        CustomParser = CompressionParser.Parse,
+    };
+    private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print the CRID alone" };
+    private readonly Option<bool> _json;
+
+    /// <summary>Creates the verb.</summary>
+    public CaptureVerb(CommandContext context) : base("capture", "Take a checkpoint of a live process; it goes on running.", context)
+    {
+        Arguments.Add(_pid);
+        _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
+        foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _lockTimeout,
+            _keepStopped, _embedFiles, _dontDump, _buffer, _maxFrozen, _compression, _quiet })
+        {
+            Options.Add(option);
+        }
+        _json = AddJson();
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Example> Examples =>
+    [
+        new("capture 1234", "a base at first, an increment each next time"),
+        new("capture --pidfile /run/redis.pid --series redis", "for cron: no daemon is needed"),
+        new("capture --name postgres --tree --exclude /dev/shm/scratch --json", "a whole tree, without a scratch file, for a script"),
+    ];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ExitCode> ExitCodes =>
+        [ExitCode.Target, ExitCode.Damaged, ExitCode.Busy, ExitCode.FrozenTooLong];
+
+    /// <inheritdoc/>
+    protected override ExitCode Run(ParseResult parsed)
+    {
+        var quiet = parsed.GetValue(_quiet);
+        var target = TargetFinder.Find(parsed.GetValue(_pid), parsed.GetValue(_pidFile), parsed.GetValue(_name));
+        var series = parsed.GetValue(_series) ?? target.DefaultSeries();
+        var options = OptionsFor(target, parsed);
+
+        var storeOptions = StoreOptionsOf(parsed);
+        using var store = CheckpointStore.OpenOrCreate(storeOptions, out var created);
+        if (created) CommandContext.Tell($"created store {storeOptions.Directory} (mode 0700)");
+        using var progress = ProgressDisplay.Start("capturing", quiet: quiet);
+        CheckpointManifest manifest;
+        using (var writer = store.BeginCapture(series, parsed.GetValue(_full)))
+            manifest = CaptureSession.Run(options, writer, progress, Context.Cancel);
+        progress.Dispose();
+
+        foreach (var warning in manifest.Body.Warnings) CommandContext.Warn(warning);
+        Print(manifest, quiet, parsed.GetValue(_json));
+        return ExitCode.Ok;
+    }
+
+    private CaptureOptions OptionsFor(ProcessSketch target, ParseResult parsed)
+    {
+        var buffer = parsed.GetValue(_buffer);
+        if (buffer < SmallestBuffer) throw new UsageException($"--buffer {buffer} is too small", "give 1M at least");
+        var maxFrozen = parsed.GetValue(_maxFrozen) ?? TimeSpan.FromSeconds(10);
+        if (maxFrozen <= TimeSpan.Zero) throw new UsageException("--max-frozen must be more than nothing", "give for instance 500ms");
+        return new CaptureOptions
+        {
+            Pid = target.Pid,
+            Tracker = parsed.GetValue(_tracker) switch
+            {
+                "soft-dirty" => TrackerKind.SoftDirty,
+                "uffd" => TrackerKind.Uffd,
+                "hash" => TrackerKind.Hash,
+                _ => null,
+            },
+            Tree = parsed.GetValue(_tree),
+            KeepStopped = parsed.GetValue(_keepStopped),
+            EmbedFiles = parsed.GetValue(_embedFiles),
+            HonourDontDump = parsed.GetValue(_dontDump),
+            Exclude = parsed.GetValue(_exclude) ?? [],
+            BufferBytes = buffer,
+            MaxFrozen = maxFrozen,
+            StartedAt = Context.StartedAt,
+        };
+    }
+
+    private StoreOptions StoreOptionsOf(ParseResult parsed)
+    {
+        var options = CommandContext.OptionsOf(parsed);
+        if (parsed.GetValue(_lockTimeout) is { } timeout) options = options with { LockTimeout = timeout };
+        if (parsed.GetValue(_compression) is { } compression) options = options with { Compression = compression };
+        return options;
+    }
+
+    private void Print(CheckpointManifest manifest, bool quiet, bool json)
+    {
+        var header = manifest.Header;
+        if (json)
+        {
+            JsonOutput.Object(Context, writer =>
+            {
+                CheckpointJson.Header(writer, header);
+                writer.Strings("warnings", manifest.Body.Warnings);
+            });
+        }
+        else if (quiet)
+        {
+            Context.Out.WriteLine(manifest.Crid);
+        }
+        else
+        {
+            var kind = header.ParentCrid == 0 ? "base" : $"increment of {header.ParentCrid}";
+            Context.Out.WriteLine(Printable.Of($"{manifest.Crid}  {kind} in series {header.Series}, tracker {Units.Name(header.Tracker)}"));
+            Context.Out.WriteLine($"frozen {Units.Milliseconds(header.FrozenNs)} ms, dirty {Units.Pages(header.Pages.Dirty)}, " +
+                $"new {Units.Pages(header.Pages.Fresh)}, stored {Units.Bytes(header.BytesStored)}, " +
+                $"total {Units.Milliseconds(header.TotalNs)} ms");
+        }
+    }
+}

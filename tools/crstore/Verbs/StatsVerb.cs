@@ -1,0 +1,67 @@
+using System.CommandLine;
+using Crstore.Model;
+using Crstore.Store;
+
+namespace Crstore.Cli.Verbs;
+
+/// <summary>`stats`: sizes and ratios of a store.</summary>
+internal sealed class StatsVerb : Verb
+{
+    private readonly Option<bool> _json;
+
+    /// <summary>Creates the verb.</summary>
+    public StatsVerb(CommandContext context)
+        : base("stats", "Show sizes: logical, unique and compressed bytes, dedup and compression ratios, per series.", context) => _json = AddJson();
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Example> Examples =>
+    [
+        new("stats", "what the store holds and what dedup and compression save"),
+        new("stats --json", "the same for a script"),
+    ];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ExitCode> ExitCodes => [ExitCode.Damaged];
+
+    /// <inheritdoc/>
+    protected override ExitCode Run(ParseResult parsed)
+    {
+        using var store = CommandContext.OpenStore(parsed);
+        using var reader = store.OpenReader();
+        StoreStats stats;
+        using (var progress = ProgressDisplay.Start("reading page maps")) stats = reader.Stats(progress, Context.Cancel);
+        if (parsed.GetValue(_json)) WriteJson(stats);
+        else WriteText(stats);
+        return ExitCode.Ok;
+    }
+
+    private void WriteText(StoreStats stats)
+    {
+        Field("checkpoints", $"{stats.Checkpoints}");
+        Field("logical", $"{Units.Bytes(stats.LogicalBytes)} (what all of them hold, each in full)");
+        Field("unique", $"{Units.Bytes(stats.UniqueBytes)} in {stats.Chunks} chunks (dedup {Units.Ratio(stats.DedupRatio)})");
+        Field("compressed", $"{Units.Bytes(stats.CompressedBytes)} (compression {Units.Ratio(stats.CompressionRatio)})");
+        Field("page maps", Units.Bytes(stats.MapBytes));
+        Field("index", Units.Bytes(stats.IndexBytes));
+        Field("on disk", Units.Bytes(stats.DirectoryBytes));
+        Context.Out.WriteLine();
+        SeriesVerb.Table(stats.Series).Write(Context.Out);
+    }
+
+    private void Field(string name, string value) => Context.Out.WriteLine($"{name,-12} {value}");
+
+    private void WriteJson(StoreStats stats) => JsonOutput.Object(Context, json =>
+    {
+        json.WriteNumber("checkpoints", stats.Checkpoints);
+        json.WriteNumber("logical_bytes", stats.LogicalBytes);
+        json.WriteNumber("unique_bytes", stats.UniqueBytes);
+        json.WriteNumber("compressed_bytes", stats.CompressedBytes);
+        json.WriteNumber("map_bytes", stats.MapBytes);
+        json.WriteNumber("index_bytes", stats.IndexBytes);
+        json.WriteNumber("directory_bytes", stats.DirectoryBytes);
+        json.WriteNumber("chunks", stats.Chunks);
+        json.WriteNumber("dedup_ratio", Math.Round(stats.DedupRatio, 3));
+        json.WriteNumber("compression_ratio", Math.Round(stats.CompressionRatio, 3));
+        json.Objects("series", stats.Series, SeriesVerb.WriteJson);
+    });
+}
