@@ -1,0 +1,139 @@
+using System.Buffers.Binary;
+using System.Numerics;
+using Crstore.Model;
+using Crstore.Store.Codec;
+using Crstore.Store.Native;
+
+namespace Crstore.Store.Frames;
+
+/// <summary>
+/// A stored frame. Parsing checks structure and checksum; the payload is unpacked at the first read, and every page is
+/// checked against its content address before it is handed out. Reading is thread safe.
+/// </summary>
+public sealed class FrameReader
+{
+    private readonly ReadOnlyMemory<byte> _frame;
+    private readonly FrameCodec _codec;
+    private readonly ReadOnlyMemory<byte> _payload;
+    private byte[]? _unpacked;
+    private int _checked;
+
+    private FrameReader(FrameId id, ReadOnlyMemory<byte> frame)
+    {
+        (Id, _frame) = (id, frame);
+        var bytes = frame.Span;
+        _codec = (FrameCodec)bytes[1];
+        Slots = bytes[2];
+        Live = BinaryPrimitives.ReadUInt16LittleEndian(bytes[4..]);
+        var hashes = LiveCount * ContentHash.Size;
+        _payload = frame[(FrameLayout.HeaderSize + hashes)..^Crc32C.Size];
+    }
+
+    /// <summary>Its key.</summary>
+    public FrameId Id { get; }
+
+    /// <summary>Slots it was made with, 1 to 16; dead ones keep their number.</summary>
+    public int Slots { get; }
+
+    /// <summary>Bit N set: slot N has content.</summary>
+    public ushort Live { get; }
+
+    /// <summary>Slots with content.</summary>
+    public int LiveCount => BitOperations.PopCount(Live);
+
+    /// <summary>Bytes of the payload as it is stored.</summary>
+    public int StoredPayloadBytes => _payload.Length;
+
+    /// <summary>True if the slot has content.</summary>
+    public bool IsLive(int slot) => slot is >= 0 and < ChunkLocation.SlotsPerFrame && (Live >> slot & 1) != 0;
+
+    /// <summary>Parses a stored frame.</summary>
+    /// <param name="id">The key it was found under.</param>
+    /// <param name="frame">Its bytes, kept until the reader is dropped.</param>
+    /// <param name="limits">Null for the default ones.</param>
+    /// <exception cref="StoreDamagedException">It is not a frame, or another one's bytes.</exception>
+    public static FrameReader Parse(FrameId id, ReadOnlyMemory<byte> frame, FormatLimits? limits = null)
+    {
+        limits ??= FormatLimits.Default;
+        var bytes = frame.Span;
+        if (bytes.Length < FrameLayout.Overhead(1)) throw Damaged(id, bytes.IsEmpty ? "missing" : "too short");
+        if (bytes[0] != FrameLayout.Version) throw Damaged(id, $"unknown version {bytes[0]}");
+        var (codec, slots) = ((FrameCodec)bytes[1], (int)bytes[2]);
+        var live = BinaryPrimitives.ReadUInt16LittleEndian(bytes[4..]);
+        var payload = BinaryPrimitives.ReadUInt32LittleEndian(bytes[8..]);
+        var count = BitOperations.PopCount(live);
+        if (slots < 1 || slots > limits.MaxFrameSlots || count < 1 || live >> slots != 0) throw Damaged(id, "impossible slots");
+        if (codec is not (FrameCodec.None or FrameCodec.Zstd)) throw Damaged(id, $"unknown codec {bytes[1]}");
+        if (bytes[3] != 0 || bytes[6] != 0 || bytes[7] != 0) throw Damaged(id, "reserved bytes that are not 0");
+        var fits = codec == FrameCodec.None ? payload == count * VirtualPage.Size : payload > 0 && payload < count * VirtualPage.Size;
+        if (payload > limits.MaxFramePayloadBytes || !fits) throw Damaged(id, $"a payload of {payload} bytes for {count} pages");
+        if (bytes.Length != FrameLayout.Overhead(count) + (int)payload) throw Damaged(id, $"{bytes.Length} bytes, not what its header says");
+        if (FrameLayout.Checksum(id, bytes[..^Crc32C.Size]) != BinaryPrimitives.ReadUInt32LittleEndian(bytes[^Crc32C.Size..]))
+            throw Damaged(id, "wrong checksum");
+        return new FrameReader(id, frame);
+    }
+
+    /// <summary>Content address of a live slot.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead: something refers to a page that is gone.</exception>
+    public ContentHash Hash(int slot)
+    {
+        if (!IsLive(slot)) throw Damaged(Id, $"slot {slot} has no content");
+        return ContentHash.Read(_frame.Span[(FrameLayout.HeaderSize + FrameLayout.Rank(Live, slot) * ContentHash.Size)..]);
+    }
+
+    /// <summary>Reads one page, checked against its content address.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead, or its bytes are not what its address says.</exception>
+    public void Read(int slot, Span<byte> destination) => Page(slot).CopyTo(destination);
+
+    /// <summary>Reads consecutive slots, all of which must be live.</summary>
+    /// <exception cref="StoreDamagedException">The same.</exception>
+    public void Read(int first, int count, Span<byte> destination)
+    {
+        for (var i = 0; i < count; i++) Page(first + i).CopyTo(destination[(i * VirtualPage.Size)..]);
+    }
+
+    /// <summary>Reads all slots to their places; dead ones give zeros.</summary>
+    /// <param name="destination">At least <see cref="Slots"/> pages.</param>
+    /// <exception cref="StoreDamagedException">A page is not what its address says.</exception>
+    public void ReadAll(Span<byte> destination)
+    {
+        for (var slot = 0; slot < Slots; slot++)
+        {
+            var page = destination.Slice(slot * VirtualPage.Size, VirtualPage.Size);
+            if (IsLive(slot)) Page(slot).CopyTo(page);
+            else page.Clear();
+        }
+    }
+
+    /// <summary>A live slot's page, checked; valid as long as the reader.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead, or its bytes are not what its address says.</exception>
+    public ReadOnlySpan<byte> Page(int slot)
+    {
+        var hash = Hash(slot);
+        var page = Pages().Slice(FrameLayout.Rank(Live, slot) * VirtualPage.Size, VirtualPage.Size);
+        if ((Volatile.Read(ref _checked) >> slot & 1) != 0) return page;
+        if (ContentHash.Of(page) != hash) throw Damaged(Id, $"slot {slot} is not what its content address says");
+        Interlocked.Or(ref _checked, 1 << slot);
+        return page;
+    }
+
+    private ReadOnlySpan<byte> Pages()
+    {
+        if (_codec == FrameCodec.None) return _payload.Span;
+
+        // Two threads may both unpack the first time; either result is right.
+        if (Volatile.Read(ref _unpacked) is not { } pages) Volatile.Write(ref _unpacked, pages = Unpack());
+        return pages;
+    }
+
+    private byte[] Unpack()
+    {
+        var pages = GC.AllocateUninitializedArray<byte>(LiveCount * VirtualPage.Size);
+        var length = ZstdDecompressor.ThisThread.Unwrap(_payload.Span, pages, out var error);
+        if (length < 0) throw Damaged(Id, $"zstd: {error}");
+        if (length != pages.Length) throw Damaged(Id, $"unpacks to {length} bytes instead of {pages.Length}");
+        return pages;
+    }
+
+    private static StoreDamagedException Damaged(FrameId id, string what) => new($"{id}: {what}");
+}
