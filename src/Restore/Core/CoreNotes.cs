@@ -22,7 +22,7 @@ internal sealed class CoreNotes
     private readonly ArrayBufferWriter<byte> notes = new();
     private readonly Process process;
     private readonly string subject;
-    private readonly ProcStat stat;
+    private readonly StatLine stat;
 
     private CoreNotes(Crid crid, Process process)
     {
@@ -185,11 +185,11 @@ internal sealed class CoreNotes
 
     private static int Align4(int size) => (size + 3) & ~3;
 
-    private ProcStat ParseStat(ReadOnlySpan<byte> line)
+    private StatLine ParseStat(ReadOnlySpan<byte> line)
     {
         try
         {
-            return ProcStat.Parse(line);
+            return StatLine.Parse(line);
         }
         catch (InvalidDataException e)
         {

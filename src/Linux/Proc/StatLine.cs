@@ -7,7 +7,7 @@ namespace Crstore.Linux.Proc;
 /// /proc/PID/stat or /proc/PID/task/TID/stat, proc_pid_stat(5): the fields that a process image needs, with the numbers
 /// of the man page. Addresses are 0 where the kernel doesn't show them to us (ptrace access mode).
 /// </summary>
-public sealed record ProcStat
+public sealed record StatLine
 {
     private const int FirstField = 3;
     private const int LastField = 52;
@@ -74,7 +74,7 @@ public sealed record ProcStat
 
     /// <summary>Parses the whole line.</summary>
     /// <exception cref="InvalidDataException">Not of that form, or cut short.</exception>
-    public static ProcStat Parse(ReadOnlySpan<byte> line)
+    public static StatLine Parse(ReadOnlySpan<byte> line)
     {
         var open = line.IndexOf((byte)'(');
         var close = line.LastIndexOf((byte)')');
@@ -85,7 +85,7 @@ public sealed record ProcStat
         if (fields.Length < LastField - FirstField + 1 || fields[0].Length != 1)
             throw new InvalidDataException($"/proc/PID/stat: {fields.Length} fields behind the command name, expected {LastField - FirstField + 1} or more");
         var at = new Fields(fields);
-        return new ProcStat
+        return new StatLine
         {
             Id = Fields.Int(Encoding.ASCII.GetString(line[..(open - 1)]), 1),
             Comm = Encoding.UTF8.GetString(line[(open + 1)..close]),

@@ -1,0 +1,22 @@
+using System.Reflection;
+using Crstore.Linux;
+using Crstore.Model.Format;
+
+namespace Crstore.Capture.State;
+
+/// <summary>Fills the <see cref="Host"/> of a checkpoint. Not for the freeze.</summary>
+public static class HostReader
+{
+    /// <summary>This machine, now.</summary>
+    public static Host Read() => new()
+    {
+        BootId = SystemInfo.BootId(),
+        Hostname = SystemInfo.HostName(),
+        KernelRelease = SystemInfo.KernelRelease(),
+        KernelVersion = SystemInfo.KernelVersion(),
+        CpuVendorModel = SystemInfo.CpuModel(),
+        CrstoreVersion = typeof(HostReader).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "",
+        ClockMonotonicNs = SystemInfo.MonotonicNs(),
+        ClockBoottimeNs = SystemInfo.BoottimeNs(),
+    };
+}
