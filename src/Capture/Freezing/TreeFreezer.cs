@@ -1,0 +1,194 @@
+using System.Diagnostics;
+using Crstore.Linux;
+using Crstore.Model;
+
+namespace Crstore.Capture.Freezing;
+
+/// <summary>
+/// Stops every thread of a process, or of a process and its descendants. Parents before children: a stopped parent forks
+/// no more, and a vfork parent can't stop before its child has gone on to exec. Passes are repeated until one finds nothing new.
+/// </summary>
+internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options, FreezeWatchdog watchdog)
+{
+    private readonly List<int> _order = [];
+    private readonly Dictionary<int, Dictionary<int, Tracee>> _processes = [];
+    private readonly SortedSet<int> _zombies = [];
+    private long _deadline;
+
+    /// <summary>When the first thread was told to stop, Stopwatch ticks; 0 before.</summary>
+    public long Since { get; private set; }
+
+    /// <summary>Zombies among the descendants.</summary>
+    public IReadOnlyList<int> Zombies => [.. _zombies];
+
+    /// <summary>Every thread that is attached, stopped or not.</summary>
+    public IEnumerable<Tracee> Attached => _order.SelectMany(pid => _processes[pid].Values).Where(t => !t.Dead);
+
+    /// <summary>The result, root first.</summary>
+    public IReadOnlyList<FrozenProcess> Frozen => _order.Select(pid => new FrozenProcess(pid,
+        _processes[pid].Values.Where(t => !t.Dead).OrderBy(t => t.Tid != pid).ThenBy(t => t.Tid)
+            .Select(t => new FrozenThread(t.Tid, t.GroupStopped)).ToArray())).ToArray();
+
+    /// <summary>
+    /// Freezes. False if some thread didn't stop in time: <see cref="Attached"/> must then be let go, as after an exception.
+    /// </summary>
+    public bool Run(out string? stuck)
+    {
+        _deadline = StopWait.DeadlineIn(options.StopTimeout);
+        AddProcess(rootPid);
+        bool again;
+        do
+        {
+            again = false;
+            watchdog.ThrowIfExpired();
+            foreach (var pid in _order) again |= SeizeNewThreads(pid);
+            if (!WaitForAll(out stuck)) return false;
+            foreach (var pid in _order.ToArray()) again |= !IsComplete(pid);
+            if (tree && !again) again = AddChildren();
+        }
+        while (again && (Stopwatch.GetTimestamp() < _deadline || Throw()));
+        return true;
+
+        bool Throw() => throw new TargetException(
+            $"{TargetErrors.Name(rootPid)} makes threads or processes faster than they can be stopped ({options.StopTimeout.TotalSeconds} s)", "try again");
+    }
+
+    private void AddProcess(int pid)
+    {
+        if (pid == Environment.ProcessId)
+            throw new TargetException($"crstore itself (process {pid}) belongs to the tree of {TargetErrors.Name(rootPid)}", "run crstore from outside the target");
+        _order.Add(pid);
+        _processes.Add(pid, []);
+    }
+
+    /// <summary>Attaches to all threads not known yet, then tells them to stop: attaching alone doesn't hold them up.</summary>
+    private bool SeizeNewThreads(int pid)
+    {
+        var known = _processes[pid];
+        var found = new List<Tracee>();
+        foreach (var tid in TaskList.Threads(pid))
+        {
+            if (known.ContainsKey(tid)) continue;
+            var tracee = new Tracee(pid, tid);
+            var errno = Ptrace.TrySeize(tid, PtraceOptions.TraceSysGood);
+            if (errno == 0) found.Add(tracee);
+            else if (TargetErrors.Refused(pid, tid, errno) is { } refusal) throw refusal;
+            else if (TaskStat.Read(pid, tid) is null) continue; // gone
+            tracee.Dead = errno != 0;
+            known.Add(tid, tracee);
+        }
+        if (found.Count > 0 && Since == 0)
+        {
+            Since = Stopwatch.GetTimestamp();
+            watchdog.Start();
+        }
+        foreach (var tracee in found) _ = Ptrace.TryInterrupt(tracee.Tid); // ESRCH: it has died, and the wait will say so
+        return found.Count > 0;
+    }
+
+    private bool WaitForAll(out string? stuck)
+    {
+        var waiting = Attached.Where(t => !t.Stopped).ToList();
+        var wait = new StopWait(_deadline);
+        while (true)
+        {
+            waiting.RemoveAll(t => Advance(t) || (wait.IsSlow && IsExitedLeader(t)));
+            stuck = null;
+            if (waiting.Count == 0) return true;
+            if (!wait.Again())
+            {
+                stuck = Describe(waiting[0]);
+                return false;
+            }
+        }
+    }
+
+    /// <summary>Looks at a thread that was told to stop; true once it has, or is dead.</summary>
+    private static bool Advance(Tracee tracee)
+    {
+        var report = ChildWait.Poll(tracee.Tid, reap: true);
+        switch (report.Kind)
+        {
+            case WaitKind.Nothing:
+                return false;
+            case WaitKind.Dead or WaitKind.Unknown:
+                // Unknown: a thread that ran execve took its leader's id.
+                tracee.Dead = true;
+                return true;
+        }
+        if (!report.IsEventStop)
+        {
+            // A signal came first. Let it be delivered, and stop behind it: at the first instruction of its handler. (Any
+            // stop takes back the pending interrupt.) If it kills the target, then so it would have without us.
+            if (Ptrace.TryInterrupt(tracee.Tid) == 0) _ = Ptrace.TryContinue(tracee.Tid, report.IsSignalDelivery ? report.Signal : 0);
+            return false;
+        }
+        tracee.GroupStopped = report.IsGroupStop;
+        try
+        {
+            StopFixer.Fix(tracee.Pid, tracee.Tid);
+            tracee.Stopped = true;
+        }
+        catch (LinuxException e) when (e.ErrorNumber == Errno.ESRCH)
+        {
+            return false; // killed just now: the next look tells
+        }
+        return true;
+    }
+
+    /// <summary>A leader that exits while other threads go on never reports anything.</summary>
+    private static bool IsExitedLeader(Tracee tracee)
+    {
+        if (tracee.Pid != tracee.Tid || TaskStat.Read(tracee.Pid, tracee.Tid) is { IsDead: false }) return false;
+        tracee.Dead = true;
+        return true;
+    }
+
+    /// <summary>
+    /// True if no thread of the process is unknown. The count is asked too, as a listing may skip a thread when another one
+    /// exits at the same time. A process that has ended is dropped, the root's end is an error.
+    /// </summary>
+    private bool IsComplete(int pid)
+    {
+        var known = _processes[pid];
+        var stat = TaskStat.Read(pid);
+        if (stat is { IsDead: false } || known.Values.Any(t => !t.Dead))
+        {
+            // Dead threads are forgotten, so that a new one with the same id is seen; an exited leader stays in the count.
+            foreach (var gone in known.Values.Where(t => t.Dead && t.Tid != pid).ToArray()) known.Remove(gone.Tid);
+            return stat?.ThreadCount == known.Count && TaskList.Threads(pid).TrueForAll(known.ContainsKey);
+        }
+        if (pid == rootPid) throw TargetErrors.Died(pid);
+        _processes.Remove(pid);
+        _order.Remove(pid);
+        if (stat is not null) _zombies.Add(pid);
+        return true;
+    }
+
+    private bool AddChildren()
+    {
+        var found = false;
+        foreach (var parent in _order.ToArray())
+        {
+            foreach (var child in TaskList.Children(parent))
+            {
+                if (_processes.ContainsKey(child) || TaskStat.Read(child) is not { } stat) continue;
+                if (stat.IsDead && stat.ThreadCount <= 1)
+                {
+                    _zombies.Add(child);
+                    continue;
+                }
+                AddProcess(child);
+                found = true;
+            }
+        }
+        return found;
+    }
+
+    private static string Describe(Tracee tracee)
+    {
+        var state = TaskStat.Read(tracee.Pid, tracee.Tid)?.State;
+        var where = TaskFile.TryReadText($"/proc/{tracee.Pid}/task/{tracee.Tid}/wchan")?.Trim();
+        return $"thread {tracee.Tid} of {TargetErrors.Name(tracee.Pid)} (state {state}{(string.IsNullOrEmpty(where) || where == "0" ? "" : $", in {where}")})";
+    }
+}

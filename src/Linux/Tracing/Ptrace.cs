@@ -1,0 +1,156 @@
+namespace Crstore.Linux;
+
+/// <summary>
+/// ptrace(2), the requests crstore needs. Every call must come from the thread that seized the tracee, and all but
+/// Seize and Interrupt need it stopped; otherwise the kernel says ESRCH, as it does for a thread that has died.
+/// Failures throw <see cref="LinuxException"/>; the Try forms give the errno instead.
+/// </summary>
+public static unsafe class Ptrace
+{
+    // Requests, linux/ptrace.h.
+    private const long PeekData = 2, Cont = 7, DetachRequest = 17, SyscallRequest = 24, SetOptionsRequest = 0x4200, GetSigInfoRequest = 0x4202,
+        GetRegSetRequest = 0x4204, SetRegSetRequest = 0x4205, SeizeRequest = 0x4206, InterruptRequest = 0x4207,
+        PeekSigInfoRequest = 0x4209, GetSigMaskRequest = 0x420a, SetSigMaskRequest = 0x420b, GetRseqRequest = 0x420f;
+
+    /// <summary>siginfo_t in bytes.</summary>
+    public const int SigInfoSize = 128;
+
+    /// <summary>The largest XSAVE area known (AMX: 11 008 bytes), rounded up.</summary>
+    private const int MaxXStateSize = 16384;
+
+    /// <summary>Attaches without stopping. 0, or EPERM (not allowed, traced already, exiting) or ESRCH (gone).</summary>
+    public static int TrySeize(int tid, PtraceOptions options) => RawSyscall.Errno(RawSyscall.Ptrace, SeizeRequest, tid, 0, (uint)options);
+
+    /// <summary>Attaches without stopping.</summary>
+    public static void Seize(int tid, PtraceOptions options) => Check(TrySeize(tid, options), "PTRACE_SEIZE", tid);
+
+    /// <summary>Asks a seized tracee to enter PTRACE_EVENT_STOP. 0 or ESRCH.</summary>
+    public static int TryInterrupt(int tid) => RawSyscall.Errno(RawSyscall.Ptrace, InterruptRequest, tid);
+
+    /// <summary>Asks a seized tracee to enter PTRACE_EVENT_STOP.</summary>
+    public static void Interrupt(int tid) => Check(TryInterrupt(tid), "PTRACE_INTERRUPT", tid);
+
+    /// <summary>Lets the tracee go on; from a signal-delivery-stop with the signal, 0 for none.</summary>
+    public static int TryContinue(int tid, int signal = 0) => RawSyscall.Errno(RawSyscall.Ptrace, Cont, tid, 0, signal);
+
+    /// <summary>Lets the tracee go on; from a signal-delivery-stop with the signal, 0 for none.</summary>
+    public static void Continue(int tid, int signal = 0) => Check(TryContinue(tid, signal), "PTRACE_CONT", tid);
+
+    /// <summary>Lets the tracee go on to the next entry to or exit from a system call.</summary>
+    public static void ContinueToSyscall(int tid, int signal = 0) =>
+        Check(RawSyscall.Errno(RawSyscall.Ptrace, SyscallRequest, tid, 0, signal), "PTRACE_SYSCALL", tid);
+
+    /// <summary>Lets the tracee go for good. 0 or ESRCH.</summary>
+    public static int TryDetach(int tid, int signal = 0) => RawSyscall.Errno(RawSyscall.Ptrace, DetachRequest, tid, 0, signal);
+
+    /// <summary>Replaces the options. 0, or for SuspendSeccomp EPERM (no CAP_SYS_ADMIN) or EINVAL (not built in).</summary>
+    public static int TrySetOptions(int tid, PtraceOptions options) => RawSyscall.Errno(RawSyscall.Ptrace, SetOptionsRequest, tid, 0, (uint)options);
+
+    /// <summary>General registers.</summary>
+    public static UserRegs GetRegs(int tid)
+    {
+        UserRegs regs;
+        var length = RegSet(GetRegSetRequest, "PTRACE_GETREGSET", tid, RegisterSet.PrStatus, &regs, UserRegs.Size);
+        return length == UserRegs.Size ? regs
+            : throw new InvalidOperationException($"thread {tid} has a register set of {length} bytes: not a 64-bit task");
+    }
+
+    /// <summary>Sets the general registers, orig_rax included.</summary>
+    public static void SetRegs(int tid, in UserRegs regs)
+    {
+        fixed (UserRegs* p = &regs) RegSet(SetRegSetRequest, "PTRACE_SETREGSET", tid, RegisterSet.PrStatus, p, UserRegs.Size);
+    }
+
+    /// <summary>Any register set, as long as the kernel has it.</summary>
+    public static byte[] GetRegSet(int tid, RegisterSet set)
+    {
+        var buffer = stackalloc byte[MaxXStateSize];
+        var length = RegSet(GetRegSetRequest, "PTRACE_GETREGSET", tid, set, buffer, MaxXStateSize);
+        return new ReadOnlySpan<byte>(buffer, length).ToArray();
+    }
+
+    /// <summary>Sets any register set.</summary>
+    public static void SetRegSet(int tid, RegisterSet set, ReadOnlySpan<byte> bytes)
+    {
+        fixed (byte* p = bytes) RegSet(SetRegSetRequest, "PTRACE_SETREGSET", tid, set, p, bytes.Length);
+    }
+
+    /// <summary>The thread's signal mask, bit n-1 for signal n; within sigsuspend and its like the one that comes back afterwards.</summary>
+    public static ulong GetSigMask(int tid)
+    {
+        ulong mask;
+        Check(RawSyscall.Errno(RawSyscall.Ptrace, GetSigMaskRequest, tid, sizeof(ulong), (long)&mask), "PTRACE_GETSIGMASK", tid);
+        return mask;
+    }
+
+    /// <summary>Sets the thread's signal mask.</summary>
+    public static void SetSigMask(int tid, ulong mask) =>
+        Check(RawSyscall.Errno(RawSyscall.Ptrace, SetSigMaskRequest, tid, sizeof(ulong), (long)&mask), "PTRACE_SETSIGMASK", tid);
+
+    /// <summary>The siginfo_t (128 bytes) of the stop, or null if the stop has none (EINVAL: a group-stop).</summary>
+    public static byte[]? GetSigInfo(int tid)
+    {
+        var info = new byte[SigInfoSize];
+        fixed (byte* p = info)
+        {
+            var errno = RawSyscall.Errno(RawSyscall.Ptrace, GetSigInfoRequest, tid, 0, (long)p);
+            if (errno == Errno.EINVAL) return null;
+            Check(errno, "PTRACE_GETSIGINFO", tid);
+        }
+        return info;
+    }
+
+    /// <summary>Pending signals without taking them: 128-byte siginfo_t records, in queue order.</summary>
+    /// <param name="tid">A stopped thread.</param>
+    /// <param name="shared">The process's queue, else the thread's own.</param>
+    public static byte[] PeekSigInfo(int tid, bool shared)
+    {
+        const int batch = 64;
+        var found = new MemoryStream();
+        var buffer = new byte[batch * SigInfoSize];
+        var arguments = stackalloc ulong[2]; // struct ptrace_peeksiginfo_args { u64 off; u32 flags; s32 nr; }
+        for (ulong offset = 0; ;)
+        {
+            arguments[0] = offset;
+            arguments[1] = (shared ? 1UL : 0) | ((ulong)batch << 32); // PTRACE_PEEKSIGINFO_SHARED = 1
+            long count;
+            fixed (byte* p = buffer) count = RawSyscall.Invoke(RawSyscall.Ptrace, PeekSigInfoRequest, tid, (long)arguments, (long)p);
+            if (count < 0) throw LinuxException.Last("ptrace(PTRACE_PEEKSIGINFO)", $"thread {tid}");
+            found.Write(buffer, 0, (int)count * SigInfoSize);
+            if (count < batch) return found.ToArray();
+            offset += (ulong)count;
+        }
+    }
+
+    /// <summary>The thread's rseq registration; Address 0 if it has none, null if the kernel (before 5.13) can't tell.</summary>
+    public static RseqConfiguration? GetRseq(int tid)
+    {
+        RseqConfiguration configuration = default;
+        var errno = RawSyscall.Errno(RawSyscall.Ptrace, GetRseqRequest, tid, sizeof(RseqConfiguration), (long)&configuration);
+        if (errno is Errno.EIO or Errno.EINVAL) return null;
+        Check(errno, "PTRACE_GET_RSEQ_CONFIGURATION", tid);
+        return configuration;
+    }
+
+    /// <summary>One word of the tracee's memory; null if it isn't readable.</summary>
+    public static ulong? Peek(int tid, ulong address)
+    {
+        ulong word;
+        var errno = RawSyscall.Errno(RawSyscall.Ptrace, PeekData, tid, (long)address, (long)&word);
+        if (errno is Errno.EIO or Errno.EFAULT) return null;
+        Check(errno, "PTRACE_PEEKDATA", tid);
+        return word;
+    }
+
+    private static int RegSet(long request, string name, int tid, RegisterSet set, void* data, int size)
+    {
+        var iovec = stackalloc long[2] { (long)data, size };
+        Check(RawSyscall.Errno(RawSyscall.Ptrace, request, tid, (uint)set, (long)iovec), name, tid);
+        return (int)iovec[1];
+    }
+
+    private static void Check(int errno, string request, int tid)
+    {
+        if (errno != 0) throw new LinuxException($"ptrace({request})", errno, $"thread {tid}");
+    }
+}
