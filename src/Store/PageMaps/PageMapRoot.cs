@@ -80,7 +80,7 @@ public static class RootCodec
     {
         var reader = new ByteReader(content);
         var count = reader.Varint();
-        if (count > (ulong)limits.MaxRootEntries || count > (ulong)content.Length)
+        if (count > (ulong)limits.MaxRootEntries || count > (ulong)content.Length / 2)
             throw Damaged(crid, space, $"{count} entries are more than there can be");
         var entries = new RootEntry[count];
         ulong position = 0, writer = crid.Value, end = limits.MaxPageNumber >> Segment.Shift;

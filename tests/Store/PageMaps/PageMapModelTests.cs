@@ -17,7 +17,7 @@ public class PageMapModelTests(ITestOutputHelper output)
     {
         var seed = Random.Shared.Next();
         output.WriteLine($"seed {seed}");
-        for (var round = 0; round < 10; round++)
+        for (var round = 0; round < 15; round++)
         {
             var random = new Random(seed + round);
             var segments = new MemorySegments();
@@ -87,7 +87,7 @@ public class PageMapModelTests(ITestOutputHelper output)
             }
             else
             {
-                Assert.Throws<ArgumentException>(() => builder.Keep(new PageRange(new VirtualPage(page), 1)));
+                if (page == range.Start.Number) Assert.Throws<ArgumentException>(() => builder.Keep(new PageRange(new VirtualPage(page), 1)));
                 page++;
             }
         }

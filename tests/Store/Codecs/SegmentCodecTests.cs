@@ -1,0 +1,146 @@
+using Crstore.Model;
+using Crstore.Store;
+using Crstore.Store.Codec;
+using Crstore.Store.PageMaps;
+using FsCheck.Fluent;
+using Xunit;
+
+namespace Crstore.Tests.Store.Codecs;
+
+public class SegmentCodecTests
+{
+    private static readonly SegmentKey Key = new(new Crid(42), new SpaceId(3), 0x7fff_f7a1);
+
+    [Fact]
+    public void What_was_encoded_is_decoded()
+    {
+        Damage.Check(Gen.Choose(0, int.MaxValue), 300, seed =>
+        {
+            var extents = Extents(new Random(seed));
+            var bytes = SegmentCodec.Encode(Key, extents);
+            Assert.Equal(extents, SegmentCodec.Decode(Key, bytes).Extents);
+            Assert.True(bytes.Length <= FormatLimits.Default.MaxSegmentBytes);
+        });
+    }
+
+    [Fact]
+    public void Any_other_bytes_are_damage()
+    {
+        Damage.Check(Gen.Choose(0, int.MaxValue), 100, seed =>
+        {
+            var random = new Random(seed);
+            Damage.OnlyTheseBytesDecode(SegmentCodec.Encode(Key, Extents(random)), random, b => SegmentCodec.Decode(Key, b));
+        });
+        Damage.RandomBytesAreDamage(b => SegmentCodec.Decode(Key, b));
+    }
+
+    [Fact]
+    public void Bytes_with_a_right_checksum_decode_only_to_what_encodes_to_them()
+    {
+        // A checksum keeps accidents out; this looks at what is behind it.
+        var accepted = 0;
+        Damage.Check(Gen.Choose(0, int.MaxValue), 3000, seed =>
+        {
+            var random = new Random(seed);
+            var bytes = SegmentCodec.Encode(Key, Extents(random));
+            for (var i = random.Next(4); i >= 0; i--) bytes[random.Next(1, bytes.Length - 4)] ^= (byte)(1 << random.Next(8));
+            Seal(bytes);
+            try
+            {
+                var segment = SegmentCodec.Decode(Key, bytes);
+                Assert.Equal(bytes, SegmentCodec.Encode(Key, segment.Extents));
+                accepted++;
+            }
+            catch (StoreDamagedException)
+            {
+                // Refused: fine as well.
+            }
+        });
+        Assert.True(accepted > 100, $"only {accepted} were accepted: the property says nothing");
+    }
+
+    [Fact]
+    public void A_segment_under_another_key_is_damage()
+    {
+        var bytes = SegmentCodec.Encode(Key, Extents(new Random(1)));
+        Assert.Throws<StoreDamagedException>(() => SegmentCodec.Decode(Key with { Number = Key.Number + 1 }, bytes));
+        Assert.Throws<StoreDamagedException>(() => SegmentCodec.Decode(Key with { Space = new SpaceId(2) }, bytes));
+        Assert.Throws<StoreDamagedException>(() => SegmentCodec.Decode(Key with { Writer = new Crid(43) }, bytes));
+    }
+
+    [Theory]
+    [InlineData("01 FC0F", "all pages alike")] // 512 absent pages
+    [InlineData("01 00 F80F", "should be one")] // 1 + 511 absent pages
+    [InlineData("01 01", "512 pages")] // a single zero page, nothing more
+    [InlineData("01 8110", "512 pages")] // 1025 zero pages
+    [InlineData("01 00 FD0F", "512 pages")] // 1 + 512 pages
+    [InlineData("01 FE0F 53 00", "out of range")] // chunks of CRID 0
+    [InlineData("01 FE0F 00 01", "out of range")] // ordinal -1
+    [InlineData("01 FE0F 00 80808080F0FFFFFF7F", "out of range")] // ordinal beyond 32 bits
+    [InlineData("01 FE0F 00 82F8FFFF1F", "out of range")] // the last page's ordinal beyond 32 bits
+    [InlineData("01 FE8F00 00 00", "512 pages")] // a number not in its shortest form
+    [InlineData("01 FE0F 00 00 00", "left over")]
+    [InlineData("02 FE0F 00 00", "version")]
+    public void Bytes_that_break_a_rule_are_refused_for_that_rule(string hex, string reason)
+    {
+        byte[] bytes = [.. Convert.FromHexString(hex.Replace(" ", "")), 0, 0, 0, 0];
+        Seal(bytes);
+        Assert.Contains(reason, Assert.Throws<StoreDamagedException>(() => SegmentCodec.Decode(Key, bytes)).Message);
+    }
+
+    [Fact]
+    public void More_extents_or_bytes_than_allowed_are_damage()
+    {
+        var bytes = SegmentCodec.Encode(Key, Extents(new Random(1), 512));
+        var few = FormatLimits.Default with { MaxSegmentExtents = 100 };
+        Assert.Contains("extents", Assert.Throws<StoreDamagedException>(() => SegmentCodec.Decode(Key, bytes, few)).Message);
+        var small = FormatLimits.Default with { MaxSegmentBytes = bytes.Length - 1 };
+        Assert.Contains("more than", Assert.Throws<StoreDamagedException>(() => SegmentCodec.Decode(Key, bytes, small)).Message);
+        SegmentCodec.Decode(Key, bytes, small with { MaxSegmentBytes = bytes.Length });
+    }
+
+    [Fact]
+    public void The_worst_segment_fits_its_limit()
+    {
+        var worst = Enumerable.Range(0, 512).Select(i => new PageExtent((ushort)i, 1, PageKind.Chunk,
+            new ChunkLocation(new Crid(i % 2 == 0 ? 1UL << 63 : 1), i % 2 == 0 ? uint.MaxValue : 0))).ToArray();
+        Assert.InRange(SegmentCodec.Encode(Key, worst).Length, 512 * 12, FormatLimits.Default.MaxSegmentBytes);
+    }
+
+    [Fact]
+    public void A_base_of_a_gibibyte_has_a_map_of_kilobytes()
+    {
+        var builder = new PageMapBuilder(new Crid(1), default, null);
+        builder.SetChunks(new PageRange(new VirtualPage(0x7f00_0000_0), 1 << 18), new ChunkLocation(new Crid(1), 0));
+        var result = builder.Build();
+        Assert.Equal(512, result.Segments.Count);
+        Assert.InRange(result.Segments.Sum(s => s.Bytes.Length) + result.Root.Length, 512, 8 * 1024);
+    }
+
+    private static void Seal(byte[] bytes) => BitConverter.TryWriteBytes(bytes.AsSpan(bytes.Length - 4),
+        Crc32C.Of(bytes.AsSpan(0, bytes.Length - 4), Key.Writer.Value, Key.Space.Value, Key.Number));
+
+    /// <summary>Random maximal extents, not all alike.</summary>
+    private static PageExtent[] Extents(Random random, int? count = null)
+    {
+        var many = count ?? (random.Next(4) == 0 ? 512 : random.Next(2, 20));
+        var cuts = Enumerable.Range(1, 511).OrderBy(_ => random.Next()).Take(many - 1).Append(0).Append(512).Order().ToArray();
+        var extents = new List<PageExtent>();
+        for (var i = 0; i + 1 < cuts.Length; i++)
+        {
+            var length = (ushort)(cuts[i + 1] - cuts[i]);
+            PageExtent extent;
+            do
+            {
+                var kind = (PageKind)random.Next(4);
+                var crid = random.Next(3) == 0 ? (ulong)random.NextInt64(1, long.MaxValue) * 2 : (ulong)random.Next(1, 50);
+                var ordinal = random.Next(3) == 0 ? (uint)random.NextInt64(uint.MaxValue - 511) : (uint)random.Next(1000);
+                extent = new PageExtent((ushort)cuts[i], length, kind, kind == PageKind.Chunk ? new ChunkLocation(new Crid(crid), ordinal) : default);
+            }
+            while (i > 0 && extents[^1].ContinuesInto(extent));
+            extents.Add(extent);
+        }
+
+        return [.. extents];
+    }
+}
