@@ -1,0 +1,33 @@
+using System.Runtime.InteropServices;
+using Crstore.Model;
+
+namespace Crstore.Store.Native;
+
+/// <summary>Turns RocksDB's error texts into the three kinds of error that the user knows.</summary>
+internal static class RocksError
+{
+    /// <summary>Throws if there is an error text; frees it.</summary>
+    public static void Check(nint error, string path)
+    {
+        if (error == 0) return;
+        var text = Marshal.PtrToStringUTF8(error) ?? "";
+        RocksNative.rocksdb_free(error);
+        throw Of(text, path);
+    }
+
+    /// <summary>The exception for a status text such as "IO error: No space left on device: While appending to file: …".</summary>
+    public static CrstoreException Of(string text, string path)
+    {
+        if (Has(text, "No space left on device") || Has(text, "Disk quota exceeded") || Has(text, "NoSpace"))
+            return new EnvironmentException($"{path}: {text}", "free some space (crstore forget, crstore gc) and try again; what is committed is whole");
+        if (Has(text, "Resource temporarily unavailable") || Has(text, "lock hold by current process"))
+            return new StoreBusyException($"{path}: another process has the store open for writing: {text}");
+        if (text.StartsWith("Corruption", StringComparison.Ordinal) || Has(text, "No such file or directory") ||
+            text.StartsWith("Invalid argument: Column family", StringComparison.Ordinal))
+            return new StoreDamagedException($"{path}: {text}");
+        return new EnvironmentException($"{path}: {text}", Has(text, "Permission denied") ? "use the store as the user who owns it"
+            : Has(text, "Read-only file system") ? "the store is on a read-only file system: it can be listed and restored, not written" : null);
+    }
+
+    private static bool Has(string text, string part) => text.Contains(part, StringComparison.OrdinalIgnoreCase);
+}

@@ -1,0 +1,108 @@
+namespace Crstore.Store.Native;
+
+/// <summary>The options of the database and of each column family, with the reasons.</summary>
+internal sealed class RocksOptions : IDisposable
+{
+    private const int CacheBytes = 32 << 20;
+    private readonly nint cache;
+    private readonly Dictionary<ColumnFamily, nint> families = [];
+
+    public RocksOptions(RocksMode mode)
+    {
+        cache = RocksNative.rocksdb_cache_create_lru(CacheBytes);
+        var plain = RocksNative.rocksdb_options_create();
+        try
+        {
+            Database = Parse(plain, DatabaseText());
+            if (mode == RocksMode.Create)
+            {
+                RocksNative.rocksdb_options_set_create_if_missing(Database, 1);
+                RocksNative.rocksdb_options_set_create_missing_column_families(Database, 1);
+            }
+
+            foreach (var family in Enum.GetValues<ColumnFamily>()) families[family] = FamilyOptions(Database, family);
+        }
+        finally
+        {
+            RocksNative.rocksdb_options_destroy(plain);
+        }
+    }
+
+    /// <summary>Of the database.</summary>
+    public nint Database { get; }
+
+    /// <summary>Of a column family.</summary>
+    public nint Of(ColumnFamily family) => families[family];
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var options in families.Values) RocksNative.rocksdb_options_destroy(options);
+        families.Clear();
+        RocksNative.rocksdb_options_destroy(Database);
+        RocksNative.rocksdb_cache_destroy(cache);
+    }
+
+    private static string DatabaseText() => string.Join(';',
+        "advise_random_on_open=false",        // on, it makes a cold restore three times slower
+        "max_open_files=-1",                  // a reader holds every file open, so the owner may delete them
+        "skip_stats_update_on_db_open=true",
+        "max_total_wal_size=33554432",        // every open replays the WAL
+        "avoid_flush_during_recovery=true",   // or every short-lived writer would leave a level 0 file per column family
+        "wal_recovery_mode=kTolerateCorruptedTailRecords", // a torn tail is a crash, a bad record before it is damage: say so
+        "max_background_jobs=2",
+        "max_file_opening_threads=2",
+        "info_log_level=WARN_LEVEL",
+        "keep_log_file_num=2",
+        "max_log_file_size=1048576",
+        "stats_dump_period_sec=0",
+        "stats_persist_period_sec=0",
+        "bytes_per_sync=4194304",
+        "max_manifest_file_size=4194304");
+
+    private static string FamilyText(ColumnFamily family) => family switch
+    {
+        // Frames are compressed already; ingested files are never to be rewritten for their level's sake.
+        ColumnFamily.Chunks => "compression=kNoCompression;write_buffer_size=33554432;target_file_size_base=67108864;max_bytes_for_level_base=268435456",
+        ColumnFamily.Index => "compression=kNoCompression;write_buffer_size=16777216",
+        ColumnFamily.Maps => "compression=kNoCompression;write_buffer_size=8388608",
+        ColumnFamily.Bodies => "compression=kZSTD;write_buffer_size=8388608",
+        _ => "compression=kNoCompression;write_buffer_size=4194304",
+    };
+
+    private static nint Parse(nint start, string text)
+    {
+        var parsed = RocksNative.rocksdb_options_create();
+        RocksNative.rocksdb_get_options_from_string(start, text, parsed, out var error);
+        try
+        {
+            RocksError.Check(error, "options");
+            return parsed;
+        }
+        catch
+        {
+            RocksNative.rocksdb_options_destroy(parsed);
+            throw;
+        }
+    }
+
+    private nint FamilyOptions(nint database, ColumnFamily family)
+    {
+        var options = Parse(database, FamilyText(family));
+        var table = RocksNative.rocksdb_block_based_options_create();
+        RocksNative.rocksdb_block_based_options_set_format_version(table, 5);
+
+        // Small blocks, so that one frame is one block.
+        RocksNative.rocksdb_block_based_options_set_block_size(table, 4096);
+        if (family == ColumnFamily.Chunks)
+            RocksNative.rocksdb_block_based_options_set_no_block_cache(table, 1); // frames have their own cache
+        else
+            RocksNative.rocksdb_block_based_options_set_block_cache(table, cache);
+        if (family == ColumnFamily.Index) // most probes are for pages that aren't there
+            RocksNative.rocksdb_block_based_options_set_filter_policy(table, RocksNative.rocksdb_filterpolicy_create_bloom_full(10));
+        RocksNative.rocksdb_options_set_block_based_table_factory(options, table);
+        RocksNative.rocksdb_block_based_options_destroy(table);
+        return options;
+    }
+
+}
