@@ -1,0 +1,282 @@
+using System.Globalization;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Crstore.Store.Layout;
+using Crstore.Store.Manifests;
+using Crstore.Store.Native;
+using Crstore.Store.PageMaps;
+using Crstore.Store.Reading;
+using Crstore.Store.Writing;
+
+namespace Crstore.Store;
+
+/// <summary>
+/// A capture's side of the store, from the durable CRID to the one atomic commit. Everything before the commit works on a
+/// read-only snapshot and on files in incoming/ that nobody else looks at; the write lock is held for the commit alone.
+/// </summary>
+internal sealed class CheckpointWriter : ICheckpointWriter
+{
+    private readonly StorePaths paths;
+    private readonly StoreOptions options;
+    private readonly string series;
+    private readonly HeldLock seriesLock;
+    private readonly SessionFile session;
+    private readonly StoreReader snapshot;
+    private readonly ulong generation;
+    private readonly ChunkSink sink;
+    private readonly FrameCache parentFrames;
+    private readonly SortedDictionary<uint, SpaceWriter> spaces = [];
+    private readonly List<string> indexFiles = [];
+    private bool ended;
+    private bool disposed;
+
+    private CheckpointWriter(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, StoreReader snapshot)
+    {
+        (this.paths, this.options, StoreId, this.series, this.seriesLock, Crid, this.session, this.snapshot) =
+            (paths, options, storeId, series, seriesLock, crid, session, snapshot);
+        generation = StoreMeta.Read(snapshot.Database, StoreMeta.GcGeneration);
+        session.Began(generation);
+        var record = SeriesRecords.Read(snapshot.Database, series);
+        DistrustedTrackers = record?.Distrusted.ToHashSet() ?? [];
+        var latest = new Crid(record?.LatestCrid ?? 0);
+        if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
+        parentFrames = new FrameCache(snapshot.Database);
+        sink = new ChunkSink(paths, crid, snapshot.Database, options.Compression);
+    }
+
+    /// <inheritdoc/>
+    public Crid Crid { get; }
+
+    /// <inheritdoc/>
+    public Guid StoreId { get; }
+
+    /// <inheritdoc/>
+    public CheckpointManifest? Parent { get; }
+
+    /// <inheritdoc/>
+    public IReadOnlySet<TrackerKind> DistrustedTrackers { get; }
+
+    /// <inheritdoc/>
+    public PageCounters Counters => new() { Dirty = sink.Read, Zero = sink.Zero, Fresh = (ulong)sink.Fresh.Count };
+
+    /// <summary>Locks the series, makes a CRID durable, registers the session, and only then looks at the store.</summary>
+    public static CheckpointWriter Begin(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full)
+    {
+        SeriesRecords.CheckName(series);
+        var seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", options.LockTimeout, options.Waiting);
+        SessionFile? session = null;
+        StoreReader? snapshot = null;
+        try
+        {
+            var crid = CridCounter.Next(paths, options.LockTimeout, () => HighestCrid.Find(paths));
+            FaultPoint.Hit("capture.crid-allocated");
+            session = SessionFile.Register(paths, crid);
+            FaultPoint.Hit("capture.registered");
+            snapshot = StoreReader.Open(paths);
+            return new CheckpointWriter(paths, options, storeId, series, full, seriesLock, crid, session, snapshot);
+        }
+        catch
+        {
+            snapshot?.Dispose();
+            session?.Dispose();
+            seriesLock.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public ISpaceWriter OpenSpace(SpaceId id, SpaceId? parentSpace)
+    {
+        ThrowIfEnded();
+        if (spaces.ContainsKey(id.Value)) throw new ArgumentException($"space {id} is open already", nameof(id));
+        PageMap? parent = null;
+        if (parentSpace is { } p)
+        {
+            if (Parent is null) throw new ArgumentException("there is no parent", nameof(parentSpace));
+            parent = snapshot.Segments.Open(Parent.Crid, p) ?? throw new StoreDamagedException($"CRID {Parent.Crid}, space {p}: its page-map root is missing");
+        }
+
+        var space = new SpaceWriter(Crid, id, parent, sink, parentFrames);
+        spaces.Add(id.Value, space);
+        return space;
+    }
+
+    /// <inheritdoc/>
+    public CheckpointHeader Commit(CheckpointManifest manifest, TrackerKind? distrust = null, Action<CheckpointHeader>? finalize = null)
+    {
+        ThrowIfEnded();
+        ended = true;
+        return StoreErrors.Guard(() =>
+        {
+            sink.Complete();
+            var maps = spaces.Values.Select(s => (s.Id, Map: s.Build())).ToList();
+            var header = manifest.Header;
+            var body = manifest.Body;
+            Fill(header, body, maps);
+            var bodyBytes = ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is locked
+            var indexBytes = BuildIndexFiles();
+            var verb = string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}");
+            using (HeldLock.Take(paths.WriteLock, verb, $"the store {paths.Root}", options.LockTimeout, options.Waiting))
+            {
+                FaultPoint.Hit("commit.locked");
+                SessionFile.Sweep(paths, out _);
+                using var db = RocksDb.Open(paths.Database, RocksMode.ReadWrite);
+                FaultPoint.Hit("commit.opened");
+                CheckGeneration(db);
+                Write(db, header, bodyBytes, maps, indexBytes, distrust, finalize);
+                Housekeeping.Run(db);
+                FaultPoint.Hit("commit.maintained");
+            }
+
+            FaultPoint.Hit("commit.closed");
+            return header;
+        });
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (disposed) return;
+        disposed = ended = true;
+        try
+        {
+            sink.Dispose();
+            foreach (var file in indexFiles) Linux.Files.Unlink(file);
+        }
+        finally
+        {
+            snapshot.Dispose();
+            session.Dispose();
+            seriesLock.Dispose();
+        }
+    }
+
+    /// <summary>What the store knows better than the caller.</summary>
+    private void Fill(CheckpointHeader header, CheckpointBody body, List<(SpaceId Id, PageMapResult Map)> maps)
+    {
+        header.Crid = body.Crid = Crid.Value;
+        header.ParentCrid = Parent?.Crid.Value ?? 0;
+        header.Series = series;
+        header.Kind = Parent is null ? CheckpointKind.Base : CheckpointKind.Increment;
+        var pages = header.Pages ??= new PageCounters();
+        pages.Logical = pages.Changed = 0;
+        foreach (var (_, map) in maps)
+        {
+            pages.Logical += map.Counters.Logical;
+            pages.Changed += map.Counters.Changed;
+        }
+
+        pages.Fresh = (ulong)sink.Fresh.Count;
+        pages.Zero = sink.Zero;
+        if (pages.Dirty == 0) pages.Dirty = sink.Read;
+    }
+
+    /// <summary>Large index updates are sorted into an SST, before the lock is taken; returns the bytes in it.</summary>
+    private ulong BuildIndexFiles()
+    {
+        if (sink.Fresh.Count <= FrameSpool.SmallPages) return 0;
+        var sorted = sink.Fresh.ToArray();
+        Array.Sort(sorted, static (x, y) => Compare(x.Key, y.Key));
+        var path = paths.IncomingFile(Crid, "index", 0);
+        indexFiles.Add(path);
+        using var writer = new RocksSstWriter(path, ColumnFamily.Index);
+        Span<byte> key = stackalloc byte[ContentHash.Size];
+        Span<byte> value = stackalloc byte[Keys.LocationSize];
+        foreach (var (hash, ordinal) in sorted)
+        {
+            hash.Write(key);
+            Keys.Location(new ChunkLocation(Crid, ordinal), value);
+            writer.Put(key, value);
+        }
+
+        writer.Finish();
+        return writer.BytesPut;
+    }
+
+    /// <summary>gc waits for live sessions, so this never fails unless somebody removed the session file or the locks don't work here.</summary>
+    private void CheckGeneration(RocksDb db)
+    {
+        var freed = StoreMeta.Read(db, StoreMeta.GcFreed);
+        if (freed > generation)
+            throw new StoreBusyException($"CRID {Crid} can't be committed: gc freed chunks that it may count on (generation {freed}, begun under {generation})",
+                "capture again; does the file system of the store support flock?");
+        if (db.Get(ColumnFamily.Manifests, Keys.Crid(Crid)) is not null)
+            throw new StoreDamagedException($"CRID {Crid} is committed already: the CRID counter went back");
+    }
+
+    private void Write(RocksDb db, CheckpointHeader header, byte[] bodyBytes, List<(SpaceId Id, PageMapResult Map)> maps,
+        ulong indexBytes, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
+    {
+        db.Ingest(ColumnFamily.Chunks, sink.Spool.Files);
+        FaultPoint.Hit("commit.frames-ingested");
+        db.Ingest(ColumnFamily.Index, indexFiles);
+        FaultPoint.Hit("commit.index-ingested");
+        using var batch = db.NewBatch();
+        PutFrames(batch);
+        if (indexFiles.Count == 0) PutIndex(batch);
+        PutMaps(batch, maps);
+        batch.Put(ColumnFamily.Bodies, Keys.Crid(Crid), bodyBytes);
+        PutSeries(db, batch, distrust);
+        StoreMeta.Put(batch, StoreMeta.HighestCrid, Math.Max(Crid.Value, StoreMeta.Read(db, StoreMeta.HighestCrid)));
+        finalize?.Invoke(header);
+        header.BytesStored = batch.BytesPut + indexBytes + (sink.Spool.Files.Count > 0 ? sink.Spool.BytesPut : 0);
+        header.BytesStored += (ulong)header.CalculateSize();
+        batch.Put(ColumnFamily.Manifests, Keys.Crid(Crid), ManifestCodec.EncodeHeader(header));
+        FaultPoint.Hit("commit.before-write");
+        db.Write(batch);
+        FaultPoint.Hit("commit.written");
+    }
+
+    private void PutFrames(RocksWriteBatch batch)
+    {
+        Span<byte> key = stackalloc byte[Keys.FrameSize];
+        foreach (var (id, frame) in sink.Spool.Small)
+        {
+            Keys.Frame(id, key);
+            batch.Put(ColumnFamily.Chunks, key, frame);
+        }
+    }
+
+    private void PutIndex(RocksWriteBatch batch)
+    {
+        Span<byte> key = stackalloc byte[ContentHash.Size];
+        Span<byte> value = stackalloc byte[Keys.LocationSize];
+        foreach (var (hash, ordinal) in sink.Fresh)
+        {
+            hash.Write(key);
+            Keys.Location(new ChunkLocation(Crid, ordinal), value);
+            batch.Put(ColumnFamily.Index, key, value);
+        }
+    }
+
+    private void PutMaps(RocksWriteBatch batch, List<(SpaceId Id, PageMapResult Map)> maps)
+    {
+        Span<byte> key = stackalloc byte[Keys.SegmentSize];
+        foreach (var (id, map) in maps)
+        {
+            batch.Put(ColumnFamily.Maps, Keys.Root(Crid, id), map.Root);
+            foreach (var segment in map.Segments)
+            {
+                Keys.Segment(Crid, id, segment.Number, key);
+                batch.Put(ColumnFamily.Maps, key, segment.Bytes);
+            }
+        }
+    }
+
+    private void PutSeries(RocksDb db, RocksWriteBatch batch, TrackerKind? distrust)
+    {
+        var record = SeriesRecords.Read(db, series) ?? new SeriesRecord { Name = series };
+        record.LatestCrid = Crid.Value;
+        if (distrust is { } tracker && !record.Distrusted.Contains(tracker)) record.Distrusted.Add(tracker);
+        SeriesRecords.Put(batch, record);
+    }
+
+    private static int Compare(in ContentHash x, in ContentHash y) =>
+        x.A != y.A ? x.A.CompareTo(y.A) : x.B != y.B ? x.B.CompareTo(y.B) : x.C != y.C ? x.C.CompareTo(y.C) : x.D.CompareTo(y.D);
+
+    private void ThrowIfEnded()
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        if (ended) throw new InvalidOperationException("the checkpoint was committed, or its commit failed");
+    }
+}

@@ -1,0 +1,54 @@
+using System.Globalization;
+
+namespace Crstore.Store;
+
+/// <summary>
+/// Named places where a test lets the process die: CRSTORE_FAULT=name[:n] makes the n-th pass (the first, without n) of
+/// that point a SIGKILL to itself. Without the variable a point costs one comparison.
+/// </summary>
+internal static class FaultPoint
+{
+    /// <summary>All names, in the order in which a capture and then a gc pass them.</summary>
+    public static readonly IReadOnlyList<string> Names =
+    [
+        "capture.crid-allocated", // the CRID is durable, nothing else is there
+        "capture.registered",     // the session file is there
+        "capture.sst-written",    // an SST of frames is complete in incoming/
+        "commit.locked",          // the write lock is held, RocksDB not open yet
+        "commit.opened",          // RocksDB is open for writing
+        "commit.frames-ingested", // frames are in, nothing refers to them
+        "commit.index-ingested",  // the index refers to chunks of a CRID without manifest
+        "commit.before-write",    // just before the commit point
+        "commit.written",         // just behind it: the CRID is committed, nobody was told
+        "commit.maintained",      // flushed and compacted, RocksDB still open
+        "commit.closed",          // RocksDB closed, the session not deregistered
+        "create.directories",     // a new store: directories made
+        "create.database",        // a new store: RocksDB made, no format file yet
+        "forget.before-write", "forget.written",
+        "gc.locked", "gc.marked", "gc.index-dropped", "gc.unlocked", "gc.sessions-over", "gc.relocked", "gc.remarked",
+        "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.segments-deleted", "gc.before-compact", "gc.compacted",
+        "gc.done",
+    ];
+
+    private static int countdown;
+    private static readonly string? Armed = Parse();
+
+    /// <summary>Dies here if this point is armed.</summary>
+    public static void Hit(string name)
+    {
+        if (Armed is null || Armed != name || Interlocked.Decrement(ref countdown) != 0) return;
+        System.Diagnostics.Process.GetCurrentProcess().Kill(); // SIGKILL
+        Thread.Sleep(Timeout.Infinite);
+    }
+
+    private static string? Parse()
+    {
+        countdown = 1;
+        var text = Environment.GetEnvironmentVariable("CRSTORE_FAULT");
+        if (string.IsNullOrEmpty(text)) return null;
+        var colon = text.LastIndexOf(':');
+        if (colon < 0) return text;
+        countdown = int.Parse(text[(colon + 1)..], NumberStyles.None, CultureInfo.InvariantCulture);
+        return text[..colon];
+    }
+}

@@ -1,0 +1,49 @@
+using System.Globalization;
+using System.Text;
+using Crstore.Linux;
+using Crstore.Model;
+
+namespace Crstore.Store.Layout;
+
+/// <summary>The file `format`: version and store id, as text, so that a person and any later version can read it.</summary>
+internal sealed record FormatFile(int Version, Guid StoreId)
+{
+    /// <summary>What this program reads and writes.</summary>
+    public const int CurrentVersion = 1;
+
+    private const string Magic = "crstore";
+
+    /// <summary>Reads it; null if there is none.</summary>
+    /// <exception cref="EnvironmentException">A newer version made the store.</exception>
+    public static FormatFile? Read(StorePaths paths)
+    {
+        var text = StoreErrors.Guard(() => Files.ReadText(paths.Format));
+        if (text is null) return null;
+        var lines = text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        var first = lines.Length > 0 ? lines[0].Split(' ') : [];
+        if (first.Length != 3 || first[0] != Magic || first[1] != "format" ||
+            !int.TryParse(first[2], NumberStyles.None, CultureInfo.InvariantCulture, out var version) || version < 1)
+            throw new StoreDamagedException($"{paths.Format} is not the format file of a crstore store",
+                $"it should read \"{Magic} format {CurrentVersion}\" and \"id GUID\"");
+        if (version > CurrentVersion)
+            throw new EnvironmentException($"the store {paths.Root} has format {version}; this crstore knows formats up to {CurrentVersion}",
+                "use a newer crstore");
+        return lines.Length >= 2 && lines[1].StartsWith("id ", StringComparison.Ordinal) && Guid.TryParse(lines[1][3..], out var id)
+            ? new FormatFile(version, id)
+            : throw new StoreDamagedException($"{paths.Format} has no store id");
+    }
+
+    /// <summary>Writes it beside and renames: it is there whole or not at all.</summary>
+    public void Write(StorePaths paths)
+    {
+        var temporary = paths.Format + ".new";
+        using (var file = Files.Open(temporary, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.Truncate | OpenFlags.NoFollow))
+        {
+            Files.WriteAt(file, Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{Magic} format {Version}\nid {StoreId}\n")), 0, temporary);
+            Files.Sync(file, temporary);
+        }
+
+        Files.Rename(temporary, paths.Format);
+        Files.SyncDirectory(paths.Root);
+    }
+}

@@ -1,0 +1,93 @@
+using Crstore.Linux;
+using Crstore.Model;
+using Crstore.Store.Native;
+
+namespace Crstore.Store.Layout;
+
+/// <summary>
+/// Makes a store directory. The format file comes last, so a directory without it is half-written: the next creation
+/// goes on with it, and nobody else takes it for a store. Nothing is ever deleted in it.
+/// </summary>
+internal static class StoreCreation
+{
+    /// <summary>The format file of an existing store.</summary>
+    /// <exception cref="UsageException">There is no store.</exception>
+    /// <exception cref="EnvironmentException">It is half-written, or of a newer format.</exception>
+    public static FormatFile Check(StorePaths paths)
+    {
+        if (FormatFile.Read(paths) is { } format) return format;
+        switch (Look(paths))
+        {
+            case Content.Ours:
+                throw new EnvironmentException($"{paths.Root} is a half-written store: its creation was cut short",
+                    "the next `crstore capture` into it completes it");
+            case Content.Foreign:
+                throw new UsageException($"{paths.Root} is not a crstore store: it holds other files", "name another directory with --store");
+            default:
+                throw new UsageException($"there is no store in {paths.Root}", "the first `crstore capture` makes it; --store DIR or CRSTORE_STORE names another one");
+        }
+    }
+
+    /// <summary>Makes the store, or completes one.</summary>
+    public static FormatFile Create(StorePaths paths, StoreOptions options) => StoreErrors.Guard(() =>
+    {
+        MakeParents(paths.Root);
+        if (Look(paths) == Content.Foreign)
+            throw new UsageException($"{paths.Root} is not a crstore store and not empty: it holds other files", "name an empty or new directory with --store");
+        using (HeldLock.Take(paths.WriteLock, "creation of the store", $"the store {paths.Root}", options.LockTimeout, options.Waiting))
+        {
+            if (FormatFile.Read(paths) is { } other) return other; // somebody else was faster
+            foreach (var directory in new[] { paths.Sessions, paths.SeriesLocks, paths.Incoming, paths.Database }) Files.MakeDirectory(directory);
+            FaultPoint.Hit("create.directories");
+            var id = MakeDatabase(paths);
+            CridCounter.Create(paths);
+            Files.SyncDirectory(paths.Root);
+            FaultPoint.Hit("create.database");
+            var format = new FormatFile(FormatFile.CurrentVersion, id);
+            format.Write(paths);
+            return format;
+        }
+    });
+
+    private enum Content { Nothing, Ours, Foreign }
+
+    private static Content Look(StorePaths paths)
+    {
+        try
+        {
+            var names = Directory.EnumerateFileSystemEntries(paths.Root).Select(Path.GetFileName).ToList();
+            return names.Count == 0 ? Content.Nothing : names.TrueForAll(n => StorePaths.KnownNames.Contains(n!)) ? Content.Ours : Content.Foreign;
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return Content.Nothing;
+        }
+        catch (IOException) when (File.Exists(paths.Root))
+        {
+            throw new UsageException($"{paths.Root} is not a directory", "--store must name a directory");
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new EnvironmentException($"{paths.Root}: {e.Message}", "use the store as the user who owns it, or another one with --store", e);
+        }
+    }
+
+    /// <summary>The store id that the database holds, so that a format file lost later can be made again with the same id.</summary>
+    private static Guid MakeDatabase(StorePaths paths)
+    {
+        using var db = RocksDb.Open(paths.Database, RocksMode.Create);
+        if (StoreMeta.StoreId(db) is { } known) return known;
+        var id = Guid.NewGuid();
+        using var batch = db.NewBatch();
+        StoreMeta.PutStoreId(batch, id);
+        db.Write(batch);
+        return id;
+    }
+
+    private static void MakeParents(string path)
+    {
+        if (Directory.Exists(path)) return;
+        if (Path.GetDirectoryName(path) is { Length: > 0 } parent) MakeParents(parent);
+        if (Files.MakeDirectory(path) && Path.GetDirectoryName(path) is { Length: > 0 } above) Files.SyncDirectory(above);
+    }
+}

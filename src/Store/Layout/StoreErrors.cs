@@ -1,0 +1,41 @@
+using Crstore.Linux;
+using Crstore.Model;
+
+namespace Crstore.Store.Layout;
+
+/// <summary>What the user is told when a system call on the store's files fails.</summary>
+internal static class StoreErrors
+{
+    /// <summary>Runs something, turning system call failures into <see cref="EnvironmentException"/>.</summary>
+    public static T Guard<T>(Func<T> action)
+    {
+        try
+        {
+            return action();
+        }
+        catch (LinuxException e)
+        {
+            throw Of(e);
+        }
+    }
+
+    /// <inheritdoc cref="Guard{T}"/>
+    public static void Guard(Action action) => Guard(() =>
+    {
+        action();
+        return true;
+    });
+
+    /// <summary>The message already names call, path and errno.</summary>
+    public static EnvironmentException Of(LinuxException e) => new($"store: {e.Message}", Hint(e.ErrorNumber), e);
+
+    private static string? Hint(int errno) => errno switch
+    {
+        Errno.ENOSPC or Errno.EDQUOT => "free some space (crstore forget, crstore gc) and try again; what is committed is whole",
+        Errno.EROFS => "the store is on a read-only file system: it can be listed and restored, not written",
+        Errno.EACCES or Errno.EPERM => "use the store as the user who owns it, or another one with --store",
+        Errno.EMFILE or Errno.ENFILE => "raise the limit on open files (ulimit -n)",
+        Errno.ENOTDIR => "--store must name a directory",
+        _ => null,
+    };
+}

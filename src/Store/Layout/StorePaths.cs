@@ -1,0 +1,57 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using Crstore.Model;
+
+namespace Crstore.Store.Layout;
+
+/// <summary>Names within a store directory (docs/FORMAT.md).</summary>
+internal sealed class StorePaths(string root)
+{
+    /// <summary>Everything that a store directory holds; a directory with other things in it is no store of ours.</summary>
+    public static readonly IReadOnlySet<string> KnownNames =
+        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "sessions", "series", "incoming" };
+
+    /// <summary>The directory, absolute.</summary>
+    public string Root { get; } = Path.GetFullPath(root);
+
+    /// <summary>RocksDB.</summary>
+    public string Database => Path.Combine(Root, "db");
+
+    /// <summary>Format version and store id; made last, so a directory without it is half-written.</summary>
+    public string Format => Path.Combine(Root, "format");
+
+    /// <summary>CRID counter.</summary>
+    public string Counter => Path.Combine(Root, "crid");
+
+    /// <summary>Write lock.</summary>
+    public string WriteLock => Path.Combine(Root, "lock");
+
+    /// <summary>One file per running capture.</summary>
+    public string Sessions => Path.Combine(Root, "sessions");
+
+    /// <summary>One lock per series.</summary>
+    public string SeriesLocks => Path.Combine(Root, "series");
+
+    /// <summary>SST files being built.</summary>
+    public string Incoming => Path.Combine(Root, "incoming");
+
+    /// <summary>Session file of a CRID.</summary>
+    public string Session(Crid crid) => Path.Combine(Sessions, crid.ToString());
+
+    /// <summary>An SST of a session; <paramref name="family"/> tells frames from index.</summary>
+    public string IncomingFile(Crid crid, string family, int number) =>
+        Path.Combine(Incoming, string.Create(CultureInfo.InvariantCulture, $"{crid}-{family}-{number}.sst"));
+
+    /// <summary>Lock of a series. Names are free text, so the file is named by their hash.</summary>
+    public string SeriesLock(string series) =>
+        Path.Combine(SeriesLocks, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(series)).AsSpan(0, 16)) + ".lock");
+
+    /// <summary>The CRID that a file in incoming/ belongs to; none for foreign names.</summary>
+    public static Crid OwnerOf(string incomingFile)
+    {
+        var name = Path.GetFileName(incomingFile);
+        var dash = name.IndexOf('-', StringComparison.Ordinal);
+        return dash > 0 && Crid.TryParse(name[..dash], out var crid) ? crid : Crid.None;
+    }
+}

@@ -1,0 +1,40 @@
+using System.Diagnostics;
+
+namespace Crstore.Store.Native;
+
+/// <summary>
+/// What a short-lived writer owes the store before it closes: RocksDB's background work dies with each process, so WALs
+/// and level 0 files would pile up over hundreds of small captures.
+/// </summary>
+internal static class Housekeeping
+{
+    private const int MaxWals = 16;
+    private const long MaxWalBytes = 8 << 20;      // every open replays them: about 50 ms
+    private const ulong MaxLevel0Files = 8;        // each is a seek more per lookup; RocksDB compacts from 4 on if it gets the time
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+
+    /// <summary>Flushes if there is much to replay, and lets compaction go on while level 0 is high.</summary>
+    public static void Run(RocksDb db)
+    {
+        var wals = new DirectoryInfo(db.Path).GetFiles("*.log");
+        if (wals.Length > MaxWals || wals.Sum(w => w.Length) > MaxWalBytes) FlushAll(db);
+        var began = Stopwatch.GetTimestamp();
+        foreach (var family in Enum.GetValues<ColumnFamily>())
+        {
+            while (Level0(db, family) >= MaxLevel0Files && Stopwatch.GetElapsedTime(began) < Patience && Busy(db, family))
+                Thread.Sleep(2);
+        }
+    }
+
+    /// <summary>Writes all memtables to files; the WALs become obsolete.</summary>
+    public static void FlushAll(RocksDb db)
+    {
+        foreach (var family in Enum.GetValues<ColumnFamily>())
+            if (db.Property(family, "rocksdb.num-entries-active-mem-table") > 0) db.Flush(family);
+    }
+
+    private static ulong Level0(RocksDb db, ColumnFamily family) => db.Property(family, "rocksdb.num-files-at-level0");
+
+    private static bool Busy(RocksDb db, ColumnFamily family) =>
+        db.Property(family, "rocksdb.compaction-pending") != 0 || db.Property(family, "rocksdb.num-running-compactions") != 0;
+}

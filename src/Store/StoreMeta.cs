@@ -1,0 +1,70 @@
+using System.Buffers.Binary;
+using System.Text;
+using Crstore.Model;
+using Crstore.Store.Codec;
+using Crstore.Store.Native;
+
+namespace Crstore.Store;
+
+/// <summary>Store-wide numbers in the column family `meta`: eight bytes, big endian, and a checksum. Missing means 0.</summary>
+internal static class StoreMeta
+{
+    /// <summary>Bumped by each gc when it drops index entries: a snapshot with this generation can't find them any more.</summary>
+    public const string GcGeneration = "gc_generation";
+
+    /// <summary>The highest generation whose dead were freed: sessions that began before it may not commit.</summary>
+    public const string GcFreed = "gc_freed";
+
+    /// <summary>The highest CRID ever committed, for a lost counter.</summary>
+    public const string HighestCrid = "highest_crid";
+
+    /// <summary>The first and the second half of the store id.</summary>
+    public const string IdHigh = "store_id_high", IdLow = "store_id_low";
+
+    /// <summary>Reads a number.</summary>
+    public static ulong Read(RocksDb db, string name)
+    {
+        using var value = db.GetPinned(ColumnFamily.Meta, Encoding.ASCII.GetBytes(name));
+        if (!value.Exists) return 0;
+        var bytes = value.Span;
+        return bytes.Length == 12 && BinaryPrimitives.ReadUInt32BigEndian(bytes[8..]) == Checksum(name, bytes[..8])
+            ? BinaryPrimitives.ReadUInt64BigEndian(bytes)
+            : throw new StoreDamagedException($"the store's value {name} is damaged");
+    }
+
+    /// <summary>Puts a number into a batch.</summary>
+    public static void Put(RocksWriteBatch batch, string name, ulong value)
+    {
+        Span<byte> bytes = stackalloc byte[12];
+        BinaryPrimitives.WriteUInt64BigEndian(bytes, value);
+        BinaryPrimitives.WriteUInt32BigEndian(bytes[8..], Checksum(name, bytes[..8]));
+        batch.Put(ColumnFamily.Meta, Encoding.ASCII.GetBytes(name), bytes);
+    }
+
+    /// <summary>The store id as the database knows it; null in a new one.</summary>
+    public static Guid? StoreId(RocksDb db)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        BinaryPrimitives.WriteUInt64BigEndian(bytes, Read(db, IdHigh));
+        BinaryPrimitives.WriteUInt64BigEndian(bytes[8..], Read(db, IdLow));
+        var id = new Guid(bytes, bigEndian: true);
+        return id == Guid.Empty ? null : id;
+    }
+
+    /// <summary>Puts the store id into a batch.</summary>
+    public static void PutStoreId(RocksWriteBatch batch, Guid id)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        id.TryWriteBytes(bytes, bigEndian: true, out _);
+        Put(batch, IdHigh, BinaryPrimitives.ReadUInt64BigEndian(bytes));
+        Put(batch, IdLow, BinaryPrimitives.ReadUInt64BigEndian(bytes[8..]));
+    }
+
+    private static uint Checksum(string name, ReadOnlySpan<byte> value)
+    {
+        var crc = new Crc32C(0x6d657461); // "meta"
+        crc.Append(Encoding.ASCII.GetBytes(name));
+        crc.Append(value);
+        return crc.Value;
+    }
+}

@@ -1,0 +1,140 @@
+using System.Globalization;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Crstore.Store.Layout;
+using Crstore.Store.Manifests;
+using Crstore.Store.Native;
+using Crstore.Store.Reading;
+
+namespace Crstore.Store;
+
+/// <summary>
+/// A snapshot of a store: what was committed when it was opened, whatever writers and gc do meanwhile. Needs no write
+/// access to the store. Thread safe but for Dispose.
+/// </summary>
+public sealed partial class StoreReader : IDisposable
+{
+    private int references = 1;
+    private bool disposed;
+
+    private StoreReader(StorePaths paths, RocksDb db)
+    {
+        Paths = paths;
+        Database = db;
+        Segments = new StoreSegments(db);
+    }
+
+    /// <summary>The directory.</summary>
+    internal StorePaths Paths { get; }
+
+    /// <summary>Open as long as this or one of its images is.</summary>
+    internal RocksDb Database { get; }
+
+    /// <summary>Page maps.</summary>
+    internal StoreSegments Segments { get; }
+
+    /// <summary>Opens a consistent snapshot.</summary>
+    internal static StoreReader Open(StorePaths paths) => new(paths, Snapshot.Open(paths));
+
+    /// <summary>A reader on a database that somebody else owns, for work under the write lock.</summary>
+    internal static StoreReader Over(StorePaths paths, RocksDb db) => new(paths, db) { references = 2 };
+
+    /// <summary>Headers in CRID order.</summary>
+    public IEnumerable<CheckpointHeader> Headers(string? series = null)
+    {
+        using var i = Database.Iterate(ColumnFamily.Manifests);
+        for (var there = i.SeekToFirst(); there; there = i.Next())
+        {
+            var header = ManifestCodec.DecodeHeader(Keys.CridOf(i.Key), i.Value);
+            if (series is null || header.Series == series) yield return header;
+        }
+    }
+
+    /// <summary>The header of a CRID; null if there is no such checkpoint.</summary>
+    public CheckpointHeader? Header(Crid crid)
+    {
+        using var value = Database.GetPinned(ColumnFamily.Manifests, Keys.Crid(crid));
+        return value.Exists ? ManifestCodec.DecodeHeader(crid, value.Span) : null;
+    }
+
+    /// <summary>All series that have checkpoints, by name.</summary>
+    public IReadOnlyList<SeriesInfo> Series()
+    {
+        var records = SeriesRecords.ReadAll(Database).ToDictionary(r => r.Name);
+        var all = new SortedDictionary<string, SeriesInfo>(StringComparer.Ordinal);
+        foreach (var header in Headers())
+        {
+            var when = TimeOf(header);
+            IReadOnlyList<TrackerKind> distrusted = records.TryGetValue(header.Series, out var record) ? [.. record.Distrusted] : [];
+            all[header.Series] = all.TryGetValue(header.Series, out var known)
+                ? known with { Latest = new Crid(header.Crid), Checkpoints = known.Checkpoints + 1, Last = when, BytesStored = known.BytesStored + header.BytesStored }
+                : new SeriesInfo(header.Series, new Crid(header.Crid), 1, when, when, header.BytesStored, distrusted);
+        }
+
+        return [.. all.Values];
+    }
+
+    /// <summary>Header and body. <see cref="UsageException"/> if there is no such CRID.</summary>
+    public CheckpointManifest Manifest(Crid crid)
+    {
+        var header = Header(crid) ?? throw new UsageException($"there is no CRID {crid} in {Paths.Root}", "crstore list shows what there is");
+        using var body = Database.GetPinned(ColumnFamily.Bodies, Keys.Crid(crid));
+        return new CheckpointManifest(header, ManifestCodec.DecodeBody(crid, body.Span));
+    }
+
+    /// <summary>Resolves CRID | SERIES[@latest|@N|@TIME]: @N counts from 1 in the series, @TIME is the last one at or before it.</summary>
+    public Crid Resolve(string spec)
+    {
+        if (Crid.TryParse(spec, out var crid))
+        {
+            if (Header(crid) is not null) return crid;
+            if (!Headers(spec).Any()) throw new UsageException($"there is no CRID {crid} in {Paths.Root}", "crstore list shows what there is");
+        }
+
+        // A name may hold an @ itself: the whole text is tried first.
+        var whole = Headers(spec).ToList();
+        if (whole.Count > 0) return new Crid(whole[^1].Crid);
+        var at = spec.LastIndexOf('@');
+        var (name, which) = at > 0 ? (spec[..at], spec[(at + 1)..]) : (spec, "latest");
+        var all = at > 0 ? Headers(name).ToList() : [];
+        if (all.Count == 0) throw new UsageException($"there is no series \"{name}\" in {Paths.Root}", "crstore series shows what there is");
+        return Pick(all, name, which);
+    }
+
+    /// <summary>The image source of a CRID. It keeps the reader alive.</summary>
+    public ICheckpointImage OpenImage(Crid crid)
+    {
+        var manifest = Manifest(crid);
+        Interlocked.Increment(ref references);
+        return new CheckpointImage(this, manifest);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (disposed) return;
+        disposed = true;
+        Release();
+    }
+
+    /// <summary>Gives up one reference; the last one closes the database.</summary>
+    internal void Release()
+    {
+        if (Interlocked.Decrement(ref references) == 0) Database.Dispose();
+    }
+
+    private static DateTimeOffset TimeOf(CheckpointHeader header) => DateTimeOffset.UnixEpoch.AddTicks(header.CapturedUnixNs / 100);
+
+    private static Crid Pick(List<CheckpointHeader> all, string name, string which)
+    {
+        if (which == "latest") return new Crid(all[^1].Crid);
+        if (int.TryParse(which, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+            return number >= 1 && number <= all.Count ? new Crid(all[number - 1].Crid)
+                : throw new UsageException($"series \"{name}\" has checkpoints @1 to @{all.Count}, no @{number}");
+        if (!DateTimeOffset.TryParse(which, CultureInfo.InvariantCulture, DateTimeStyles.AssumeLocal, out var time))
+            throw new UsageException($"\"@{which}\" is neither @latest, a number nor a time", "for instance redis@latest, redis@3, redis@2026-01-31T12:00");
+        var before = all.Where(h => TimeOf(h) <= time).ToList();
+        return before.Count > 0 ? new Crid(before.MaxBy(h => (h.CapturedUnixNs, h.Crid))!.Crid)
+            : throw new UsageException($"series \"{name}\" has no checkpoint at or before {time:O}; the first one is of {TimeOf(all[0]):O}");
+    }
+}
