@@ -1,4 +1,4 @@
-using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Store.Layout;
 
@@ -25,7 +25,7 @@ public sealed partial class CheckpointStore : IDisposable
     /// <summary>Opens an existing store. <see cref="UsageException"/> if there is none.</summary>
     public static CheckpointStore Open(StoreOptions options)
     {
-        Files.MakePrivateByDefault();
+        FileCalls.MakePrivateByDefault();
         var paths = new StorePaths(options.Directory);
         return new CheckpointStore(options, paths, StoreCreation.Check(paths).StoreId);
     }
@@ -33,7 +33,7 @@ public sealed partial class CheckpointStore : IDisposable
     /// <summary>Opens, or creates with mode 0700. A creation that was cut short is completed.</summary>
     public static CheckpointStore OpenOrCreate(StoreOptions options, out bool created)
     {
-        Files.MakePrivateByDefault();
+        FileCalls.MakePrivateByDefault();
         var paths = new StorePaths(options.Directory);
         created = false;
         var format = FormatFile.Read(paths);

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store.Layout;
@@ -141,7 +142,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         try
         {
             sink.Dispose();
-            foreach (var file in indexFiles) Linux.Files.Unlink(file);
+            foreach (var file in indexFiles) FileCalls.Unlink(file);
         }
         finally
         {

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Diagnostics;
-using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Store.Codec;
 using Microsoft.Win32.SafeHandles;
@@ -27,9 +27,9 @@ internal static class CridCounter
     /// <param name="highestInStore">Finds the highest CRID in the store; asked only if the counter is lost.</param>
     public static Crid Next(StorePaths paths, TimeSpan timeout, Func<Crid> highestInStore) => StoreErrors.Guard(() =>
     {
-        using var file = Files.Open(paths.Counter, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
+        using var file = FileCalls.Open(paths.Counter, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
         var began = Stopwatch.GetTimestamp();
-        while (!Files.TryLock(file, shared: false, paths.Counter))
+        while (!FileCalls.TryLock(file, shared: false, paths.Counter))
         {
             if (Stopwatch.GetElapsedTime(began) > timeout) throw new StoreBusyException($"{paths.Counter}: no CRID within {timeout.TotalSeconds:0.#} s");
             Thread.Sleep(1);
@@ -42,7 +42,7 @@ internal static class CridCounter
         if (!whole)
         {
             Write(file, paths, next - 1); // both slots good again
-            Files.SyncDirectory(paths.Root);
+            FileCalls.SyncDirectory(paths.Root);
         }
 
         return new Crid(next);
@@ -51,19 +51,19 @@ internal static class CridCounter
     /// <summary>Makes the counter of a new store. The caller syncs the directory.</summary>
     public static void Create(StorePaths paths)
     {
-        using var file = Files.Open(paths.Counter, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
+        using var file = FileCalls.Open(paths.Counter, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
         if (TryRead(file, paths, out _)) return;
-        Files.SetLength(file, 0, paths.Counter);
+        FileCalls.SetLength(file, 0, paths.Counter);
         Write(file, paths, 0);
         Write(file, paths, 1);
-        Files.Sync(file, paths.Counter);
+        FileCalls.Sync(file, paths.Counter);
     }
 
     private static bool TryRead(SafeFileHandle file, StorePaths paths, out ulong last)
     {
         Span<byte> bytes = stackalloc byte[2 * SlotStride];
         bytes.Clear();
-        Files.ReadAt(file, bytes, 0, paths.Counter);
+        FileCalls.ReadAt(file, bytes, 0, paths.Counter);
         last = 0;
         var good = 0;
         for (var slot = 0; slot < 2; slot++)
@@ -85,7 +85,7 @@ internal static class CridCounter
         BinaryPrimitives.WriteUInt64LittleEndian(slot, Magic);
         BinaryPrimitives.WriteUInt64LittleEndian(slot[8..], value);
         BinaryPrimitives.WriteUInt32LittleEndian(slot[16..], Crc32C.Of(slot[..16], Magic));
-        Files.WriteAt(file, slot, (long)(value & 1) * SlotStride, paths.Counter);
-        Files.Sync(file, paths.Counter, dataOnly: true);
+        FileCalls.WriteAt(file, slot, (long)(value & 1) * SlotStride, paths.Counter);
+        FileCalls.Sync(file, paths.Counter, dataOnly: true);
     }
 }

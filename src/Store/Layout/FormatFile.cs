@@ -1,6 +1,6 @@
 using System.Globalization;
 using System.Text;
-using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 
 namespace Crstore.Store.Layout;
@@ -17,7 +17,7 @@ internal sealed record FormatFile(int Version, Guid StoreId)
     /// <exception cref="EnvironmentException">A newer version made the store.</exception>
     public static FormatFile? Read(StorePaths paths)
     {
-        var text = StoreErrors.Guard(() => Files.ReadText(paths.Format));
+        var text = StoreErrors.Guard(() => FileCalls.ReadText(paths.Format));
         if (text is null) return null;
         var lines = text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         var first = lines.Length > 0 ? lines[0].Split(' ') : [];
@@ -37,13 +37,13 @@ internal sealed record FormatFile(int Version, Guid StoreId)
     public void Write(StorePaths paths)
     {
         var temporary = paths.Format + ".new";
-        using (var file = Files.Open(temporary, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.Truncate | OpenFlags.NoFollow))
+        using (var file = FileCalls.Open(temporary, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.Truncate | OpenFlags.NoFollow))
         {
-            Files.WriteAt(file, Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{Magic} format {Version}\nid {StoreId}\n")), 0, temporary);
-            Files.Sync(file, temporary);
+            FileCalls.WriteAt(file, Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{Magic} format {Version}\nid {StoreId}\n")), 0, temporary);
+            FileCalls.Sync(file, temporary);
         }
 
-        Files.Rename(temporary, paths.Format);
-        Files.SyncDirectory(paths.Root);
+        FileCalls.Rename(temporary, paths.Format);
+        FileCalls.SyncDirectory(paths.Root);
     }
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Microsoft.Win32.SafeHandles;
 
@@ -26,12 +27,12 @@ internal sealed class HeldLock : IDisposable
     /// <exception cref="StoreBusyException">Not free in time; names the holder.</exception>
     public static HeldLock Take(string path, string verb, string what, TimeSpan timeout, Action<string>? waiting) => StoreErrors.Guard(() =>
     {
-        var file = Files.Open(path, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
+        var file = FileCalls.Open(path, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
         try
         {
             var began = Stopwatch.GetTimestamp();
             var told = false;
-            for (var pause = 2; !Files.TryLock(file, shared: false, path); pause = Math.Min(pause * 2, 50))
+            for (var pause = 2; !FileCalls.TryLock(file, shared: false, path); pause = Math.Min(pause * 2, 50))
             {
                 var waited = Stopwatch.GetElapsedTime(began);
                 if (waited >= timeout)
@@ -59,8 +60,8 @@ internal sealed class HeldLock : IDisposable
     /// <summary>Takes a shared lock on an existing file without waiting; null if somebody holds it exclusively. Needs no write access.</summary>
     public static HeldLock? TryShared(string path)
     {
-        var file = Files.Open(path, OpenFlags.ReadOnly | OpenFlags.NoFollow);
-        if (Files.TryLock(file, shared: true, path)) return new HeldLock(file);
+        var file = FileCalls.Open(path, OpenFlags.ReadOnly | OpenFlags.NoFollow);
+        if (FileCalls.TryLock(file, shared: true, path)) return new HeldLock(file);
         file.Dispose();
         return null;
     }
@@ -74,7 +75,7 @@ internal sealed class HeldLock : IDisposable
         var text = string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessId} {verb} {DateTimeOffset.UtcNow:yyyy-MM-ddTHH:mm:ssZ}\n");
         try
         {
-            Files.WriteAt(file, Encoding.UTF8.GetBytes(text.PadRight(63) + "\n"), 0, path);
+            FileCalls.WriteAt(file, Encoding.UTF8.GetBytes(text.PadRight(63) + "\n"), 0, path);
         }
         catch (LinuxException e) when (e.ErrorNumber is Errno.ENOSPC or Errno.EDQUOT)
         {
@@ -85,7 +86,7 @@ internal sealed class HeldLock : IDisposable
     private static string Holder(SafeFileHandle file, string path)
     {
         Span<byte> buffer = stackalloc byte[128];
-        var text = Encoding.UTF8.GetString(buffer[..Files.ReadAt(file, buffer, 0, path)]).Split('\n')[0];
+        var text = Encoding.UTF8.GetString(buffer[..FileCalls.ReadAt(file, buffer, 0, path)]).Split('\n')[0];
         var parts = text.Split(' ', StringSplitOptions.RemoveEmptyEntries);
         return parts.Length >= 3 ? $"crstore {string.Join(' ', parts[1..^1])} (pid {parts[0]}, since {parts[^1]})" : "another crstore";
     }

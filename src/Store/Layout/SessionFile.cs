@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Microsoft.Win32.SafeHandles;
 
@@ -34,10 +35,10 @@ internal sealed class SessionFile : IDisposable
         var temporary = Path.Combine(paths.Sessions, $"new-{crid}");
         while (true)
         {
-            var file = Files.Open(temporary, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
+            var file = FileCalls.Open(temporary, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
             try
             {
-                if (!Files.TryLock(file, shared: false, temporary))
+                if (!FileCalls.TryLock(file, shared: false, temporary))
                 {
                     file.Dispose();
                     Thread.Sleep(1); // a sweeper looks at it just now
@@ -46,8 +47,8 @@ internal sealed class SessionFile : IDisposable
 
                 var session = new SessionFile(file, paths.Session(crid));
                 session.Write(null);
-                Files.Rename(temporary, session.path);
-                Files.SyncDirectory(paths.Sessions);
+                FileCalls.Rename(temporary, session.path);
+                FileCalls.SyncDirectory(paths.Sessions);
                 return session;
             }
             catch (LinuxException e) when (e.ErrorNumber == Errno.ENOENT && e.Call == "rename")
@@ -79,7 +80,7 @@ internal sealed class SessionFile : IDisposable
                 if (Look(path) is { } session) sessions.Add(session);
             var owners = sessions.Select(s => s.Crid).ToHashSet();
             foreach (var path in files)
-                if (!owners.Contains(StorePaths.OwnerOf(path)) && Files.Unlink(path)) removed++;
+                if (!owners.Contains(StorePaths.OwnerOf(path)) && FileCalls.Unlink(path)) removed++;
             return sessions;
         });
         filesRemoved = removed;
@@ -91,15 +92,15 @@ internal sealed class SessionFile : IDisposable
     {
         try
         {
-            using var file = Files.Open(path, OpenFlags.ReadOnly | OpenFlags.NoFollow);
-            if (Files.TryLock(file, shared: false, path))
+            using var file = FileCalls.Open(path, OpenFlags.ReadOnly | OpenFlags.NoFollow);
+            if (FileCalls.TryLock(file, shared: false, path))
             {
-                Files.Unlink(path);
+                FileCalls.Unlink(path);
                 return null;
             }
 
             Span<byte> buffer = stackalloc byte[48];
-            var words = Encoding.ASCII.GetString(buffer[..Files.ReadAt(file, buffer, 0, path)]).Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+            var words = Encoding.ASCII.GetString(buffer[..FileCalls.ReadAt(file, buffer, 0, path)]).Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
             var name = Path.GetFileName(path);
             _ = Crid.TryParse(name.StartsWith("new-", StringComparison.Ordinal) ? name[4..] : name, out var crid);
             _ = int.TryParse(words.Length > 0 ? words[0] : "", NumberStyles.None, CultureInfo.InvariantCulture, out var pid);
@@ -116,7 +117,7 @@ internal sealed class SessionFile : IDisposable
     {
         try
         {
-            Files.Unlink(path);
+            FileCalls.Unlink(path);
         }
         catch (LinuxException e) when (e.ErrorNumber is Errno.EROFS or Errno.EIO or Errno.EACCES)
         {
@@ -132,7 +133,7 @@ internal sealed class SessionFile : IDisposable
     private void Write(ulong? generation)
     {
         var text = string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessId} {generation?.ToString(CultureInfo.InvariantCulture) ?? "-"}");
-        Files.WriteAt(file, Encoding.ASCII.GetBytes(text.PadRight(47) + "\n"), 0, path);
-        Files.Sync(file, path);
+        FileCalls.WriteAt(file, Encoding.ASCII.GetBytes(text.PadRight(47) + "\n"), 0, path);
+        FileCalls.Sync(file, path);
     }
 }

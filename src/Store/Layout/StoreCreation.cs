@@ -1,4 +1,4 @@
-using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Store.Native;
 
@@ -37,11 +37,11 @@ internal static class StoreCreation
         using (HeldLock.Take(paths.WriteLock, "creation of the store", $"the store {paths.Root}", options.LockTimeout, options.Waiting))
         {
             if (FormatFile.Read(paths) is { } other) return other; // somebody else was faster
-            foreach (var directory in new[] { paths.Sessions, paths.SeriesLocks, paths.Incoming, paths.Database }) Files.MakeDirectory(directory);
+            foreach (var directory in new[] { paths.Sessions, paths.SeriesLocks, paths.Incoming, paths.Database }) FileCalls.MakeDirectory(directory);
             FaultPoint.Hit("create.directories");
             var id = MakeDatabase(paths);
             CridCounter.Create(paths);
-            Files.SyncDirectory(paths.Root);
+            FileCalls.SyncDirectory(paths.Root);
             FaultPoint.Hit("create.database");
             var format = new FormatFile(FormatFile.CurrentVersion, id);
             format.Write(paths);
@@ -88,6 +88,6 @@ internal static class StoreCreation
     {
         if (Directory.Exists(path)) return;
         if (Path.GetDirectoryName(path) is { Length: > 0 } parent) MakeParents(parent);
-        if (Files.MakeDirectory(path) && Path.GetDirectoryName(path) is { Length: > 0 } above) Files.SyncDirectory(above);
+        if (FileCalls.MakeDirectory(path) && Path.GetDirectoryName(path) is { Length: > 0 } above) FileCalls.SyncDirectory(above);
     }
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
@@ -67,7 +68,7 @@ internal static class Snapshot
         }
 
         files.Sort();
-        return new Marks(files, Files.ReadText(Path.Combine(paths.Database, "CURRENT")) ?? "");
+        return new Marks(files, FileCalls.ReadText(Path.Combine(paths.Database, "CURRENT")) ?? "");
     });
 
     private static long SizeOf(string path)

@@ -1,3 +1,4 @@
+using Crstore.Linux.Files;
 using Crstore.Store.Frames;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
@@ -53,7 +54,7 @@ internal sealed class FrameSpool(StorePaths paths, Model.Crid crid) : IDisposabl
     public void Dispose()
     {
         writer?.Dispose();
-        foreach (var file in files) Linux.Files.Unlink(file);
+        foreach (var file in files) FileCalls.Unlink(file);
     }
 
     private void Put(FrameId id, byte[] frame)

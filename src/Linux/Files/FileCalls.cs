@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 
-namespace Crstore.Linux;
+namespace Crstore.Linux.Files;
 
 /// <summary>How to open a file, open(2). O_CLOEXEC is always set.</summary>
 [Flags]
@@ -42,7 +42,7 @@ public readonly record struct FileSystemInfo(ulong FreeBytes, bool ReadOnly);
 /// Files where .NET's own calls don't do: File.Open takes flock(2) locks of its own (FileShare), cannot sync a
 /// directory and hides errno. Everything throws <see cref="LinuxException"/> with the call and the path.
 /// </summary>
-public static partial class Files
+public static partial class FileCalls
 {
     private const int O_CLOEXEC = 0x80000; // open(2)
     private const int LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4; // flock(2)

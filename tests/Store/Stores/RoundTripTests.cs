@@ -1,0 +1,202 @@
+using Crstore.Model;
+using Crstore.Model.Format;
+using Crstore.Store;
+using Xunit;
+
+namespace Crstore.Tests.Store.Stores;
+
+public sealed class RoundTripTests
+{
+    [Theory]
+    [InlineData(100, 1)]
+    [InlineData(100, null)]
+    [InlineData(12_000, 1)] // large enough for SST files and index ingestion
+    public void A_captured_memory_reads_back_exactly(int pages, int? level)
+    {
+        using var temp = new TempStore(new Compression(level));
+        var memory = Memory.Random(1, pages, zeroEvery: 7);
+        var header = temp.Capture(memory);
+
+        Assert.Equal(CheckpointKind.Base, header.Kind);
+        Assert.Equal((ulong)memory.Count, header.Pages.Logical);
+        Assert.Equal((ulong)memory.Count, header.Pages.Changed);
+        Assert.Equal((ulong)((pages + 6) / 7), header.Pages.Zero);
+        Assert.Equal(header.Pages.Logical - header.Pages.Zero, header.Pages.Fresh);
+        Assert.True(header.BytesStored > header.Pages.Fresh * 1000, "the random quarter can't be compressed away");
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        Assert.Equal(header, Assert.Single(reader.Headers()));
+        using var image = reader.OpenImage(new Crid(header.Crid));
+        memory.AssertEquals(image);
+    }
+
+    [Fact]
+    public void An_increment_stores_what_changed_and_reads_as_a_whole()
+    {
+        using var temp = new TempStore();
+        var first = Memory.Random(2, 3000);
+        var a = temp.Capture(first);
+
+        var second = first.Clone();
+        second.Fill(3, 100, 10);
+        second.Remove(5);
+        second.Set(4000, new byte[VirtualPage.Size]);
+        CheckpointHeader b;
+        using (var store = temp.Open())
+        using (var writer = store.BeginCapture("s", full: false))
+        {
+            Assert.Equal(a.Crid, writer.Parent!.Header.Crid);
+            var space = writer.OpenSpace(new SpaceId(0), new SpaceId(0));
+            Assert.Equal([new PageSpan(new PageRange(Memory.Base, 3000), PageKind.Chunk)], space.ParentSpans);
+            Assert.True(space.MatchesParent(Memory.Base + 7, first.Pages[7]));
+            Assert.False(space.MatchesParent(Memory.Base + 7, first.Pages[8]));
+            Assert.False(space.MatchesParent(Memory.Base + 3500, first.Pages[8]));
+            Assert.Throws<ArgumentException>(() => space.Keep(new PageRange(Memory.Base + 2999, 2)));
+            first.Keep(space, p => p is not 5 and (< 100 or >= 110));
+            second.WriteTo(space, Enumerable.Range(100, 10).Select(i => (ulong)i));
+            space.SetZero(new PageRange(Memory.Base + 4000, 1));
+            b = writer.Commit(Memory.Manifest());
+        }
+
+        Assert.Equal(CheckpointKind.Increment, b.Kind);
+        Assert.Equal(10UL, b.Pages.Fresh);
+        Assert.Equal(10UL, b.Pages.Dirty);
+        Assert.Equal(3000UL, b.Pages.Logical);
+        Assert.True(b.BytesStored < a.BytesStored / 50, $"{b.BytesStored} against {a.BytesStored}");
+        using var again = temp.Open();
+        using var reader = again.OpenReader();
+        using (var image = reader.OpenImage(new Crid(a.Crid))) first.AssertEquals(image);
+        using (var image = reader.OpenImage(new Crid(b.Crid))) second.AssertEquals(image);
+    }
+
+    [Fact]
+    public void Equal_pages_are_stored_once_within_and_across_series()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(4, 500);
+        memory.Fill(4, 1000, 500); // the same again elsewhere
+        var a = temp.Capture(memory, "one");
+        Assert.Equal(500UL, a.Pages.Fresh);
+        var moved = new Memory();
+        moved.Fill(4, 7000, 500);
+        var b = temp.Capture(moved, "two");
+        Assert.Equal(CheckpointKind.Base, b.Kind);
+        Assert.Equal(0UL, b.Pages.Fresh);
+        Assert.Equal(500UL, b.Pages.Logical);
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(new Crid(b.Crid));
+        moved.AssertEquals(image);
+    }
+
+    [Fact]
+    public void Rewriting_the_same_content_by_hash_changes_nothing_and_stores_no_segment()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(5, 6000);
+        var a = temp.Capture(memory);
+        var b = temp.Capture(memory);
+        Assert.Equal(0UL, b.Pages.Changed);
+        Assert.Equal(0UL, b.Pages.Fresh);
+        Assert.Equal(6000UL, b.Pages.Dirty);
+        Assert.True(b.BytesStored < 2000, $"{b.BytesStored} bytes for an increment without changes");
+        Assert.Equal(a.Crid, b.ParentCrid);
+    }
+
+    [Fact]
+    public void Full_makes_a_base_in_the_same_series()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(6, 10));
+        var b = temp.Capture(Memory.Random(6, 10), full: true);
+        Assert.Equal(CheckpointKind.Base, b.Kind);
+        Assert.Equal(0UL, b.ParentCrid);
+        var c = temp.Capture(Memory.Random(6, 11));
+        Assert.Equal(b.Crid, c.ParentCrid);
+    }
+
+    [Fact]
+    public void An_attempt_without_commit_leaves_nothing_but_a_gap_in_the_crids()
+    {
+        using var temp = new TempStore();
+        var a = temp.Capture(Memory.Random(7, 10));
+        ulong lost;
+        using (var store = temp.Open())
+        using (var writer = store.BeginCapture("s", full: false))
+        {
+            Memory.Random(8, 9000).WriteTo(writer.OpenSpace(new SpaceId(0), null));
+            lost = writer.Crid.Value;
+        }
+
+        Assert.Empty(Directory.GetFiles(Path.Combine(temp.Directory, "incoming")));
+        Assert.Empty(Directory.GetFiles(Path.Combine(temp.Directory, "sessions")));
+        var b = temp.Capture(Memory.Random(7, 10));
+        Assert.True(a.Crid < lost && lost < b.Crid);
+        using var again = temp.Open();
+        using var reader = again.OpenReader();
+        Assert.Equal([a.Crid, b.Crid], reader.Headers().Select(h => h.Crid));
+    }
+
+    [Fact]
+    public void A_distrusted_tracker_is_remembered_by_its_series_alone()
+    {
+        using var temp = new TempStore();
+        using var store = temp.Open();
+        using (var writer = store.BeginCapture("s", false))
+        {
+            Assert.Empty(writer.DistrustedTrackers);
+            writer.OpenSpace(new SpaceId(0), null);
+            writer.Commit(Memory.Manifest(), TrackerKind.SoftDirty);
+        }
+
+        using (var writer = store.BeginCapture("s", false)) Assert.Equal([TrackerKind.SoftDirty], writer.DistrustedTrackers);
+        using (var writer = store.BeginCapture("t", false)) Assert.Empty(writer.DistrustedTrackers);
+        using var reader = store.OpenReader();
+        Assert.Equal([TrackerKind.SoftDirty], Assert.Single(reader.Series()).Distrusted);
+    }
+
+    [Fact]
+    public void Names_numbers_and_times_resolve()
+    {
+        using var temp = new TempStore();
+        var a = temp.Capture(Memory.Random(9, 5), "web@host");
+        var b = temp.Capture(Memory.Random(10, 5), "web@host");
+        var c = temp.Capture(Memory.Random(11, 5), "db");
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        Assert.Equal(a.Crid, reader.Resolve($"{a.Crid}").Value);
+        Assert.Equal(b.Crid, reader.Resolve("web@host").Value);
+        Assert.Equal(a.Crid, reader.Resolve("web@host@1").Value);
+        Assert.Equal(b.Crid, reader.Resolve("web@host@latest").Value);
+        Assert.Equal(c.Crid, reader.Resolve("db").Value);
+        var between = DateTimeOffset.UnixEpoch.AddTicks((a.CapturedUnixNs + b.CapturedUnixNs) / 200);
+        Assert.Equal(a.Crid, reader.Resolve($"web@host@{between:O}").Value);
+        foreach (var wrong in new[] { "99", "web", "db@2", "db@0", "db@never", "db@2001-01-01" })
+            Assert.Throws<UsageException>(() => reader.Resolve(wrong));
+    }
+
+    [Fact]
+    public void Several_spaces_share_chunks_and_keep_apart()
+    {
+        using var temp = new TempStore();
+        var x = Memory.Random(12, 300);
+        var y = Memory.Random(12, 310);
+        using var store = temp.Open();
+        CheckpointHeader header;
+        using (var writer = store.BeginCapture("tree", false))
+        {
+            x.WriteTo(writer.OpenSpace(new SpaceId(0), null));
+            y.WriteTo(writer.OpenSpace(new SpaceId(1), null));
+            Assert.Throws<ArgumentException>(() => writer.OpenSpace(new SpaceId(1), null));
+            header = writer.Commit(Memory.Manifest(2));
+            Assert.Throws<InvalidOperationException>(() => writer.Commit(Memory.Manifest(2)));
+        }
+
+        Assert.Equal(310UL, header.Pages.Fresh);
+        Assert.Equal(610UL, header.Pages.Logical);
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(new Crid(header.Crid));
+        x.AssertEquals(image, new SpaceId(0));
+        y.AssertEquals(image, new SpaceId(1));
+    }
+}
