@@ -31,3 +31,36 @@ ensure_packages() {
     rm -f "$log"
     return $result
 }
+
+# Libraries that crstore itself needs.
+# shellcheck disable=SC2034
+runtime_packages=(librocksdb7.8 libzstd1)
+
+die() { say "$(basename "$0"): $*"; exit 1; }
+
+# find_dotnet: prints the .NET root that has an SDK 10 or newer.
+find_dotnet() {
+    local on_path dir
+    on_path=$(command -v dotnet || true)
+    for dir in "${DOTNET_ROOT:-}" "${on_path:+$(dirname "$(readlink -f "$on_path")")}" \
+        /usr/share/dotnet /usr/lib/dotnet /usr/local/share/dotnet "${HOME:-/nonexistent}/.dotnet"; do
+        [ -n "$dir" ] && [ -x "$dir/dotnet" ] || continue
+        if "$dir/dotnet" --list-sdks 2>/dev/null | grep -qE '^[1-9][0-9]\.'; then
+            printf '%s\n' "$dir"
+            return 0
+        fi
+    done
+    die "the .NET 10 SDK is needed: neither DOTNET_ROOT nor PATH nor the usual places have it"
+}
+
+# use_dotnet: sets DOTNET_ROOT and puts the SDK on the PATH, for the rest of the script.
+use_dotnet() {
+    DOTNET_ROOT=$(find_dotnet)
+    export DOTNET_ROOT PATH="$DOTNET_ROOT:$PATH" DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
+    # The SDK wants a home directory for its caches; containers may have none.
+    if [ ! -w "${HOME:-/nonexistent}" ]; then
+        HOME=${TMPDIR:-/tmp}/crstore-home-$(id -u)
+        export HOME
+        mkdir -p "$HOME"
+    fi
+}

@@ -14,10 +14,13 @@ internal static class CommandTree
     public static RootCommand Build(CommandContext context)
     {
         var root = new RootCommand(Summary) { HelpName = "crstore" };
+        // The library's own also answers to /? and /h, which are paths here.
+        root.Options.Remove(root.Options.OfType<HelpOption>().Single());
+        var help = new HelpOption("--help", "-h");
+        help.Action = new HelpWithExamples((HelpAction)help.Action!, context.Out);
+        root.Options.Add(help);
         root.Options.Add(StoreLocation.Option);
         foreach (var verb in Verbs(context, root)) root.Subcommands.Add(verb);
-        var help = root.Options.OfType<HelpOption>().Single();
-        help.Action = new HelpWithExamples((HelpAction)help.Action!, context.Out);
         return root;
     }
 

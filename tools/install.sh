@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# install.sh [--prefix DIR]: builds crstore and puts it on the PATH, with man page and bash completion.
+# Default prefix: /usr/local. The program lies in PREFIX/lib/crstore; PREFIX/bin/crstore works in cron's bare environment too.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+prefix=/usr/local
+while [ $# -gt 0 ]; do
+    case $1 in
+        --prefix) [ -n "${2:-}" ] || die "--prefix needs a directory"; prefix=$2; shift 2 ;;
+        --prefix=?*) prefix=${1#*=}; shift ;;
+        -h|--help) sed -n '2,3s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
+        *) say "install.sh: unknown argument $1"; exit 2 ;;
+    esac
+done
+case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
+
+crstore=$("$ROOT/tools/build.sh")
+use_dotnet
+staging=$(mktemp -d)
+trap 'rm -rf "$staging"' EXIT
+
+# sudo only if the prefix cannot be written as we are.
+root_of_prefix=$prefix
+while [ ! -e "$root_of_prefix" ]; do root_of_prefix=$(dirname "$root_of_prefix"); done
+if [ -w "$root_of_prefix" ]; then run() { "$@"; }; else run() { as_root "$@"; }; fi
+
+"$crstore" man > "$staging/crstore.1"
+{
+    printf '#!/bin/sh\n# Written by install.sh. exec keeps pid and signals; nothing of the environment is relied on.\n'
+    printf 'DOTNET_ROOT=%s\nexport DOTNET_ROOT\n' "$(printf '%s' "$DOTNET_ROOT" | sed "s/'/'\\\\''/g; s/^/'/; s/\$/'/")"
+    printf 'exec %s "$@"\n' "$(printf '%s' "$prefix/lib/crstore/crstore" | sed "s/'/'\\\\''/g; s/^/'/; s/\$/'/")"
+} > "$staging/crstore"
+
+run mkdir -p "$prefix/lib" "$prefix/bin" "$prefix/share/man/man1" "$prefix/share/bash-completion/completions"
+run rm -rf "$prefix/lib/crstore.new" "$prefix/lib/crstore.old"
+run cp -r "$ROOT/artifacts/crstore" "$prefix/lib/crstore.new"
+run chmod -R u=rwX,go=rX "$prefix/lib/crstore.new"
+[ ! -e "$prefix/lib/crstore" ] || run mv "$prefix/lib/crstore" "$prefix/lib/crstore.old"
+run mv "$prefix/lib/crstore.new" "$prefix/lib/crstore"
+run rm -rf "$prefix/lib/crstore.old"
+run install -m 755 "$staging/crstore" "$prefix/bin/crstore"
+run install -m 644 "$staging/crstore.1" "$prefix/share/man/man1/crstore.1"
+run install -m 644 "$ROOT/tools/completion/crstore.bash" "$prefix/share/bash-completion/completions/crstore"
+
+env -i PATH=/usr/bin:/bin "$prefix/bin/crstore" --version >/dev/null || die "$prefix/bin/crstore does not run in a bare environment"
+echo "installed $prefix/bin/crstore"
+case ":$PATH:" in *":$prefix/bin:"*) ;; *) say "note: $prefix/bin is not on your PATH" ;; esac
