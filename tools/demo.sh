@@ -17,6 +17,8 @@ done
 ensure_packages "${RUNTIME_PACKAGES[@]}" python3
 program=$("$ROOT/tools/build.sh")
 use_dotnet
+# Not the one on the PATH, which may be a version manager's shell script.
+python=/usr/bin/python3
 work=$(mktemp -d "${TMPDIR:-/tmp}/crstore-demo.XXXXXX")
 export CRSTORE_STORE=$work/store
 target=
@@ -44,12 +46,12 @@ next_generation() {
 compare() {
     rm -f "$work/core"
     crstore restore "$1" --to "$work/core" --quiet
-    python3 "$ROOT/tools/demo_compare.py" "$work/core" "$work/generation-$2.json" || fail "CRID $1 is not what generation $2 was"
+    "$python" "$ROOT/tools/demo_compare.py" "$work/core" "$work/generation-$2.json" || fail "CRID $1 is not what generation $2 was"
 }
 
 started=$SECONDS
 step "a target: python3 with $mib MiB of buffers, $((mib / 5)) MiB of them sparse, and 120000 objects"
-coproc demo_target { exec python3 "$ROOT/tools/demo_target.py" "$work" --mib "$mib"; }
+coproc demo_target { exec "$python" "$ROOT/tools/demo_target.py" "$work" --mib "$mib"; }
 target=$demo_target_PID
 next_generation
 echo "pid $target, $(awk '/^VmRSS/ { printf "%d MiB resident", $2 / 1024 }' "/proc/$target/status")"
@@ -64,16 +66,16 @@ for n in 1 2 3 4 5; do
 done
 
 step "the chain (pages of 4 KiB; NEW: after dedup)"
-crstore list --series demo --json | python3 "$ROOT/tools/demo_table.py"
+crstore list --series demo --json | "$python" "$ROOT/tools/demo_table.py"
 
 step "the third CRID, ${crids[2]}, as an ELF core, compared with what the target recorded at that moment"
 compare "${crids[2]}" 3
-if python3 "$ROOT/tools/demo_compare.py" "$work/core" "$work/generation-5.json" >/dev/null; then fail "it is generation 5 as well: the comparison proves nothing"; fi
+if "$python" "$ROOT/tools/demo_compare.py" "$work/core" "$work/generation-5.json" >/dev/null; then fail "it is generation 5 as well: the comparison proves nothing"; fi
 echo "  (and it differs from generation 5, as it must)"
 
 step "gdb"
 if command -v gdb >/dev/null; then
-    gdb -nx -batch -ex 'set pagination off' -ex 'info threads' -ex 'bt 4' "$(readlink -f "$(command -v python3)")" "$work/core" 2>/dev/null |
+    gdb -nx -batch -ex 'set pagination off' -ex 'info threads' -ex 'bt 4' "$(readlink "/proc/$target/exe")" "$work/core" 2>/dev/null |
         grep -E '^(\*| +[0-9]|#|Core was)' | cut -c1-110 || fail "gdb cannot open the core"
 else
     echo "not installed, left out"

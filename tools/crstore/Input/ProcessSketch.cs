@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Crstore.Linux.Proc;
 
 namespace Crstore.Cli;
 
@@ -14,19 +15,23 @@ internal sealed record ProcessSketch(int Pid, string Comm, string FirstArgument,
     /// <summary>Clock ticks a second (USER_HZ, fixed at 100 on x86-64).</summary>
     private const double TicksPerSecond = 100;
 
+    /// <summary>PF_KTHREAD (linux/sched.h), field 9 of /proc/PID/stat.</summary>
+    private const ulong KernelThread = 0x0020_0000;
+
+    /// <summary>False for zombies and kernel threads.</summary>
+    public required bool HasMemory { get; init; }
+
     /// <summary>The process, or null if there is none of that pid (any more).</summary>
     public static ProcessSketch? Read(int pid)
     {
         try
         {
-            var stat = File.ReadAllText($"/proc/{pid}/stat");
-            // comm may hold blanks and brackets: the fields begin behind the last ')'.
-            var open = stat.IndexOf('(');
-            var close = stat.LastIndexOf(')');
-            var fields = stat[(close + 2)..].Split(' ');
-            var startTime = ulong.Parse(fields[22 - 3], CultureInfo.InvariantCulture);
+            var stat = ProcStat.Parse(File.ReadAllBytes($"/proc/{pid}/stat"));
             var arguments = Encoding.UTF8.GetString(File.ReadAllBytes($"/proc/{pid}/cmdline")).TrimEnd('\0').Split('\0');
-            return new ProcessSketch(pid, stat[(open + 1)..close], Path.GetFileName(arguments[0]), string.Join(' ', arguments), startTime);
+            return new ProcessSketch(pid, stat.Comm, Path.GetFileName(arguments[0]), string.Join(' ', arguments), stat.StartTime)
+            {
+                HasMemory = !stat.IsZombie && (stat.Flags & KernelThread) == 0,
+            };
         }
         catch (IOException)
         {

@@ -72,7 +72,8 @@ internal static class TargetFinder
     private static ProcessSketch ByName(string name)
     {
         // The kernel cuts comm at 15 bytes, so a longer name can only be known by argv[0].
-        var found = ProcessSketch.All().Where(process => process.Comm == name || process.FirstArgument == name).ToList();
+        var found = ProcessSketch.All()
+            .Where(process => process.HasMemory && (process.Comm == name || process.FirstArgument == name)).ToList();
         return found switch
         {
             [] => throw new TargetException($"no process is named {name}", "the command name or the base name of argv[0] must be equal to it"),
