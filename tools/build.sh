@@ -2,9 +2,9 @@
 # build.sh: a ReadyToRun build of crstore in artifacts/crstore; nothing is done when that is up to date.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-ensure_packages "${RUNTIME_PACKAGES[@]}"
+ensure_packages "${runtime_packages[@]}" || exit 1
 use_dotnet
-cd "$ROOT"
+cd "$root_dir"
 mkdir -p artifacts
 exec 9>artifacts/.build.lock
 flock 9
@@ -25,4 +25,4 @@ if [ "$(cat artifacts/crstore/.built 2>/dev/null)" != "$stamp" ]; then
     mv artifacts/crstore.new artifacts/crstore
     rm -rf artifacts/crstore.old
 fi
-printf '%s\n' "$ROOT/artifacts/crstore/crstore"
+printf '%s\n' "$root_dir/artifacts/crstore/crstore"

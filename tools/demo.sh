@@ -14,8 +14,8 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-ensure_packages "${RUNTIME_PACKAGES[@]}" python3
-program=$("$ROOT/tools/build.sh")
+ensure_packages "${runtime_packages[@]}" python3 || exit 1
+program=$("$root_dir/tools/build.sh")
 use_dotnet
 # Not the one on the PATH, which may be a version manager's shell script.
 python=/usr/bin/python3
@@ -46,12 +46,12 @@ next_generation() {
 compare() {
     rm -f "$work/core"
     crstore restore "$1" --to "$work/core" --quiet
-    "$python" "$ROOT/tools/demo_compare.py" "$work/core" "$work/generation-$2.json" || fail "CRID $1 is not what generation $2 was"
+    "$python" "$root_dir/tools/demo_compare.py" "$work/core" "$work/generation-$2.json" || fail "CRID $1 is not what generation $2 was"
 }
 
 started=$SECONDS
 step "a target: python3 with $mib MiB of buffers, $((mib / 5)) MiB of them sparse, and 120000 objects"
-coproc demo_target { exec "$python" "$ROOT/tools/demo_target.py" "$work" --mib "$mib"; }
+coproc demo_target { exec "$python" "$root_dir/tools/demo_target.py" "$work" --mib "$mib"; }
 target=$demo_target_PID
 next_generation
 echo "pid $target, $(awk '/^VmRSS/ { printf "%d MiB resident", $2 / 1024 }' "/proc/$target/status")"
@@ -66,11 +66,11 @@ for n in 1 2 3 4 5; do
 done
 
 step "the chain (pages of 4 KiB; NEW: after dedup)"
-crstore list --series demo --json | "$python" "$ROOT/tools/demo_table.py"
+crstore list --series demo --json | "$python" "$root_dir/tools/demo_table.py"
 
 step "the third CRID, ${crids[2]}, as an ELF core, compared with what the target recorded at that moment"
 compare "${crids[2]}" 3
-if "$python" "$ROOT/tools/demo_compare.py" "$work/core" "$work/generation-5.json" >/dev/null; then fail "it is generation 5 as well: the comparison proves nothing"; fi
+if "$python" "$root_dir/tools/demo_compare.py" "$work/core" "$work/generation-5.json" >/dev/null; then fail "it is generation 5 as well: the comparison proves nothing"; fi
 echo "  (and it differs from generation 5, as it must)"
 
 step "gdb"

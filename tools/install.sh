@@ -15,7 +15,7 @@ while [ $# -gt 0 ]; do
 done
 case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
 
-crstore=$("$ROOT/tools/build.sh")
+crstore=$("$root_dir/tools/build.sh")
 use_dotnet
 staging=$(mktemp -d)
 trap 'rm -rf "$staging"' EXIT
@@ -23,7 +23,12 @@ trap 'rm -rf "$staging"' EXIT
 # sudo only if the prefix cannot be written as we are.
 root_of_prefix=$prefix
 while [ ! -e "$root_of_prefix" ]; do root_of_prefix=$(dirname "$root_of_prefix"); done
-if [ -w "$root_of_prefix" ]; then run() { "$@"; }; else run() { as_root "$@"; }; fi
+as_who=()
+if [ ! -w "$root_of_prefix" ]; then
+    command -v sudo >/dev/null || die "$root_of_prefix cannot be written: run this as root, or give --prefix DIR"
+    as_who=(sudo)
+fi
+run() { "${as_who[@]}" "$@"; }
 
 "$crstore" man > "$staging/crstore.1"
 {
@@ -34,14 +39,14 @@ if [ -w "$root_of_prefix" ]; then run() { "$@"; }; else run() { as_root "$@"; };
 
 run mkdir -p "$prefix/lib" "$prefix/bin" "$prefix/share/man/man1" "$prefix/share/bash-completion/completions"
 run rm -rf "$prefix/lib/crstore.new" "$prefix/lib/crstore.old"
-run cp -r "$ROOT/artifacts/crstore" "$prefix/lib/crstore.new"
+run cp -r "$root_dir/artifacts/crstore" "$prefix/lib/crstore.new"
 run chmod -R u=rwX,go=rX "$prefix/lib/crstore.new"
 [ ! -e "$prefix/lib/crstore" ] || run mv "$prefix/lib/crstore" "$prefix/lib/crstore.old"
 run mv "$prefix/lib/crstore.new" "$prefix/lib/crstore"
 run rm -rf "$prefix/lib/crstore.old"
 run install -m 755 "$staging/crstore" "$prefix/bin/crstore"
 run install -m 644 "$staging/crstore.1" "$prefix/share/man/man1/crstore.1"
-run install -m 644 "$ROOT/tools/completion/crstore.bash" "$prefix/share/bash-completion/completions/crstore"
+run install -m 644 "$root_dir/tools/completion/crstore.bash" "$prefix/share/bash-completion/completions/crstore"
 
 env -i PATH=/usr/bin:/bin "$prefix/bin/crstore" --version >/dev/null || die "$prefix/bin/crstore does not run in a bare environment"
 echo "installed $prefix/bin/crstore"
