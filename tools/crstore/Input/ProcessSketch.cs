@@ -26,7 +26,7 @@ internal sealed record ProcessSketch(int Pid, string Comm, string FirstArgument,
     {
         try
         {
-            var stat = ProcStat.Parse(File.ReadAllBytes($"/proc/{pid}/stat"));
+            var stat = StatLine.Parse(File.ReadAllBytes($"/proc/{pid}/stat"));
             var arguments = Encoding.UTF8.GetString(File.ReadAllBytes($"/proc/{pid}/cmdline")).TrimEnd('\0').Split('\0');
             return new ProcessSketch(pid, stat.Comm, Path.GetFileName(arguments[0]), string.Join(' ', arguments), stat.StartTime)
             {
