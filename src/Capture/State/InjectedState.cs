@@ -1,0 +1,123 @@
+using System.Buffers.Binary;
+using Crstore.Capture.Injection;
+using Crstore.Linux;
+using Crstore.Linux.Proc;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Google.Protobuf;
+using Thread = Crstore.Model.Format.Thread;
+
+namespace Crstore.Capture.State;
+
+/// <summary>
+/// What only the process itself can ask the kernel for: the break, handlers of signals, interval timers, and per thread
+/// the tid address and the alternate signal stack. Every call writes to a place of its own in the scratch page, which is
+/// read back once when it is full: an injected call costs tens of microseconds of frozen time, so only those are made
+/// whose answer isn't known from /proc/PID/status.
+/// </summary>
+internal sealed class InjectedState
+{
+    private readonly IRemoteSyscalls remote;
+    private readonly int leader;
+    private readonly byte[] page = new byte[VirtualPage.Size];
+    private readonly List<(int Offset, Action<ReadOnlyMemory<byte>> Take)> expected = [];
+    private int used;
+
+    private InjectedState(IRemoteSyscalls remote, int leader) => (this.remote, this.leader) = (remote, leader);
+
+    /// <summary>Asks, and fills it in. On the ptrace thread, within the freeze.</summary>
+    /// <exception cref="LinuxException">The injected call failed, or its result can't be read.</exception>
+    internal static void Read(Process process, StatusLines status, IRemoteSyscalls remote)
+    {
+        var state = new InjectedState(remote, process.Threads[0].Tid);
+        process.Layout.Brk = (ulong)remote.Invoke(state.leader, StateCalls.Brk);
+        state.AskSignalActions(process, status);
+        state.AskTimers(process);
+        foreach (var thread in process.Threads)
+            state.AskThread(thread);
+        state.Collect();
+    }
+
+    /// <summary>Signals that are ignored need no question: SIG_IGN has no other attributes that matter.</summary>
+    internal static void AddIgnored(Process process, ulong ignored)
+    {
+        for (var signal = 1; signal <= StateCalls.LastSignal; signal++)
+        {
+            if ((ignored & Bit(signal)) != 0 && process.Actions.All(a => a.Signal != signal))
+                process.Actions.Add(new SignalAction { Signal = (uint)signal, Handler = 1 });
+        }
+    }
+
+    private void AskSignalActions(Process process, StatusLines status)
+    {
+        // SIGCHLD's flags (SA_NOCLDWAIT) matter even with the default handler.
+        var wanted = status.SignalsCaught | Bit(StateCalls.SigChld);
+        for (var signal = 1; signal <= StateCalls.LastSignal; signal++)
+        {
+            if ((wanted & Bit(signal)) == 0)
+                continue;
+            var action = new SignalAction { Signal = (uint)signal };
+            process.Actions.Add(action);
+            Ask("rt_sigaction", leader, StateCalls.SigActionBytes, answer =>
+            {
+                action.Handler = U64(answer, 0);
+                action.Flags = U64(answer, 8);
+                action.Restorer = U64(answer, 16);
+                action.Mask = U64(answer, 24);
+            }, (tid, at) => remote.Invoke(tid, StateCalls.RtSigAction, signal, 0, at, StateCalls.SigSetBytes));
+        }
+    }
+
+    private void AskTimers(Process process)
+    {
+        var timers = new byte[3 * StateCalls.ItimerBytes];
+        for (var which = 0; which < 3; which++)
+        {
+            var slot = timers.AsMemory(which * StateCalls.ItimerBytes, StateCalls.ItimerBytes);
+            var number = which;
+            Ask("getitimer", leader, StateCalls.ItimerBytes, answer => answer.CopyTo(slot),
+                (tid, at) => remote.Invoke(tid, StateCalls.GetItimer, number, at));
+        }
+        Collect();
+        process.Itimers = ByteString.CopyFrom(timers);
+    }
+
+    private void AskThread(Thread thread)
+    {
+        Ask("PR_GET_TID_ADDRESS", thread.Tid, sizeof(ulong), answer => thread.TidAddress = U64(answer, 0),
+            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetTidAddress, at));
+        Ask("sigaltstack", thread.Tid, StateCalls.StackBytes, answer => thread.Altstack = new SignalStack
+        {
+            Sp = U64(answer, 0),
+            Flags = (uint)U64(answer, 8),
+            SizeBytes = U64(answer, 16),
+        }, (tid, at) => remote.Invoke(tid, StateCalls.SigAltStack, 0, at));
+    }
+
+    private void Ask(string call, int tid, int bytes, Action<ReadOnlyMemory<byte>> take, Func<int, long, long> invoke)
+    {
+        if (used + bytes > page.Length)
+            Collect();
+        var result = invoke(tid, (long)remote.ScratchAddress + used);
+        if (result < 0)
+            throw new LinuxException($"{call} (injected)", (int)-result, $"thread {tid}");
+        expected.Add((used, take));
+        used += bytes;
+    }
+
+    private void Collect()
+    {
+        if (used == 0)
+            return;
+        using (var memory = ProcessMemory.Open(remote.Pid))
+            memory.Read(remote.ScratchAddress, page.AsSpan(0, used));
+        foreach (var (offset, take) in expected)
+            take(page.AsMemory(offset));
+        expected.Clear();
+        used = 0;
+    }
+
+    private static ulong Bit(int signal) => 1UL << (signal - 1);
+
+    private static ulong U64(ReadOnlyMemory<byte> bytes, int offset) => BinaryPrimitives.ReadUInt64LittleEndian(bytes.Span[offset..]);
+}

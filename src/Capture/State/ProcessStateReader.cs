@@ -1,0 +1,214 @@
+using Crstore.Capture.Freezing;
+using Crstore.Capture.Injection;
+using Crstore.Linux;
+using Crstore.Linux.Proc;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Google.Protobuf;
+
+namespace Crstore.Capture.State;
+
+/// <summary>
+/// Reads everything about one process that is not memory, in the steps of a capture:
+/// <see cref="Prepare"/> before the freeze (again in the freeze for a process that was born in between), then in the
+/// freeze, on the ptrace thread, <see cref="ReadFrozen"/> and <see cref="ReadInjected"/>, and after the thaw
+/// <see cref="Build"/>. Fills <see cref="Process"/> but for `space` and `vmas`.
+/// </summary>
+public sealed class ProcessStateReader : IDisposable
+{
+    private const int SmallFile = 64 * 1024;
+    private const int TimersLimit = 16 * 1024 * 1024;
+
+    private readonly ProcDirectory proc;
+    private readonly FileRefs files;
+    private readonly List<string> warnings = [];
+    private PreparedState prepared;
+    private StatusLines? status;
+
+    private ProcessStateReader(int pid, ProcDirectory proc, FileRefs files)
+    {
+        Pid = pid;
+        this.proc = proc;
+        this.files = files;
+        prepared = PreparedState.Read(pid, proc, files);
+    }
+
+    /// <summary>The process.</summary>
+    public int Pid { get; }
+
+    /// <summary>What could not be read, and why; complete after <see cref="Build"/>.</summary>
+    public IReadOnlyList<string> Warnings => warnings;
+
+    /// <summary>The message being filled; complete after <see cref="Build"/>.</summary>
+    public Process Message { get; } = new() { Layout = new MemoryLayout() };
+
+    /// <summary>Reads what may be read while the process runs: exe, arguments, environment, limits, namespaces.</summary>
+    /// <exception cref="TargetException">No such process, or no access to it.</exception>
+    public static ProcessStateReader Prepare(int pid, FileRefs files)
+    {
+        ArgumentNullException.ThrowIfNull(files);
+        ProcDirectory? proc = null;
+        try
+        {
+            proc = ProcDirectory.Open(pid);
+            var reader = new ProcessStateReader(pid, proc, files);
+            proc = null;
+            return reader;
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(pid, e);
+        }
+        finally
+        {
+            proc?.Dispose();
+        }
+    }
+
+    /// <summary>A process that has exited and was not reaped: it has no memory and no threads.</summary>
+    /// <exception cref="TargetException">It is gone altogether.</exception>
+    public static Process ReadZombie(int pid)
+    {
+        try
+        {
+            using var proc = ProcDirectory.Open(pid);
+            var message = new Process
+            {
+                Pid = pid,
+                Zombie = true,
+                Stat = ByteString.CopyFrom(proc.Read("stat", SmallFile)),
+                Status = ByteString.CopyFrom(proc.Read("status", SmallFile)),
+            };
+            FillFromStat(message);
+            FillFromStatus(message, StatusLines.Parse(message.Status.Span));
+            return message;
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(pid, e);
+        }
+    }
+
+    /// <summary>
+    /// Reads what must belong to one instant: registers, signals, fds, stat, status, cwd, root, timers. Before injection
+    /// begins: it changes the registers of the thread it uses.
+    /// </summary>
+    /// <exception cref="TargetException">The process died, or the kernel refused something.</exception>
+    public void ReadFrozen(FrozenProcess frozen)
+    {
+        ArgumentNullException.ThrowIfNull(frozen);
+        try
+        {
+            if (!prepared.IsStillThisProgram(proc))
+                prepared = PreparedState.Read(Pid, proc, files);
+            Message.Stat = ByteString.CopyFrom(proc.Read("stat", SmallFile));
+            Message.Status = ByteString.CopyFrom(proc.Read("status", SmallFile));
+            status = StatusLines.Parse(Message.Status.Span);
+            foreach (var thread in frozen.Threads)
+                Message.Threads.Add(ThreadState.Read(thread, proc));
+            Message.WasStopped = frozen.Threads[0].WasStopped;
+            Message.SharedPending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(frozen.Threads[0].Tid, shared: true));
+            Message.Cwd = proc.ReadLink("cwd");
+            Message.Root = proc.ReadLink("root");
+            Message.Fds.AddRange(FdTable.Read(proc));
+            if (proc.TryRead("timers", TimersLimit, out var timers) == 0)
+                Message.Timers = ByteString.CopyFrom(timers);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(Pid, e);
+        }
+    }
+
+    /// <summary>
+    /// Reads what the process itself must be asked for. After <see cref="ReadFrozen"/>.
+    /// </summary>
+    /// <param name="remote">Null if nothing can be injected.</param>
+    /// <param name="whyNot">Then: why, for `state_incomplete`.</param>
+    public void ReadInjected(IRemoteSyscalls? remote, string whyNot)
+    {
+        if (remote is null)
+        {
+            MarkIncomplete(whyNot);
+            return;
+        }
+        try
+        {
+            InjectedState.Read(Message, status ?? throw new InvalidOperationException("ReadFrozen comes first"), remote);
+        }
+        catch (LinuxException e)
+        {
+            // The memory and all else are still good: the checkpoint says what it lacks.
+            MarkIncomplete(e.Message);
+        }
+    }
+
+    /// <summary>Takes the raw lines apart. After the thaw; on any thread.</summary>
+    public Process Build()
+    {
+        if (status is null)
+            throw new InvalidOperationException("ReadFrozen comes first");
+        Message.MergeFrom(prepared.Message);
+        Message.Pid = Pid;
+        FillFromStat(Message);
+        FillFromStatus(Message, status);
+        foreach (var thread in Message.Threads)
+            ThreadState.FillFromStat(thread);
+        InjectedState.AddIgnored(Message, status.SignalsIgnored);
+        Message.DumpableUnknown = true;
+        warnings.AddRange(prepared.Warnings.Select(w => $"process {Pid}: {w}"));
+        return Message;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => proc.Dispose();
+
+    private void MarkIncomplete(string why)
+    {
+        Message.StateIncomplete = why;
+        Message.Actions.Clear();
+        foreach (var thread in Message.Threads.Where(t => t.Altstack is null || t.TidAddress == 0))
+            thread.StateIncomplete = true;
+    }
+
+    private static void FillFromStat(Process message)
+    {
+        var stat = StatLine.Parse(message.Stat.Span);
+        message.Comm = stat.Comm;
+        message.Ppid = stat.Ppid;
+        message.Pgid = stat.Pgrp;
+        message.Sid = stat.Session;
+        message.StartTimeTicks = stat.StartTime;
+        message.ExitSignal = stat.ExitSignal;
+        message.Layout ??= new MemoryLayout();
+        (message.Layout.StartCode, message.Layout.EndCode, message.Layout.StartStack) = stat.Code;
+        (message.Layout.StartData, message.Layout.EndData, message.Layout.StartBrk) = stat.Data;
+        (message.Layout.ArgStart, message.Layout.ArgEnd, message.Layout.EnvStart, message.Layout.EnvEnd) = stat.Arguments;
+    }
+
+    private static void FillFromStatus(Process message, StatusLines status)
+    {
+        message.Umask = status.Umask ?? 0;
+        message.Credentials = new Credentials
+        {
+            Uid = { status.Uids },
+            Gid = { status.Gids },
+            Groups = { status.Groups },
+            CapInheritable = status.Capabilities.Inheritable,
+            CapPermitted = status.Capabilities.Permitted,
+            CapEffective = status.Capabilities.Effective,
+            CapBounding = status.Capabilities.Bounding,
+            CapAmbient = status.Capabilities.Ambient,
+            NoNewPrivs = status.NoNewPrivileges,
+            Seccomp = status.Seccomp,
+        };
+    }
+
+    private static TargetException Refused(int pid, LinuxException e) => e.ErrorNumber switch
+    {
+        Errno.ESRCH or Errno.ENOENT => new TargetException($"process {pid} is gone ({e.Message})", null, e),
+        Errno.EACCES or Errno.EPERM => new TargetException($"no access to process {pid}: {e.Message}",
+            "run as the same user or with CAP_SYS_PTRACE; `crstore doctor PID` says what is missing", e),
+        _ => new TargetException($"the state of process {pid} can't be read: {e.Message}", null, e),
+    };
+}
