@@ -99,19 +99,23 @@ public sealed class ProcessStateReader : IDisposable
         ArgumentNullException.ThrowIfNull(frozen);
         try
         {
-            if (!prepared.IsStillThisProgram(proc))
-                prepared = PreparedState.Read(Pid, proc, files);
+            var leader = frozen.Leader.Tid;
+            // A leader that called pthread_exit has given up its files and memory: /proc/TID of a living thread shows them.
+            using var other = leader == Pid ? null : ProcDirectory.Open(leader);
+            var living = other ?? proc;
+            if (!prepared.IsStillThisProgram(living))
+                prepared = PreparedState.Read(leader, living, files);
             Message.Stat = ByteString.CopyFrom(proc.Read("stat", SmallFile));
             Message.Status = ByteString.CopyFrom(proc.Read("status", SmallFile));
             status = StatusLines.Parse(Message.Status.Span);
             foreach (var thread in frozen.Threads)
                 Message.Threads.Add(ThreadState.Read(thread, proc));
-            Message.WasStopped = frozen.Threads[0].WasStopped;
-            Message.SharedPending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(frozen.Threads[0].Tid, shared: true));
-            Message.Cwd = proc.ReadLink("cwd");
-            Message.Root = proc.ReadLink("root");
-            Message.Fds.AddRange(FdTable.Read(proc));
-            if (proc.TryRead("timers", TimersLimit, out var timers) == 0)
+            Message.WasStopped = frozen.WasStopped;
+            Message.SharedPending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(leader, shared: true));
+            Message.Cwd = living.ReadLink("cwd");
+            Message.Root = living.ReadLink("root");
+            Message.Fds.AddRange(FdTable.Read(living));
+            if (living.TryRead("timers", TimersLimit, out var timers) == 0)
                 Message.Timers = ByteString.CopyFrom(timers);
         }
         catch (LinuxException e)
