@@ -21,9 +21,8 @@ internal static class StopFixer
         [0, 1, 19, 20, 43, 44, 45, 46, 47, 288, 299, 307, 65, 220, 128, 208, 333, 232, 281, 441, 426];
 
     /// <summary>Fixes a stopped thread's registers; refuses 32-bit code.</summary>
-    public static void Fix(int pid, int tid)
+    public static void Fix(int pid, int tid, UserRegs regs)
     {
-        var regs = Ptrace.GetRegs(tid);
         if (regs.Cs != UserRegs.Cs64)
             throw new TargetException($"{TargetErrors.Name(pid)}: thread {tid} runs 32-bit code (cs 0x{regs.Cs:x})", "crstore captures 64-bit programs only");
         var changed = false;

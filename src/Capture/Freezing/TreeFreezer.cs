@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Crstore.Capture.Injection;
 using Crstore.Linux;
 using Crstore.Model;
 
@@ -126,7 +127,9 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         tracee.GroupStopped = report.IsGroupStop;
         try
         {
-            StopFixer.Fix(tracee.Pid, tracee.Tid);
+            var regs = Ptrace.GetRegs(tracee.Tid);
+            if (SlotLeftovers.RunOutIfInside(tracee.Pid, tracee.Tid, regs.Rip)) return false;
+            StopFixer.Fix(tracee.Pid, tracee.Tid, regs);
             tracee.Stopped = true;
         }
         catch (LinuxException e) when (e.ErrorNumber == Errno.ESRCH)

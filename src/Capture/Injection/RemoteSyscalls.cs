@@ -1,0 +1,251 @@
+using Crstore.Capture.Freezing;
+using Crstore.Linux;
+using Crstore.Model;
+
+namespace Crstore.Capture.Injection;
+
+/// <summary>
+/// System calls in a frozen process, healing themselves if crstore dies (how: <see cref="SlotImage"/>, <see cref="InjectedThread"/>).
+/// One thread, the leader, holds what is acquired for the process; at most one other is on loan at a time, for calls
+/// that concern that thread.
+/// </summary>
+public sealed class RemoteSyscalls : IRemoteSyscalls
+{
+    private const long Mmap = 9, Close = 3, Munmap = 11; // system call numbers of x86-64
+    private const long ProtReadWrite = 3, MapPrivateAnonymous = 0x22; // mmap(2)
+    private const int PageSize = 4096, StrictSeccomp = 1;
+
+    private readonly FrozenProcess _process;
+    private readonly ProcessMemory _memory;
+    private readonly SlotStore _slots;
+    private readonly List<int> _heldFds = [];
+    private ulong _scratch;
+    private bool _heldChanged;
+    private bool _broken;
+    private InjectedThread? _owner;
+    private InjectedThread? _visitor;
+
+    private RemoteSyscalls(FrozenProcess process, ProcessMemory memory, SlotArea area) =>
+        (_process, _memory, _slots) = (process, memory, new SlotStore(memory, area));
+
+    /// <inheritdoc/>
+    public int Pid => _process.Pid;
+
+    /// <inheritdoc/>
+    public ulong ScratchAddress
+    {
+        get
+        {
+            if (_scratch == 0)
+            {
+                var address = Guarded(() => Call(Owner(), Mmap, [0, PageSize, ProtReadWrite, MapPrivateAnonymous, -1, 0], Acquires.Page));
+                if (address < 0) throw new TargetException($"{TargetErrors.Name(Pid)}: mmap of a scratch page in it: {Errno.Describe((int)-address)}", "its limit on memory or mappings is reached (ulimit -v, vm.max_map_count)");
+                _scratch = (ulong)address;
+                _heldChanged = true;
+            }
+            return _scratch;
+        }
+    }
+
+    /// <summary>
+    /// Prepares injection into a frozen process; touches nothing yet. Null, with the reason, where it isn't possible: no room in
+    /// the vDSO, a seccomp filter that can't be suspended, left-overs of a killed crstore that are still in use.
+    /// </summary>
+    /// <exception cref="TargetException">The process died.</exception>
+    public static RemoteSyscalls? TryBegin(FrozenProcess process, out string? whyNot)
+    {
+        ProcessMemory? memory = null;
+        try
+        {
+            whyNot = CheckSeccomp(process.Pid, process.Leader.Tid, out _);
+            if (whyNot is not null) return null;
+            memory = ProcessMemory.Open(process.Pid);
+            var area = SlotArea.Find(memory, out whyNot);
+            if (area is null) return null;
+            whyNot = SlotLeftovers.Check(process, memory, area, out var leftovers);
+            if (whyNot is not null) return null;
+            var remote = new RemoteSyscalls(process, memory, area);
+            if (leftovers) remote._slots.Clear(force: true);
+            memory = null;
+            return remote;
+        }
+        catch (LinuxException e) when (e.ErrorNumber is Errno.EACCES or Errno.EPERM or Errno.EIO or Errno.EFAULT)
+        {
+            whyNot = e.Message;
+            return null;
+        }
+        catch (LinuxException e)
+        {
+            throw TargetErrors.From(e, process.Pid);
+        }
+        finally
+        {
+            memory?.Dispose();
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>-EPERM if that thread has a seccomp filter of its own which can't be suspended.</remarks>
+    public long Invoke(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0) => Guarded(() =>
+        ThreadFor(tid) is { } thread ? Call(thread, number, [a0, a1, a2, a3, a4, a5], Acquires.Nothing) : -Errno.EPERM);
+
+    /// <inheritdoc/>
+    /// <remarks>Made by the leader whatever thread is named: fds belong to the process.</remarks>
+    public int AcquireFd(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0) => Guarded(() =>
+    {
+        CheckThread(tid);
+        if (_heldFds.Count >= SlotImage.MaxHeldFds) throw new InvalidOperationException($"more than {SlotImage.MaxHeldFds} fds held in the target at once");
+        var fd = (int)Call(Owner(), number, [a0, a1, a2, a3, a4, a5], Acquires.Fd);
+        if (fd >= 0)
+        {
+            _heldFds.Add(fd);
+            _heldChanged = true;
+        }
+        return fd;
+    });
+
+    /// <inheritdoc/>
+    public void LeaveToTarget(int fd) => Guarded(() =>
+    {
+        if (!_heldFds.Remove(fd)) throw new ArgumentException($"fd {fd} of process {Pid} is not held", nameof(fd));
+        Owner().Hold(_heldFds, _scratch);
+        _heldChanged = false;
+        return 0;
+    });
+
+    /// <summary>Closes an acquired fd in the target now.</summary>
+    public void CloseFd(int fd) => Guarded(() =>
+    {
+        if (!_heldFds.Remove(fd)) throw new ArgumentException($"fd {fd} of process {Pid} is not held", nameof(fd));
+        _heldChanged = true;
+        return Call(Owner(), Close, [fd, 0, 0, 0, 0, 0], Acquires.Nothing);
+    });
+
+    /// <summary>A thread's registers as they are outside the injection: <see cref="Ptrace.GetRegs"/> shows those of a thread on loan changed.</summary>
+    public UserRegs GetRegs(int tid) => OnLoan(tid)?.Saved ?? Ptrace.GetRegs(tid);
+
+    /// <summary>A thread's signal mask as it is outside the injection.</summary>
+    public ulong GetSigMask(int tid) => OnLoan(tid)?.SavedMask ?? Ptrace.GetSigMask(tid);
+
+    /// <summary>Reads the target's memory, the scratch page mostly.</summary>
+    public void Read(ulong address, Span<byte> buffer) => _memory.Read(address, buffer);
+
+    /// <summary>Writes the target's memory: the scratch page only, please.</summary>
+    public void Write(ulong address, ReadOnlySpan<byte> buffer) => _memory.Write(address, buffer);
+
+    /// <summary>Gives everything back that is still held, and the threads. A target that has died is no error here.</summary>
+    public void Dispose()
+    {
+        try
+        {
+            if (!_broken) GiveBack();
+        }
+        catch (Exception e) when (e is LinuxException or TargetException)
+        {
+            // The target has died, or a call is stuck in it. Then the heal code in the slot does what is left to do as soon
+            // as the thread is let go, and the next run finds the slots left over: nothing to do here, and nobody to tell
+            // that the thaw or the next call will not tell.
+            _broken = true;
+        }
+        finally
+        {
+            _memory.Dispose();
+        }
+    }
+
+    private void GiveBack()
+    {
+        EndVisitor();
+        if (_owner is { } owner)
+        {
+            while (_heldFds.Count > 0) CloseFd(_heldFds[^1]);
+            if (_scratch != 0)
+            {
+                var page = (long)_scratch;
+                _scratch = 0;
+                _heldChanged = true;
+                Call(owner, Munmap, [page, PageSize, 0, 0, 0, 0], Acquires.Nothing);
+            }
+            owner.End();
+            _owner = null;
+        }
+        _slots.Clear();
+    }
+
+    private long Call(InjectedThread thread, long number, ReadOnlySpan<long> arguments, Acquires acquires)
+    {
+        if (thread != _owner) return thread.Call(number, arguments, acquires, [], 0, heldChanged: false);
+        var changed = _heldChanged;
+        _heldChanged = false;
+        return thread.Call(number, arguments, acquires, _heldFds, _scratch, changed);
+    }
+
+    private InjectedThread? ThreadFor(int tid)
+    {
+        CheckThread(tid);
+        if (tid == _process.Leader.Tid) return Owner();
+        if (_visitor?.Tid == tid) return _visitor;
+        EndVisitor();
+        if (CheckSeccomp(Pid, tid, out var suspended) is not null) return null;
+        return _visitor = InjectedThread.Begin(Pid, tid, _slots, suspended);
+    }
+
+    private InjectedThread Owner()
+    {
+        EndVisitor(); // it may hold two of the three slots, and the owner needs a second one to move to
+        if (_owner is not null) return _owner;
+        var tid = _process.Leader.Tid;
+        if (CheckSeccomp(Pid, tid, out var suspended) is { } whyNot) throw new TargetException($"{TargetErrors.Name(Pid)}: {whyNot}");
+        return _owner = InjectedThread.Begin(Pid, tid, _slots, suspended);
+    }
+
+    private void EndVisitor()
+    {
+        var visitor = _visitor;
+        _visitor = null;
+        visitor?.End();
+    }
+
+    private InjectedThread? OnLoan(int tid) => _owner?.Tid == tid ? _owner : _visitor?.Tid == tid ? _visitor : null;
+
+    private void CheckThread(int tid)
+    {
+        if (_process.Threads.All(t => t.Tid != tid)) throw new ArgumentException($"process {Pid} has no frozen thread {tid}", nameof(tid));
+    }
+
+    /// <summary>Why seccomp forbids injecting into a thread; null if it doesn't. Suspends a filter, which ends with the loan or with us.</summary>
+    private static string? CheckSeccomp(int pid, int tid, out bool suspended)
+    {
+        suspended = false;
+        var mode = TaskStatusFile.Read(pid, tid)?.Seccomp ?? 0;
+        if (mode == 0) return null;
+        if (mode == StrictSeccomp) return "it runs under strict seccomp, where any injected system call would kill it";
+        var errno = Ptrace.TrySetOptions(tid, PtraceOptions.TraceSysGood | PtraceOptions.SuspendSeccomp);
+        suspended = errno == 0;
+        return errno switch
+        {
+            0 => null,
+            Errno.EPERM => "it has a seccomp filter that an injected system call could violate, and suspending it needs CAP_SYS_ADMIN (run crstore as root)",
+            _ => $"it has a seccomp filter that an injected system call could violate, and it can't be suspended: ptrace(PTRACE_SETOPTIONS, SUSPEND_SECCOMP): {Errno.Describe(errno)}",
+        };
+    }
+
+    private T Guarded<T>(Func<T> work)
+    {
+        ObjectDisposedException.ThrowIf(_broken, this);
+        try
+        {
+            return work();
+        }
+        catch (LinuxException e)
+        {
+            _broken = true;
+            throw TargetErrors.From(e, Pid);
+        }
+        catch (TargetException)
+        {
+            _broken = true;
+            throw;
+        }
+    }
+}
