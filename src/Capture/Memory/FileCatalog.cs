@@ -1,0 +1,88 @@
+using Crstore.Linux.Memory;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// Looks up the files behind mappings, once per (device, inode, name). Filled before the freeze; what appears in the freeze
+/// costs a few stats then. Build ids are read outside only.
+/// </summary>
+public sealed class FileCatalog(int pid)
+{
+    private readonly Dictionary<(DeviceNumber, ulong, string), MappedFile> _files = [];
+    private Dictionary<(DeviceNumber, ulong), string>? _openFiles;
+
+    /// <summary>The file behind a mapping with an inode.</summary>
+    public MappedFile Find(in MapsEntry entry)
+    {
+        var key = (entry.Device, entry.Inode, entry.Name);
+        if (_files.TryGetValue(key, out var file)) return file;
+        return _files[key] = LookUp(entry);
+    }
+
+    /// <summary>Reads the build ids that are still missing. Not for the freeze.</summary>
+    public void ReadBuildIds()
+    {
+        foreach (var file in _files.Values)
+            if (file is { BuildId.Length: 0, SameAtPath: true, Status.IsRegular: true, OpenPath: not null, IsShmem: false, IsHugetlb: false })
+                file.BuildId = BuildIdReader.TryRead(file.OpenPath);
+    }
+
+    private MappedFile LookUp(in MapsEntry entry)
+    {
+        // map_files needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, proc(5); then it gives the mapped file itself, even a deleted one.
+        var mapFile = $"/proc/{pid}/map_files/{entry.Start:x}-{entry.End:x}";
+        var atPath = $"/proc/{pid}/root{entry.Path}";
+        var pathKnown = entry.Path.StartsWith('/') && RawFile.TryStat(atPath, true, out var pathStatus) == 0 ? pathStatus : (FileStatus?)null;
+        var isLink = RawFile.TryStat(mapFile, true, out var mapped) == 0;
+        if (isLink)
+            return Describe(entry, mapped, pathKnown is { } p && !entry.IsDeleted && p.Device == mapped.Device && p.Inode == mapped.Inode, mapFile, mapFile);
+        // Without it, maps' device must equal stat's. On btrfs and overlayfs it does not: then the file counts as another one and
+        // everything is saved, which is right, only larger.
+        if (pathKnown is { } q && !entry.IsDeleted && q.Device == entry.Device && q.Inode == entry.Inode)
+            return Describe(entry, q, true, atPath, atPath);
+        _openFiles ??= ListOpenFiles();
+        return _openFiles.TryGetValue((entry.Device, entry.Inode), out var link) && RawFile.TryStat(link, true, out var open) == 0
+            ? Describe(entry, open, false, link, link)
+            : Describe(entry, null, false, null, null);
+    }
+
+    private static MappedFile Describe(in MapsEntry entry, FileStatus? status, bool same, string? openPath, string? fileSystemPath)
+    {
+        var type = fileSystemPath is null ? 0 : RawFile.FileSystemType(fileSystemPath);
+        var name = entry.Name;
+        return new MappedFile
+        {
+            Path = entry.Path,
+            Status = status,
+            SameAtPath = same,
+            IsShmem = type == RawFile.TmpfsMagic || (type == 0 && (name.StartsWith("/memfd:", StringComparison.Ordinal)
+                || name.StartsWith("/SYSV", StringComparison.Ordinal) || name.StartsWith("/dev/zero (deleted)", StringComparison.Ordinal))),
+            IsHugetlb = type == RawFile.HugetlbfsMagic || name.StartsWith("/anon_hugepage", StringComparison.Ordinal),
+            OpenPath = openPath,
+        };
+    }
+
+    // The target's own fds: a memfd or a deleted file can be opened through them without privileges.
+    private Dictionary<(DeviceNumber, ulong), string> ListOpenFiles()
+    {
+        var found = new Dictionary<(DeviceNumber, ulong), string>();
+        var directory = $"/proc/{pid}/fd";
+        try
+        {
+            foreach (var link in Directory.EnumerateFileSystemEntries(directory))
+                if (RawFile.TryStat(link, true, out var status) == 0 && status.IsRegular)
+                    found.TryAdd((status.Device, status.Inode), link);
+        }
+        catch (UnauthorizedAccessException)
+        {
+            // Not ours to list: nothing found, and the callers fall back to reading the memory itself.
+            return found;
+        }
+        catch (DirectoryNotFoundException)
+        {
+            return found; // the process is gone; the freeze says so with a better message
+        }
+
+        return found;
+    }
+}

@@ -1,0 +1,230 @@
+using Crstore.Capture.Freezing;
+using Crstore.Capture.Injection;
+using Crstore.Capture.Tracking;
+using Crstore.Linux;
+using Crstore.Model;
+using Crstore.Model.Format;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// The memory of one process from plan to page map. In order: <see cref="Prepare"/> (running), <see cref="ScanAndPlan"/> and
+/// <see cref="Copy"/> (frozen), <see cref="Deliver"/>, <see cref="CheckSamples"/> and <see cref="Describe"/> (running again).
+/// The frozen part allocates only where its lists grow beyond what an earlier pass needed.
+/// </summary>
+public sealed class MemoryCapture : IDisposable
+{
+    private readonly MemoryRequest _request;
+    private readonly VmaPlan _vmas;
+    private readonly PagePlan _plan = new();
+    private readonly SampleSet _samples = new();
+    private readonly List<PageRun> _runs = new(16384);
+    private readonly List<PageRange> _trusted = new(64);
+    private readonly TargetTracking _tracking;
+    private readonly ParentMap _parent;
+    private readonly ExclusionRules _exclusions;
+    private PageReader? _reader;
+
+    private MemoryCapture(MemoryRequest request)
+    {
+        _request = request;
+        _vmas = new VmaPlan(request.Pid, request.Options.EmbedFiles, request.Options.HonourDontDump);
+        _parent = request.Parent is { } parent ? new ParentMap(parent.Process, request.Space.ParentSpans) : ParentMap.None;
+        _exclusions = new ExclusionRules(request.Options.Exclude);
+        _tracking = new TargetTracking(request);
+    }
+
+    /// <summary>Pages looked at.</summary>
+    public ulong PagesScanned => _plan.Scanned;
+
+    /// <summary>Pages read because they could not be proven unchanged.</summary>
+    public ulong PagesDirty => _plan.ToRead;
+
+    /// <summary>Pages kept from the parent.</summary>
+    public ulong PagesKept => _plan.Kept;
+
+    /// <summary>Clean pages re-read.</summary>
+    public int PagesSampled => _samples.Count;
+
+    /// <summary>What will have to be copied, estimated on the running target: sizes the buffer.</summary>
+    public long EstimatedBytes { get; private set; }
+
+    /// <summary>The tracker in use.</summary>
+    public TrackerKind Tracker => _tracking.Kind;
+
+    /// <summary>True if the tracker has to run system calls in the target: pass <see cref="IRemoteSyscalls"/> to <see cref="ScanAndPlan"/>.</summary>
+    public bool NeedsRemote => _tracking.NeedsRemote;
+
+    /// <summary>What a person should be told: fallbacks that were not asked for.</summary>
+    public IEnumerable<string> Warnings => _tracking.Warnings;
+
+    /// <summary>The VMAs as of the freeze.</summary>
+    public IReadOnlyList<PlannedVma> Vmas => _vmas.Vmas;
+
+    /// <summary>The plan as of the freeze.</summary>
+    public PagePlan Plan => _plan;
+
+    /// <summary>
+    /// Everything that doesn't need the target frozen: smaps, files, tracker and continuity, the parent's page map, an estimate
+    /// of the dirty pages. Takes the target's continuity record, so that no two captures of one target overlap.
+    /// </summary>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    /// <exception cref="EnvironmentException">The tracker that was asked for does not work here.</exception>
+    /// <exception cref="StoreBusyException">Another capture of the same target is under way.</exception>
+    public static MemoryCapture Prepare(MemoryRequest request)
+    {
+        var capture = new MemoryCapture(request);
+        try
+        {
+            capture._vmas.Prepare();
+            capture._tracking.Prepare();
+            capture.Estimate();
+            return capture;
+        }
+        catch (LinuxException e)
+        {
+            capture.Dispose();
+            throw Refused(request.Pid, e);
+        }
+        catch
+        {
+            capture.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>In the freeze: scans, resets the dirty state and decides what to do with each page. Dispose the remote calls before <see cref="Copy"/>.</summary>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public void ScanAndPlan(FrozenProcess process, IRemoteSyscalls? remote)
+    {
+        try
+        {
+            _vmas.Refresh();
+            _tracking.Begin(process, remote);
+            _plan.Reset(_parent);
+            for (var i = 0; i < _vmas.Vmas.Count; i++) PlanVma(_vmas.Vmas[i], i);
+            _tracking.Finish();
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+        finally
+        {
+            _tracking.End();
+        }
+    }
+
+    /// <summary>
+    /// In the freeze: copies the pages to read and the sample. When the buffer is full it is drained into the store at once and
+    /// used again.
+    /// </summary>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public void Copy(PageBuffer buffer)
+    {
+        try
+        {
+            _reader = new PageReader(_request.Pid);
+            foreach (var run in _plan.Runs)
+                if (run.Action == PageAction.Read)
+                    _reader.Copy(run.Range, !_vmas.Vmas[run.Vma].Readable, buffer, _request.Space);
+            _reader.Flush(buffer, _request.Space);
+            _samples.Take(_plan, _request.Options.SampleShare, _reader);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
+
+    /// <summary>After the thaw: tells the store what is kept, zero and left out. The content itself comes from <see cref="PageBuffer.Drain"/>.</summary>
+    public void Deliver()
+    {
+        foreach (var run in _plan.Runs)
+        {
+            if (run.Action == PageAction.Keep) _request.Space.Keep(run.Range);
+            else if (run.Action == PageAction.Zero) _request.Space.SetZero(run.Range);
+            else if (run.Action == PageAction.Exclude) _request.Space.SetExcluded(run.Range);
+        }
+
+        foreach (var page in _reader!.Unreadable) _request.Space.SetExcluded(new PageRange(page.Page, 1));
+    }
+
+    /// <summary>
+    /// After the thaw: compares the sampled clean pages with the parent. Any page returned is a lie of the tracker: the caller
+    /// captures again with <see cref="MemoryRequest.ReadEverything"/> and distrusts the tracker for the series.
+    /// </summary>
+    public IReadOnlyList<VirtualPage> CheckSamples()
+    {
+        var unreadable = new List<VirtualPage>();
+        var lies = _samples.FindLies(_request.Space, unreadable);
+        foreach (var page in unreadable)
+        {
+            _request.Space.SetExcluded(new PageRange(page, 1));
+            _reader!.Unreadable.Add(new UnreadablePage(page, Errno.EIO));
+        }
+
+        return lies;
+    }
+
+    /// <summary>After the thaw: the VMAs, what was left out, and the tracker's proof, for the manifest.</summary>
+    /// <param name="vmas">The process's VMAs, in address order.</param>
+    /// <param name="exclusions">What was left out or could not be read.</param>
+    /// <returns>The proof.</returns>
+    public TrackerProof Describe(ICollection<Vma> vmas, ICollection<Exclusion> exclusions)
+    {
+        _vmas.CompleteAfterThaw();
+        foreach (var vma in _vmas.Vmas) vmas.Add(vma.ToMessage());
+        ExclusionReport.Fill(_request.Pid, _vmas.Vmas, _plan, _reader?.Unreadable ?? [], exclusions);
+        return _tracking.Proof();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _reader?.Dispose();
+        _samples.Dispose();
+        _tracking.Dispose();
+    }
+
+    private void PlanVma(PlannedVma vma, int index)
+    {
+        if (vma.Policy == ReadPolicy.Nothing) return;
+        _runs.Clear();
+        _trusted.Clear();
+        if (vma.Policy is ReadPolicy.Everything or ReadPolicy.SharedData)
+            SharedData.Find(_request.Pid, vma, _runs);
+        else if (_tracking.Scan(vma, _runs))
+            _parent.TrackedParts(vma.Entry, _trusted);
+        _plan.Add(vma, index, _runs, _tracking.Dirty, _trusted, _exclusions.For(vma));
+    }
+
+    // Populated memory of the running target, less what the parent has if the tracker can vouch for it. Only sizes the buffer.
+    private void Estimate()
+    {
+        ulong pages = 0;
+        using var scanner = KernelProbes.Current.OpenScanner(_request.Pid, needSoftDirty: _tracking.Kind == TrackerKind.SoftDirty);
+        foreach (var vma in _vmas.Vmas)
+        {
+            if (vma.Policy == ReadPolicy.Nothing) continue;
+            _runs.Clear();
+            if (vma.Policy is ReadPolicy.Everything or ReadPolicy.SharedData) SharedData.Find(_request.Pid, vma, _runs);
+            else scanner.Scan(vma.Range, vma.File is not null, _runs);
+            var tracked = vma.Trackable && _tracking.MayBeContinuous;
+            foreach (var run in _runs)
+                if (!tracked || (run.Flags & _tracking.Dirty) != 0)
+                    pages += run.Range.Count;
+        }
+
+        EstimatedBytes = (long)(pages + pages / 8 + 512) * VirtualPage.Size;
+        _samples.Prepare(_tracking.MayBeContinuous ? _parent.Pages : 0, _request.Options.SampleShare);
+        _plan.Reset(ParentMap.None);
+    }
+
+    private static TargetException Refused(int pid, LinuxException e) => new(
+        $"process {pid}: {e.Message}",
+        e.ErrorNumber is Errno.EPERM or Errno.EACCES
+            ? "run as root or as the process's own user with ptrace allowed (kernel.yama.ptrace_scope, CAP_SYS_PTRACE); `crstore doctor PID` tells what is missing"
+            : null,
+        e);
+}

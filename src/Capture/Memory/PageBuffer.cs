@@ -1,0 +1,149 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Crstore.Linux.Memory;
+using Crstore.Model;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// Where pages wait between the freeze and the store: native memory, faulted in before the freeze, shared by all processes of
+/// a capture. When it is full the caller drains it, still frozen, and goes on: a capture larger than the budget is only slower.
+/// </summary>
+public sealed class PageBuffer : IDisposable
+{
+    private const int MinBytes = 1 << 20;
+    private readonly List<MappedMemory> _segments = [];
+    private readonly List<BufferedRun> _runs = new(16384);
+    private readonly long _budgetBytes;
+    private int _segment;
+    private int _used;
+
+    /// <summary>A buffer that never grows beyond the budget.</summary>
+    /// <param name="budgetBytes">Bytes, at least 1 MiB; null: a quarter of MemAvailable.</param>
+    public PageBuffer(long? budgetBytes)
+    {
+        var budget = budgetBytes ?? AvailableBytes() / 4;
+        _budgetBytes = Math.Max(MinBytes, budget) & ~(VirtualPage.Size - 1L);
+    }
+
+    /// <summary>The most it may take.</summary>
+    public long BudgetBytes => _budgetBytes;
+
+    /// <summary>Bytes mapped so far.</summary>
+    public long CapacityBytes { get; private set; }
+
+    /// <summary>True if nothing waits in it.</summary>
+    public bool IsEmpty => _runs.Count == 0;
+
+    /// <summary>Faults in room for that many bytes, as far as the budget goes. Before the freeze.</summary>
+    public void Prepare(long estimateBytes)
+    {
+        var wanted = Math.Min(_budgetBytes, Math.Max(MinBytes, estimateBytes));
+        while (CapacityBytes < wanted) AddSegment(Math.Min(wanted - CapacityBytes, MappedMemory.MaxBytes), populate: true);
+    }
+
+    /// <summary>
+    /// Room for consecutive pages of one space, in the order in which they will be delivered. May give fewer pages than asked
+    /// for; none at all means full: <see cref="Drain"/> first.
+    /// </summary>
+    /// <param name="writer">Where the pages go at <see cref="Drain"/>.</param>
+    /// <param name="range">Pages wanted.</param>
+    /// <param name="place">Where to put their content.</param>
+    /// <returns>Pages granted, from the start of the range on.</returns>
+    public int Reserve(ISpaceWriter writer, PageRange range, out Memory<byte> place)
+    {
+        place = default;
+        while (_segment < _segments.Count && _used == _segments[_segment].SizeBytes)
+        {
+            _segment++;
+            _used = 0;
+        }
+
+        if (_segment == _segments.Count)
+        {
+            var room = Math.Min(_budgetBytes - CapacityBytes, 64L << 20);
+            if (room < VirtualPage.Size) return 0;
+            AddSegment(room, populate: false); // the estimate was too low: faults come as they come
+        }
+
+        var pages = (int)Math.Min(range.Count, (ulong)(_segments[_segment].SizeBytes - _used) / VirtualPage.Size);
+        place = _segments[_segment].Memory.Slice(_used, pages * VirtualPage.Size);
+        var last = CollectionsMarshal.AsSpan(_runs);
+        if (last.Length > 0 && last[^1].Follows(writer, range.Start, _segment, _used)) last[^1].Pages += pages;
+        else _runs.Add(new BufferedRun { Writer = writer, First = range.Start, Segment = _segment, Offset = _used, Pages = pages });
+        _used += pages * VirtualPage.Size;
+        return pages;
+    }
+
+    /// <summary>Takes out a page that could not be read: its place is skipped at <see cref="Drain"/>.</summary>
+    public void Remove(ISpaceWriter writer, VirtualPage page)
+    {
+        for (var i = _runs.Count - 1; i >= 0; i--)
+        {
+            var run = _runs[i];
+            if (run.Writer != writer || page.Number - run.First.Number >= (ulong)run.Pages) continue;
+            var before = (int)(page.Number - run.First.Number);
+            var after = run.Pages - before - 1;
+            _runs.RemoveAt(i);
+            if (after > 0)
+                _runs.Insert(i, run with { First = page + 1, Offset = run.Offset + (before + 1) * VirtualPage.Size, Pages = after });
+            if (before > 0) _runs.Insert(i, run with { Pages = before });
+            return;
+        }
+    }
+
+    /// <summary>Hands all content over and is empty again.</summary>
+    public void Drain()
+    {
+        foreach (var run in _runs)
+            run.Writer.SetContent(run.First, _segments[run.Segment].Memory.Slice(run.Offset, run.Pages * VirtualPage.Size));
+        Clear();
+    }
+
+    /// <summary>Drops all content.</summary>
+    public void Clear()
+    {
+        _runs.Clear();
+        _segment = 0;
+        _used = 0;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var segment in _segments) ((IDisposable)segment).Dispose();
+        _segments.Clear();
+        _runs.Clear();
+    }
+
+    /// <summary>MemAvailable of /proc/meminfo, proc(5).</summary>
+    public static long AvailableBytes()
+    {
+        foreach (var line in File.ReadLines("/proc/meminfo"))
+            if (line.StartsWith("MemAvailable:", StringComparison.Ordinal))
+                return long.Parse(line.AsSpan(13).Trim().TrimEnd(" kB"), CultureInfo.InvariantCulture) * 1024;
+        throw new InvalidDataException("/proc/meminfo has no MemAvailable line");
+    }
+
+    private void AddSegment(long bytes, bool populate)
+    {
+        var size = (int)Math.Min(MappedMemory.MaxBytes, (bytes + VirtualPage.Size - 1) & ~(VirtualPage.Size - 1L));
+        var segment = new MappedMemory(size, huge: true);
+        if (populate) segment.Populate(0, size);
+        _segments.Add(segment);
+        CapacityBytes += size;
+    }
+
+    private struct BufferedRun
+    {
+        public ISpaceWriter Writer;
+        public VirtualPage First;
+        public int Segment;
+        public int Offset;
+        public int Pages;
+
+        public readonly bool Follows(ISpaceWriter writer, VirtualPage first, int segment, int offset) =>
+            ReferenceEquals(Writer, writer) && Segment == segment && First.Number + (ulong)Pages == first.Number
+            && Offset + Pages * VirtualPage.Size == offset;
+    }
+}

@@ -1,0 +1,159 @@
+using Crstore.Linux.Memory;
+using Crstore.Model;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// What to do with every page of one space: docs/ARCHITECTURE.md, "Page maps and pages". Fed VMA by VMA in address order with
+/// the scan's runs; the cost grows with the number of runs, not of pages. Reused: allocates only while it grows.
+/// </summary>
+public sealed class PagePlan
+{
+    private readonly List<PlanRun> _runs = new(16384);
+    private readonly List<PageRange> _excludedParts = [];
+    private ParentMap _parent = ParentMap.None;
+    private int _spanCursor;
+    private int _vma;
+
+    /// <summary>In address order; pages in none of them are absent.</summary>
+    public IReadOnlyList<PlanRun> Runs => _runs;
+
+    /// <summary>Populated pages looked at.</summary>
+    public ulong Scanned { get; private set; }
+
+    /// <summary>Pages to keep.</summary>
+    public ulong Kept { get; private set; }
+
+    /// <summary>Pages to read.</summary>
+    public ulong ToRead { get; private set; }
+
+    /// <summary>Starts anew against a parent.</summary>
+    public void Reset(ParentMap parent)
+    {
+        _runs.Clear();
+        _parent = parent;
+        _spanCursor = 0;
+        Scanned = Kept = ToRead = 0;
+    }
+
+    /// <summary>Adds a VMA's pages.</summary>
+    /// <param name="vma">The VMA.</param>
+    /// <param name="index">Its number.</param>
+    /// <param name="runs">Populated pages in address order.</param>
+    /// <param name="dirty">Categories that mean "written"; a clean page has none of them.</param>
+    /// <param name="trusted">Where a clean page is proven unchanged; empty: nowhere.</param>
+    /// <param name="excluded">Where the user wants nothing, sorted.</param>
+    public void Add(PlannedVma vma, int index, List<PageRun> runs, PageCategories dirty, List<PageRange> trusted, ReadOnlySpan<PageRange> excluded)
+    {
+        _vma = index;
+        ClipExclusions(vma, excluded);
+        var exclusion = 0;
+        var part = 0;
+        foreach (var run in runs)
+        {
+            if ((run.Flags & PageCategories.Guard) != 0) continue;
+            Scanned += run.Range.Count;
+            if (IsBackingsOwn(vma, run.Flags)) continue;
+            var rest = run.Range;
+            while (!rest.IsEmpty)
+            {
+                while (exclusion < _excludedParts.Count && _excludedParts[exclusion].End.Number <= rest.Start.Number) exclusion++;
+                var cut = exclusion < _excludedParts.Count ? _excludedParts[exclusion].Intersect(rest) : default;
+                if (cut.IsEmpty)
+                {
+                    AddRun(vma, rest, run.Flags, dirty, trusted, ref part);
+                    break;
+                }
+
+                AddRun(vma, PageRange.Between(rest.Start, cut.Start), run.Flags, dirty, trusted, ref part);
+                Emit(cut, PageAction.Exclude);
+                rest = PageRange.Between(cut.End, rest.End);
+            }
+        }
+    }
+
+    // A clean page of a private file mapping is the file's. One that is neither in memory nor the file's may be a marker that
+    // MADV_DONTNEED left on a write-protected file mapping, or truly swapped: read, whatever the tracker says.
+    private static bool IsBackingsOwn(PlannedVma vma, PageCategories flags) =>
+        vma.Policy == ReadPolicy.Modified && (flags & PageCategories.File) != 0;
+
+    private void AddRun(PlannedVma vma, PageRange range, PageCategories flags, PageCategories dirty, List<PageRange> trusted, ref int part)
+    {
+        if (range.IsEmpty) return;
+        if ((flags & PageCategories.ZeroFrame) != 0)
+        {
+            Emit(range, PageAction.Zero);
+            return;
+        }
+
+        var couldBeMarker = vma.Policy != ReadPolicy.Populated && (flags & PageCategories.Present) == 0;
+        if (trusted.Count == 0 || couldBeMarker || dirty == PageCategories.None || (flags & dirty) != 0)
+        {
+            Emit(range, PageAction.Read);
+            return;
+        }
+
+        while (part > 0 && trusted[part - 1].End.Number > range.Start.Number) part--;
+        while (!range.IsEmpty)
+        {
+            while (part < trusted.Count && trusted[part].End.Number <= range.Start.Number) part++;
+            var safe = part < trusted.Count ? trusted[part].Intersect(range) : default;
+            if (safe.IsEmpty)
+            {
+                Emit(range, PageAction.Read);
+                return;
+            }
+
+            Emit(PageRange.Between(range.Start, safe.Start), PageAction.Read);
+            AddClean(safe);
+            range = PageRange.Between(safe.End, range.End);
+        }
+    }
+
+    // Clean and proven: kept where the parent has content, read where it has none (or left it out).
+    private void AddClean(PageRange range)
+    {
+        var spans = _parent.Spans;
+        while (_spanCursor > 0 && spans[_spanCursor - 1].Range.End.Number > range.Start.Number) _spanCursor--;
+        while (!range.IsEmpty)
+        {
+            while (_spanCursor < spans.Length && (spans[_spanCursor].Range.End.Number <= range.Start.Number
+                || spans[_spanCursor].Kind is not (PageKind.Chunk or PageKind.Zero))) _spanCursor++;
+            var known = _spanCursor < spans.Length ? spans[_spanCursor].Range.Intersect(range) : default;
+            if (known.IsEmpty)
+            {
+                Emit(range, PageAction.Read);
+                return;
+            }
+
+            Emit(PageRange.Between(range.Start, known.Start), PageAction.Read);
+            Emit(known, PageAction.Keep);
+            range = PageRange.Between(known.End, range.End);
+        }
+    }
+
+    private void Emit(PageRange range, PageAction action)
+    {
+        if (range.IsEmpty) return;
+        if (action == PageAction.Keep) Kept += range.Count;
+        if (action == PageAction.Read) ToRead += range.Count;
+        if (_runs.Count > 0 && _runs[^1] is var last && last.Action == action && last.Vma == _vma && last.Range.End == range.Start)
+            _runs[^1] = last with { Range = new PageRange(last.Range.Start, last.Range.Count + range.Count) };
+        else
+            _runs.Add(new PlanRun(range, action, _vma));
+    }
+
+    private void ClipExclusions(PlannedVma vma, ReadOnlySpan<PageRange> excluded)
+    {
+        _excludedParts.Clear();
+        if (vma.LeaveOut)
+        {
+            _excludedParts.Add(vma.Range);
+            return;
+        }
+
+        foreach (var range in excluded)
+            if (range.Intersect(vma.Range) is { IsEmpty: false } part)
+                _excludedParts.Add(part);
+    }
+}

@@ -1,0 +1,140 @@
+using Crstore.Linux;
+using Crstore.Linux.Memory;
+using Crstore.Model;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>Finds the populated pages of a range, with what the kernel says of them.</summary>
+public interface IPageScanner : IDisposable
+{
+    /// <summary>Appends the populated pages in address order; neighbours with equal flags are one run.</summary>
+    /// <param name="range">Where to look: within one VMA.</param>
+    /// <param name="fileMapping">Tell the file's own pages (FILE) from private copies.</param>
+    /// <param name="runs">Appended to.</param>
+    /// <exception cref="LinuxException">The process is gone.</exception>
+    void Scan(PageRange range, bool fileMapping, List<PageRun> runs);
+}
+
+/// <summary>PAGEMAP_SCAN, kernel 6.7 and later: the cost grows with what is populated, not with the size of the range.</summary>
+public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPageScanner
+{
+    private const PageCategories Populated = PageCategories.Present | PageCategories.Swapped;
+    private readonly Pagemap _pagemap = Pagemap.Open(pid);
+    private readonly PageRegion[] _regions = new PageRegion[8192];
+
+    /// <inheritdoc/>
+    public void Scan(PageRange range, bool fileMapping, List<PageRun> runs)
+    {
+        var error = Walk(range, Request(fileMapping, false), runs);
+        if (error != 0) throw new LinuxException("ioctl(PAGEMAP_SCAN)", error, $"pid {pid} at {range}");
+    }
+
+    /// <summary>
+    /// Scans and write protects the populated pages in the same step. Unpopulated ones are not touched: protecting them would
+    /// allocate page tables for a sparse reservation, and a page populated later reads as written anyway.
+    /// </summary>
+    /// <returns>False, with nothing protected and nothing appended, if the VMA is not registered for asynchronous write protection.</returns>
+    public bool TryScanAndProtect(PageRange range, bool fileMapping, List<PageRun> runs)
+    {
+        var before = runs.Count;
+        var error = Walk(range, Request(fileMapping, true), runs);
+        if (error == 0) return true;
+        if (error != Errno.EPERM) throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", error, $"pid {pid} at {range}");
+        runs.RemoveRange(before, runs.Count - before);
+        return false;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _pagemap.Dispose();
+
+    private ScanRequest Request(bool fileMapping, bool protect)
+    {
+        var wanted = Populated | PageCategories.Written | PageCategories.ZeroFrame
+            | (supported & (PageCategories.SoftDirty | PageCategories.Guard)) | (fileMapping ? PageCategories.File : 0);
+        return new ScanRequest(Populated, wanted, protect, protect);
+    }
+
+    private int Walk(PageRange range, in ScanRequest request, List<PageRun> runs)
+    {
+        var at = range.Start.Address;
+        var end = range.End.Address;
+        while (at < end)
+        {
+            var n = _pagemap.TryScan(at, end, request, _regions, out var walkEnd);
+            if (n == -Errno.EINTR) continue;
+            if (n < 0) return -n;
+            foreach (ref readonly var region in _regions.AsSpan(0, n))
+                RunBuilder.Append(runs, PageRange.OfAddresses(region.Start, region.End), region.Categories);
+            if (walkEnd <= at) throw new LinuxException("ioctl(PAGEMAP_SCAN)", Errno.EIO, $"pid {pid}: no progress at 0x{at:x}");
+            at = walkEnd;
+        }
+
+        return 0;
+    }
+}
+
+/// <summary>/proc/PID/pagemap, 8 bytes per page of the range: every kernel, and soft-dirty before PAGEMAP_SCAN knew it.</summary>
+public sealed class ClassicScanner(int pid, ZeroFrames zeroFrames) : IPageScanner
+{
+    private readonly Pagemap _pagemap = Pagemap.Open(pid);
+    private readonly ulong[] _entries = new ulong[64 * 1024];
+
+    /// <inheritdoc/>
+    public void Scan(PageRange range, bool fileMapping, List<PageRun> runs)
+    {
+        for (var page = range.Start; page.Number < range.End.Number;)
+        {
+            var count = (int)Math.Min((ulong)_entries.Length, range.End.Number - page.Number);
+            var entries = _entries.AsSpan(0, count);
+            if (_pagemap.Read(page, entries) != count) throw new LinuxException("pread", Errno.ESRCH, $"/proc/{pid}/pagemap at {page}");
+            for (var i = 0; i < count;)
+            {
+                if (entries[i] >> 62 == 0)
+                {
+                    i++;
+                    continue;
+                }
+
+                var flags = Flags(entries[i]);
+                var from = i++;
+                while (i < count && entries[i] >> 62 != 0 && Flags(entries[i]) == flags) i++;
+                RunBuilder.Append(runs, new PageRange(page + (ulong)from, (ulong)(i - from)), flags);
+            }
+
+            page += (ulong)count;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _pagemap.Dispose();
+
+    // Written is always set: without write protection nothing may be taken for unwritten.
+    private PageCategories Flags(ulong bits)
+    {
+        var entry = new PagemapEntry(bits);
+        return PageCategories.Written | (entry.Present ? PageCategories.Present : PageCategories.Swapped)
+            | (entry.FileOrShared ? PageCategories.File : 0) | (entry.SoftDirty ? PageCategories.SoftDirty : 0)
+            | (entry.Guard ? PageCategories.Guard : 0) | (zeroFrames.Contains(entry.FrameNumber) ? PageCategories.ZeroFrame : 0);
+    }
+}
+
+/// <summary>Frame numbers of the zero page and of the huge zero page; 0 where unknown.</summary>
+/// <param name="Small">The zero page.</param>
+/// <param name="Huge">First frame of the huge zero page, 512 frames long.</param>
+public readonly record struct ZeroFrames(ulong Small, ulong Huge)
+{
+    /// <summary>True if the frame is known to be a zero page.</summary>
+    public bool Contains(ulong frame) => frame != 0 && (frame == Small || (Huge != 0 && frame - Huge < 512));
+}
+
+/// <summary>Joins neighbouring runs.</summary>
+internal static class RunBuilder
+{
+    public static void Append(List<PageRun> runs, PageRange range, PageCategories flags)
+    {
+        if (runs.Count > 0 && runs[^1] is var last && last.Flags == flags && last.Range.End == range.Start)
+            runs[^1] = new PageRun(new PageRange(last.Range.Start, last.Range.Count + range.Count), flags);
+        else
+            runs.Add(new PageRun(range, flags));
+    }
+}

@@ -1,0 +1,87 @@
+using System.Security.Cryptography;
+using Crstore.Linux.Memory;
+using Crstore.Model;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// A random sample of the pages to keep, copied in the freeze and compared with the parent after the thaw: does the tracker lie?
+/// </summary>
+public sealed class SampleSet : IDisposable
+{
+    /// <summary>Fewest pages, if there are as many.</summary>
+    public const int Min = 16;
+
+    /// <summary>Most pages.</summary>
+    public const int Max = 2048;
+
+    private readonly ulong[] _picks = new ulong[Max];
+    private readonly VirtualPage[] _pages = new VirtualPage[Max];
+    private readonly bool[] _unreadable = new bool[Max];
+    private readonly MappedMemory _content = new(Max * VirtualPage.Size, huge: false);
+    private int _prepared;
+
+    /// <summary>Pages in the sample.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Faults in room for the sample of that many kept pages. Before the freeze.</summary>
+    public void Prepare(ulong keptEstimate, double share)
+    {
+        _prepared = Math.Min(Max, Math.Max(Min, Size(keptEstimate, share) * 5 / 4));
+        _content.Populate(0, _prepared * VirtualPage.Size);
+    }
+
+    /// <summary>Picks pages at random among the kept ones and copies them.</summary>
+    public void Take(PagePlan plan, double share, PageReader reader)
+    {
+        Count = 0;
+        var wanted = Size(plan.Kept, share);
+        if (wanted == 0) return;
+        var picks = _picks.AsSpan(0, wanted);
+        RandomNumberGenerator.Fill(System.Runtime.InteropServices.MemoryMarshal.AsBytes(picks));
+        foreach (ref var pick in picks) pick %= plan.Kept;
+        picks.Sort();
+        ulong before = 0;
+        var next = 0;
+        foreach (var run in plan.Runs)
+        {
+            if (run.Action != PageAction.Keep) continue;
+            for (; next < wanted && picks[next] < before + run.Range.Count; next++)
+            {
+                if (next > 0 && picks[next] == picks[next - 1]) continue;
+                Copy(run.Range.Start + (picks[next] - before), reader);
+            }
+
+            before += run.Range.Count;
+            if (next == wanted) return;
+        }
+    }
+
+    /// <summary>Compares with the parent; returns the pages that the tracker called clean and that are not.</summary>
+    /// <param name="parent">Where the parent's content can be asked for.</param>
+    /// <param name="unreadable">Kept pages that can't be read any more are added here.</param>
+    public List<VirtualPage> FindLies(ISpaceWriter parent, List<VirtualPage> unreadable)
+    {
+        var lies = new List<VirtualPage>();
+        for (var i = 0; i < Count; i++)
+        {
+            if (_unreadable[i]) unreadable.Add(_pages[i]);
+            else if (!parent.MatchesParent(_pages[i], _content.GetSpan().Slice(i * VirtualPage.Size, VirtualPage.Size))) lies.Add(_pages[i]);
+        }
+
+        return lies;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => ((IDisposable)_content).Dispose();
+
+    private void Copy(VirtualPage page, PageReader reader)
+    {
+        _pages[Count] = page;
+        _unreadable[Count] = !reader.TryReadPage(page, _content.GetSpan().Slice(Count * VirtualPage.Size, VirtualPage.Size));
+        Count++;
+    }
+
+    private static int Size(ulong kept, double share) =>
+        (int)Math.Min(kept, (ulong)Math.Clamp(kept * Math.Clamp(share, 0, 1), Min, Max));
+}

@@ -1,0 +1,84 @@
+using Crstore.Linux.Memory;
+using Crstore.Model;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// Which pages of a mapped file or shared memory object are content. Reading a hole of shared memory through the target would
+/// allocate it there, so holes are found by SEEK_DATA on the object and left alone.
+/// </summary>
+public static class SharedData
+{
+    // The page table tells nothing: another process may have written pages that this one never touched.
+    private const PageCategories Populated = PageCategories.Present | PageCategories.Written;
+
+    /// <summary>Appends the pages of a VMA that hold data, up to the end of the file.</summary>
+    /// <param name="pid">Process.</param>
+    /// <param name="vma">VMA with policy <see cref="ReadPolicy.SharedData"/> or <see cref="ReadPolicy.Everything"/>.</param>
+    /// <param name="runs">Appended to.</param>
+    public static void Find(int pid, PlannedVma vma, List<PageRun> runs)
+    {
+        if (vma.File is null)
+        {
+            runs.Add(new PageRun(vma.Range, Populated));
+            return;
+        }
+
+        using var file = Open(pid, vma);
+        var offset = vma.Entry.OffsetBytes;
+        if (file is null)
+        {
+            runs.Add(new PageRun(UpTo(vma, vma.File.Status?.SizeBytes), Populated));
+            return;
+        }
+
+        var size = RawFile.Stat(file, vma.Entry.Name).SizeBytes; // it may have grown since the plan was made
+        var inFile = UpTo(vma, size);
+        if (vma.Policy == ReadPolicy.Everything || !vma.File.IsShmem)
+        {
+            if (!inFile.IsEmpty) runs.Add(new PageRun(inFile, Populated));
+            return;
+        }
+
+        var end = offset + inFile.SizeBytes;
+        for (var at = offset; at < end;)
+        {
+            var data = RawFile.NextData(file, at, out var error);
+            if (error != 0)
+            {
+                // No SEEK_DATA here: read all of what is left.
+                runs.Add(new PageRun(Pages(vma, at, end), Populated));
+                return;
+            }
+
+            if (data is null || data >= end) return;
+            var hole = RawFile.NextHole(file, data.Value, out error) ?? end;
+            RunBuilder.Append(runs, Pages(vma, data.Value, Math.Min(hole, end)), Populated);
+            at = hole;
+        }
+    }
+
+    private static SafeFileHandle? Open(int pid, PlannedVma vma)
+    {
+        var path = $"/proc/{pid}/map_files/{vma.Entry.Start:x}-{vma.Entry.End:x}";
+        if (RawFile.TryOpen(path, OpenFlags.NonBlock, 0, out var file) == 0) return file;
+        // Without the capability for map_files: the target's own fd of the same object, if it has one.
+        return vma.File!.OpenPath is { } other && vma.File.Status is { IsRegular: true }
+            && RawFile.TryOpen(other, OpenFlags.NonBlock, 0, out file) == 0 ? file : null;
+    }
+
+    private static PageRange UpTo(PlannedVma vma, ulong? sizeBytes)
+    {
+        if (sizeBytes is not { } size || vma.File is { Status.IsRegular: false }) return vma.Range;
+        var pages = size <= vma.Entry.OffsetBytes ? 0 : (size - vma.Entry.OffsetBytes + VirtualPage.Size - 1) >> VirtualPage.Shift;
+        return new PageRange(vma.Range.Start, Math.Min(pages, vma.Range.Count));
+    }
+
+    private static PageRange Pages(PlannedVma vma, ulong fromOffset, ulong toOffset)
+    {
+        var first = (fromOffset - vma.Entry.OffsetBytes) >> VirtualPage.Shift;
+        var last = (toOffset - vma.Entry.OffsetBytes + VirtualPage.Size - 1) >> VirtualPage.Shift;
+        return new PageRange(vma.Range.Start + first, last - first);
+    }
+}

@@ -1,0 +1,46 @@
+using Crstore.Capture.Injection;
+using Crstore.Capture.Memory;
+using Crstore.Linux.Memory;
+using Crstore.Model.Format;
+
+namespace Crstore.Capture.Tracking;
+
+/// <summary>Every page counts as written; the store finds out by content which ones were. Always right, never resets anything.</summary>
+public sealed class HashTracker : ITracker
+{
+    private IPageScanner? _scanner;
+
+    /// <inheritdoc/>
+    public TrackerKind Kind => TrackerKind.Hash;
+
+    /// <inheritdoc/>
+    public PageCategories Dirty => PageCategories.None;
+
+    /// <inheritdoc/>
+    public int ParkedFd => 0;
+
+    /// <inheritdoc/>
+    public void Begin(int pid, int tid, IRemoteSyscalls? remote) => _scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: false);
+
+    /// <inheritdoc/>
+    public bool Scan(PlannedVma vma, List<PageRun> runs)
+    {
+        _scanner!.Scan(vma.Range, vma.File is not null, runs);
+        return false;
+    }
+
+    /// <inheritdoc/>
+    public void Finish()
+    {
+    }
+
+    /// <inheritdoc/>
+    public void End()
+    {
+        _scanner?.Dispose();
+        _scanner = null;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => End();
+}

@@ -1,0 +1,115 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Linux.Memory;
+
+/// <summary>A userfaultfd of this or (taken by pidfd_getfd) of another process: ioctl_userfaultfd(2). Ioctls act on the address space that created it.</summary>
+public sealed partial class Userfaultfd : IDisposable
+{
+    /// <summary>Syscall number, x86-64.</summary>
+    public const long SyscallNumber = 323;
+
+    /// <summary>O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY (1, kernel 5.11), userfaultfd(2): the flags that need no privilege.</summary>
+    public const long CreateFlags = 0x80000 | 0x800 | 1;
+
+    private const ulong ApiVersion = 0xAA;                  // UFFD_API, linux/userfaultfd.h
+    private const ulong FeaturePagefaultFlagWp = 1 << 0;    // UFFD_FEATURE_PAGEFAULT_FLAG_WP
+    private const ulong FeatureWpHugetlbfsShmem = 1 << 12;  // UFFD_FEATURE_WP_HUGETLBFS_SHMEM
+    private const ulong FeatureWpUnpopulated = 1 << 13;     // UFFD_FEATURE_WP_UNPOPULATED, kernel 6.4
+    private const ulong FeatureWpAsync = 1 << 15;           // UFFD_FEATURE_WP_ASYNC, kernel 6.7
+    private const ulong RequestApi = 0xC018AA3F;            // _IOWR(0xAA, 0x3F, struct uffdio_api)
+    private const ulong RequestRegister = 0xC020AA00;       // _IOWR(0xAA, 0x00, struct uffdio_register)
+    private const ulong RequestUnregister = 0x8010AA01;     // _IOR(0xAA, 0x01, struct uffdio_range)
+    private const ulong RegisterModeWp = 2;                 // UFFDIO_REGISTER_MODE_WP
+
+    private readonly SafeFileHandle _file;
+
+    /// <summary>Takes ownership of the fd.</summary>
+    public Userfaultfd(SafeFileHandle file) => _file = file;
+
+    /// <summary>One for the calling process itself; -errno in <paramref name="error"/> if null.</summary>
+    public static Userfaultfd? TryCreate(out int error)
+    {
+        var fd = Syscall(SyscallNumber, CreateFlags, 0, 0);
+        error = fd < 0 ? Marshal.GetLastPInvokeError() : 0;
+        return fd < 0 ? null : new Userfaultfd(new SafeFileHandle((nint)fd, true));
+    }
+
+    /// <summary>
+    /// A copy of another process's fd, pidfd_open(2) and pidfd_getfd(2). Needs ptrace access. Returns 0 or the errno.
+    /// </summary>
+    public static int TryTake(int pid, int fd, out Userfaultfd? uffd)
+    {
+        uffd = null;
+        var pidfd = Syscall(434 /* pidfd_open */, pid, 0, 0);
+        if (pidfd < 0) return Marshal.GetLastPInvokeError();
+        using var holder = new SafeFileHandle((nint)pidfd, true);
+        var copy = Syscall(438 /* pidfd_getfd */, pidfd, fd, 0);
+        if (copy < 0) return Marshal.GetLastPInvokeError();
+        uffd = new Userfaultfd(new SafeFileHandle((nint)copy, true));
+        return 0;
+    }
+
+    /// <summary>
+    /// UFFDIO_API with asynchronous write protection. Returns 0 or the errno: EINVAL on a kernel before 6.7, and on an fd that
+    /// has been through it already.
+    /// </summary>
+    public int EnableAsyncWriteProtect()
+    {
+        var api = new ApiArg { Api = ApiVersion, Features = FeaturePagefaultFlagWp | FeatureWpHugetlbfsShmem | FeatureWpUnpopulated | FeatureWpAsync };
+        return IoctlApi(_file, RequestApi, ref api) < 0 ? Marshal.GetLastPInvokeError() : 0;
+    }
+
+    /// <summary>
+    /// UFFDIO_REGISTER for write protection: the VMA becomes trackable, nothing is protected yet. Idempotent for the same
+    /// userfaultfd. Returns 0 or the errno: EBUSY if another userfaultfd has it, EINVAL or EPERM if it cannot have one.
+    /// </summary>
+    public int Register(ulong start, ulong lengthBytes)
+    {
+        var arg = new RegisterArg { Start = start, Length = lengthBytes, Mode = RegisterModeWp };
+        return IoctlRegister(_file, RequestRegister, ref arg) < 0 ? Marshal.GetLastPInvokeError() : 0;
+    }
+
+    /// <summary>UFFDIO_UNREGISTER: protection in the range is gone. Returns 0 or the errno.</summary>
+    public int Unregister(ulong start, ulong lengthBytes)
+    {
+        var arg = new RangeArg { Start = start, Length = lengthBytes };
+        return IoctlRange(_file, RequestUnregister, ref arg) < 0 ? Marshal.GetLastPInvokeError() : 0;
+    }
+
+    /// <summary>What fstat says: the inode is unique to this userfaultfd (kernel 5.12, anon_inode_getfd_secure).</summary>
+    public ulong Inode => RawFile.Stat(_file, "userfaultfd").Inode;
+
+    /// <inheritdoc/>
+    public void Dispose() => _file.Dispose();
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct ApiArg
+    {
+        public ulong Api, Features, Ioctls;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct RegisterArg
+    {
+        public ulong Start, Length, Mode, Ioctls;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct RangeArg
+    {
+        public ulong Start, Length;
+    }
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    private static partial long Syscall(long number, long a0, long a1, long a2);
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    private static partial int IoctlApi(SafeFileHandle fd, ulong request, ref ApiArg arg);
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    private static partial int IoctlRegister(SafeFileHandle fd, ulong request, ref RegisterArg arg);
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    private static partial int IoctlRange(SafeFileHandle fd, ulong request, ref RangeArg arg);
+}
