@@ -1,3 +1,4 @@
+using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 
 namespace Crstore.Capture.Memory;
@@ -9,7 +10,7 @@ namespace Crstore.Capture.Memory;
 public sealed class FileCatalog(int pid)
 {
     private readonly Dictionary<(DeviceNumber, ulong, string), MappedFile> _files = [];
-    private Dictionary<(DeviceNumber, ulong), string>? _openFiles;
+    private Dictionary<(ulong, ulong), string>? _openFiles;
 
     /// <summary>The file behind a mapping with an inode.</summary>
     public MappedFile Find(in MapsEntry entry)
@@ -24,7 +25,13 @@ public sealed class FileCatalog(int pid)
     {
         foreach (var file in _files.Values)
             if (file is { BuildId.Length: 0, SameAtPath: true, Status.IsRegular: true, OpenPath: not null, IsShmem: false, IsHugetlb: false })
-                file.BuildId = BuildIdReader.TryRead(file.OpenPath);
+                file.BuildId = ReadBuildId(file.OpenPath);
+    }
+
+    private static byte[] ReadBuildId(string path)
+    {
+        if (RawFile.TryOpen(path, OpenFlags.NonBlock, 0, out var file) != 0) return []; // may be mapped, may not be read: no id then
+        using (file) return BuildId.Read(file!);
     }
 
     private MappedFile LookUp(in MapsEntry entry)
@@ -32,16 +39,16 @@ public sealed class FileCatalog(int pid)
         // map_files needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, proc(5); then it gives the mapped file itself, even a deleted one.
         var mapFile = $"/proc/{pid}/map_files/{entry.Start:x}-{entry.End:x}";
         var atPath = $"/proc/{pid}/root{entry.Path}";
-        var pathKnown = entry.Path.StartsWith('/') && RawFile.TryStat(atPath, true, out var pathStatus) == 0 ? pathStatus : (FileStatus?)null;
-        var isLink = RawFile.TryStat(mapFile, true, out var mapped) == 0;
+        var pathKnown = entry.Path.StartsWith('/') && FileStatus.TryOf(atPath, out var pathStatus) == 0 ? pathStatus : (FileStatus?)null;
+        var isLink = FileStatus.TryOf(mapFile, out var mapped) == 0;
         if (isLink)
-            return Describe(entry, mapped, pathKnown is { } p && !entry.IsDeleted && p.Device == mapped.Device && p.Inode == mapped.Inode, mapFile, mapFile);
+            return Describe(entry, mapped, pathKnown is { } p && !entry.IsDeleted && p.Dev == mapped.Dev && p.Inode == mapped.Inode, mapFile, mapFile);
         // Without it, maps' device must equal stat's. On btrfs and overlayfs it does not: then the file counts as another one and
         // everything is saved, which is right, only larger.
-        if (pathKnown is { } q && !entry.IsDeleted && q.Device == entry.Device && q.Inode == entry.Inode)
+        if (pathKnown is { } q && !entry.IsDeleted && q.Dev == entry.Device.Encoded && q.Inode == entry.Inode)
             return Describe(entry, q, true, atPath, atPath);
         _openFiles ??= ListOpenFiles();
-        return _openFiles.TryGetValue((entry.Device, entry.Inode), out var link) && RawFile.TryStat(link, true, out var open) == 0
+        return _openFiles.TryGetValue((entry.Device.Encoded, entry.Inode), out var link) && FileStatus.TryOf(link, out var open) == 0
             ? Describe(entry, open, false, link, link)
             : Describe(entry, null, false, null, null);
     }
@@ -63,15 +70,15 @@ public sealed class FileCatalog(int pid)
     }
 
     // The target's own fds: a memfd or a deleted file can be opened through them without privileges.
-    private Dictionary<(DeviceNumber, ulong), string> ListOpenFiles()
+    private Dictionary<(ulong, ulong), string> ListOpenFiles()
     {
-        var found = new Dictionary<(DeviceNumber, ulong), string>();
+        var found = new Dictionary<(ulong, ulong), string>();
         var directory = $"/proc/{pid}/fd";
         try
         {
             foreach (var link in Directory.EnumerateFileSystemEntries(directory))
-                if (RawFile.TryStat(link, true, out var status) == 0 && status.IsRegular)
-                    found.TryAdd((status.Device, status.Inode), link);
+                if (FileStatus.TryOf(link, out var status) == 0 && status.IsRegular)
+                    found.TryAdd((status.Dev, status.Inode), link);
         }
         catch (UnauthorizedAccessException)
         {

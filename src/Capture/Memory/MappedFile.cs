@@ -1,4 +1,4 @@
-using Crstore.Linux.Memory;
+using Crstore.Linux.Files;
 using Crstore.Model.Format;
 using Google.Protobuf;
 
@@ -32,10 +32,10 @@ public sealed class MappedFile
     public FileRef ToReference() => new()
     {
         Path = Path,
-        Dev = Status?.Device.Encoded ?? 0,
+        Dev = Status?.Dev ?? 0,
         Inode = Status?.Inode ?? 0,
         SizeBytes = Status?.SizeBytes ?? 0,
-        MtimeNs = Status?.ModifiedNs ?? 0,
+        MtimeNs = Status?.MtimeNs ?? 0,
         BuildId = ByteString.CopyFrom(BuildId),
         Deleted = !SameAtPath,
     };

@@ -16,8 +16,8 @@ public sealed class PageReader : IDisposable
 {
     private const int BatchBytes = 16 << 20;
     private readonly int _pid;
-    private readonly ProcessMemory _memory;
-    private readonly RemoteSpan[] _spans = new RemoteSpan[ProcessMemory.MaxSpans];
+    private readonly RemoteMemory _memory;
+    private readonly RemoteSpan[] _spans = new RemoteSpan[RemoteMemory.MaxSpans];
     private Memory<byte> _place; // of the batch: consecutive in the buffer
     private int _count;
     private int _bytes;
@@ -28,7 +28,7 @@ public sealed class PageReader : IDisposable
     public PageReader(int pid)
     {
         _pid = pid;
-        _memory = ProcessMemory.Open(pid);
+        _memory = RemoteMemory.Open(pid);
     }
 
     /// <summary>Pages that could not be read.</summary>

@@ -1,3 +1,4 @@
+using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 using Microsoft.Win32.SafeHandles;
@@ -33,7 +34,7 @@ public static class SharedData
             return;
         }
 
-        var size = RawFile.Stat(file, vma.Entry.Name).SizeBytes; // it may have grown since the plan was made
+        var size = FileStatus.Of(file).SizeBytes; // it may have grown since the plan was made
         var inFile = UpTo(vma, size);
         if (vma.Policy == ReadPolicy.Everything || !vma.File.IsShmem)
         {

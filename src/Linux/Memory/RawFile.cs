@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Crstore.Linux.Files;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Linux.Memory;
@@ -29,27 +30,11 @@ public enum OpenFlags
     NoFollow = 0x20000,
 }
 
-/// <summary>What stat tells of a file: enough to know it again.</summary>
-/// <param name="Device">st_dev as major and minor.</param>
-/// <param name="Inode">st_ino.</param>
-/// <param name="SizeBytes">st_size.</param>
-/// <param name="ModifiedNs">st_mtim in nanoseconds since the epoch.</param>
-/// <param name="Mode">st_mode with the file type bits.</param>
-/// <param name="Uid">Owner.</param>
-public readonly record struct FileStatus(DeviceNumber Device, ulong Inode, ulong SizeBytes, long ModifiedNs, uint Mode, uint Uid)
-{
-    /// <summary>S_ISREG.</summary>
-    public bool IsRegular => (Mode & 0xF000) == 0x8000;
-
-    /// <summary>S_ISDIR.</summary>
-    public bool IsDirectory => (Mode & 0xF000) == 0x4000;
-}
-
 /// <summary>Device number as /proc/PID/maps prints it.</summary>
 public readonly record struct DeviceNumber(uint Major, uint Minor)
 {
-    /// <summary>glibc's makedev(3).</summary>
-    public ulong Encoded => ((ulong)(Major & 0xfffff000) << 32) | ((Major & 0xfffUL) << 8) | ((ulong)(Minor & 0xffffff00) << 12) | (Minor & 0xffUL);
+    /// <summary>As in st_dev.</summary>
+    public ulong Encoded => FileStatus.MakeDev(Major, Minor);
 }
 
 /// <summary>
@@ -137,27 +122,6 @@ public static partial class RawFile
         return at < 0 ? null : (ulong)at;
     }
 
-    /// <summary>stat(2) or lstat(2); returns 0 or the errno.</summary>
-    public static int TryStat(string path, bool followLinks, out FileStatus status) =>
-        Statx(-100 /* AT_FDCWD */, path, followLinks ? 0 : 0x100 /* AT_SYMLINK_NOFOLLOW */, out status);
-
-    /// <summary>fstat(2).</summary>
-    /// <exception cref="LinuxException">It failed.</exception>
-    public static FileStatus Stat(SafeFileHandle file, string subject)
-    {
-        var added = false;
-        try
-        {
-            file.DangerousAddRef(ref added);
-            var errno = Statx((int)file.DangerousGetHandle(), "", 0x1000 /* AT_EMPTY_PATH */, out var status);
-            return errno == 0 ? status : throw new LinuxException("fstat", errno, subject);
-        }
-        finally
-        {
-            if (added) file.DangerousRelease();
-        }
-    }
-
     /// <summary>f_type of statfs(2); 0 if it cannot be told.</summary>
     public static long FileSystemType(string path)
     {
@@ -171,29 +135,6 @@ public static partial class RawFile
 
     /// <summary>HUGETLBFS_MAGIC, statfs(2).</summary>
     public const long HugetlbfsMagic = 0x958458f6;
-
-    private static int Statx(int directory, string path, int flags, out FileStatus status)
-    {
-        const uint basicStats = 0x7ff; // STATX_BASIC_STATS, statx(2)
-        var errno = StatxNative(directory, path, flags, basicStats, out var x) == 0 ? 0 : Marshal.GetLastPInvokeError();
-        status = errno != 0 ? default : new FileStatus(new DeviceNumber(x.DevMajor, x.DevMinor), x.Ino, x.Size,
-            x.MtimeSec * 1_000_000_000 + x.MtimeNsec, x.Mode, x.Uid);
-        return errno;
-    }
-
-    // struct statx, statx(2): 256 bytes.
-    [StructLayout(LayoutKind.Explicit, Size = 256)]
-    private struct StatxBuffer
-    {
-        [FieldOffset(0x14)] public uint Uid;
-        [FieldOffset(0x1c)] public ushort Mode;
-        [FieldOffset(0x20)] public ulong Ino;
-        [FieldOffset(0x28)] public ulong Size;
-        [FieldOffset(0x70)] public long MtimeSec;
-        [FieldOffset(0x78)] public uint MtimeNsec;
-        [FieldOffset(0x88)] public uint DevMajor;
-        [FieldOffset(0x8c)] public uint DevMinor;
-    }
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int OpenNative(string path, int flags, uint mode);
@@ -209,9 +150,6 @@ public static partial class RawFile
 
     [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
     private static partial long SeekNative(SafeFileHandle fd, long offset, int whence);
-
-    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int StatxNative(int directory, string path, int flags, uint mask, out StatxBuffer buffer);
 
     [LibraryImport("libc", EntryPoint = "statfs", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int StatfsNative(string path, ref long buffer);

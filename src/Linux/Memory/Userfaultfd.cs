@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Crstore.Linux.Files;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Linux.Memory;
@@ -36,21 +37,6 @@ public sealed partial class Userfaultfd : IDisposable
     }
 
     /// <summary>
-    /// A copy of another process's fd, pidfd_open(2) and pidfd_getfd(2). Needs ptrace access. Returns 0 or the errno.
-    /// </summary>
-    public static int TryTake(int pid, int fd, out Userfaultfd? uffd)
-    {
-        uffd = null;
-        var pidfd = Syscall(434 /* pidfd_open */, pid, 0, 0);
-        if (pidfd < 0) return Marshal.GetLastPInvokeError();
-        using var holder = new SafeFileHandle((nint)pidfd, true);
-        var copy = Syscall(438 /* pidfd_getfd */, pidfd, fd, 0);
-        if (copy < 0) return Marshal.GetLastPInvokeError();
-        uffd = new Userfaultfd(new SafeFileHandle((nint)copy, true));
-        return 0;
-    }
-
-    /// <summary>
     /// UFFDIO_API with asynchronous write protection. Returns 0 or the errno: EINVAL on a kernel before 6.7, and on an fd that
     /// has been through it already.
     /// </summary>
@@ -78,7 +64,7 @@ public sealed partial class Userfaultfd : IDisposable
     }
 
     /// <summary>What fstat says: the inode is unique to this userfaultfd (kernel 5.12, anon_inode_getfd_secure).</summary>
-    public ulong Inode => RawFile.Stat(_file, "userfaultfd").Inode;
+    public ulong Inode => FileStatus.Of(_file).Inode;
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();

@@ -9,7 +9,7 @@ namespace Crstore.Linux.Memory;
 public readonly record struct RemoteSpan(ulong Address, ulong LengthBytes);
 
 /// <summary>Reads another process's memory: process_vm_readv(2) in bulk, /proc/PID/mem for what that refuses (areas without PROT_READ).</summary>
-public sealed partial class ProcessMemory : IDisposable
+public sealed partial class RemoteMemory : IDisposable
 {
     /// <summary>IOV_MAX, limits.h: spans in one call.</summary>
     public const int MaxSpans = 1024;
@@ -17,7 +17,7 @@ public sealed partial class ProcessMemory : IDisposable
     private readonly SafeFileHandle _mem;
     private readonly int _pid;
 
-    private ProcessMemory(int pid, SafeFileHandle mem)
+    private RemoteMemory(int pid, SafeFileHandle mem)
     {
         _pid = pid;
         _mem = mem;
@@ -25,7 +25,7 @@ public sealed partial class ProcessMemory : IDisposable
 
     /// <summary>Opens /proc/PID/mem for reading; it stays bound to the address space of now.</summary>
     /// <exception cref="LinuxException">Gone, or no ptrace access.</exception>
-    public static ProcessMemory Open(int pid) => new(pid, RawFile.Open($"/proc/{pid}/mem"));
+    public static RemoteMemory Open(int pid) => new(pid, RawFile.Open($"/proc/{pid}/mem"));
 
     /// <summary>
     /// process_vm_readv of up to <see cref="MaxSpans"/> spans into consecutive bytes. Returns the bytes read, which is less than
