@@ -30,7 +30,7 @@ public sealed class FileCatalog(int pid)
 
     private static byte[] ReadBuildId(string path)
     {
-        if (RawFile.TryOpen(path, OpenFlags.NonBlock, 0, out var file) != 0) return []; // may be mapped, may not be read: no id then
+        if (RawFile.TryOpen(path, RawOpen.NonBlock, 0, out var file) != 0) return []; // may be mapped, may not be read: no id then
         using (file) return BuildId.Read(file!);
     }
 

@@ -63,10 +63,10 @@ public static class SharedData
     private static SafeFileHandle? Open(int pid, PlannedVma vma)
     {
         var path = $"/proc/{pid}/map_files/{vma.Entry.Start:x}-{vma.Entry.End:x}";
-        if (RawFile.TryOpen(path, OpenFlags.NonBlock, 0, out var file) == 0) return file;
+        if (RawFile.TryOpen(path, RawOpen.NonBlock, 0, out var file) == 0) return file;
         // Without the capability for map_files: the target's own fd of the same object, if it has one.
         return vma.File!.OpenPath is { } other && vma.File.Status is { IsRegular: true }
-            && RawFile.TryOpen(other, OpenFlags.NonBlock, 0, out file) == 0 ? file : null;
+            && RawFile.TryOpen(other, RawOpen.NonBlock, 0, out file) == 0 ? file : null;
     }
 
     private static PageRange UpTo(PlannedVma vma, ulong? sizeBytes)

@@ -180,7 +180,7 @@ public static class ClearRefs
     public static void SoftDirty(int pid)
     {
         var path = $"/proc/{pid}/clear_refs";
-        using var file = RawFile.Open(path, OpenFlags.WriteOnly);
+        using var file = RawFile.Open(path, RawOpen.WriteOnly);
         RawFile.Write(file, "4"u8, path);
     }
 }

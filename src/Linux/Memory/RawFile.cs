@@ -6,7 +6,7 @@ namespace Crstore.Linux.Memory;
 
 /// <summary>Flags of open(2), x86-64 values (asm-generic/fcntl.h).</summary>
 [Flags]
-public enum OpenFlags
+public enum RawOpen
 {
     /// <summary>O_RDONLY.</summary>
     ReadOnly = 0,
@@ -49,14 +49,14 @@ public static partial class RawFile
 
     /// <summary>Opens with O_CLOEXEC.</summary>
     /// <exception cref="LinuxException">open failed.</exception>
-    public static SafeFileHandle Open(string path, OpenFlags flags = OpenFlags.ReadOnly, uint mode = 0)
+    public static SafeFileHandle Open(string path, RawOpen flags = RawOpen.ReadOnly, uint mode = 0)
     {
         var errno = TryOpen(path, flags, mode, out var handle);
         return errno == 0 ? handle! : throw new LinuxException("open", errno, path);
     }
 
     /// <summary>Opens with O_CLOEXEC; returns 0 or the errno.</summary>
-    public static int TryOpen(string path, OpenFlags flags, uint mode, out SafeFileHandle? handle)
+    public static int TryOpen(string path, RawOpen flags, uint mode, out SafeFileHandle? handle)
     {
         int fd;
         do fd = OpenNative(path, (int)flags | CloseOnExec, mode);
