@@ -1,6 +1,7 @@
 // pattern_writer MIB SEED [KIND]: fills memory by formula and rewrites parts of it on command (region.h has kinds and commands).
-// Says "ready ADDRESS PAGES". "start" and "stop" run a thread that keeps writing random pages; verify only after "stop".
+// Says "ready ADDRESS PAGES". "arm" puts the region under a userfaultfd of its own (asynchronous write protection): "armed FD". "start" and "stop" run a thread that keeps writing random pages; verify only after "stop".
 #include "region.h"
+#include "uffd.h"
 
 static struct region region;
 static volatile int running;
@@ -34,6 +35,8 @@ int main(int argc, char **argv)
             running = 0;
             pthread_join(writer, NULL);
             printf("stopped\n");
+        } else if (!strcmp(line, "arm")) {
+            printf("armed %d\n", uffd_arm(region.memory, region.pages * PAGE));
         } else if (!region_command(&region, line))
             printf("what? %s\n", line);
     }
