@@ -87,6 +87,12 @@ static int region_command(struct region *r, const char *line)
         for (uint64_t i = 0; i < n; i++)
             region_write(r, next_random(&r->random) % r->pages);
         printf("wrote %lu generation %lu\n", n, r->generation);
+    } else if (sscanf(line, "write-among %lu %lu", &a, &b) == 2) {
+        // That many, at random among the first so many.
+        r->generation++;
+        for (uint64_t i = 0; i < b; i++)
+            region_write(r, next_random(&r->random) % a);
+        printf("wrote %lu generation %lu\n", b, r->generation);
     } else if (sscanf(line, "write-range %lu %lu", &a, &b) == 2) {
         r->generation++;
         for (uint64_t p = a; p < a + b && p < r->pages; p++)

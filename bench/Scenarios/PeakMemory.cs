@@ -1,0 +1,31 @@
+using Crstore.Tests.Support;
+
+namespace Crstore.Bench.Scenarios;
+
+/// <summary>The highest resident memory of a capture apart from its page buffer, whose size is given.</summary>
+internal sealed class PeakMemory : IScenario
+{
+    private const int BufferMebibytes = 256;
+
+    public string Name => "memory";
+
+    public string Title => "Peak memory of a capture, apart from the page buffer";
+
+    public void Run(BenchContext context)
+    {
+        var mebibytes = context.Pick(4096, 1024);
+        using var target = TargetProcess.Start("pattern_writer", $"{mebibytes}", $"{context.Seed}");
+        target.Expect("ready ", TimeSpan.FromMinutes(3));
+        var crstore = new CrstoreProgram(context.Program, context.FreshPath("store"));
+        string[] capture = ["capture", $"{target.Pid}", "--series", "memory", "--buffer", $"{BufferMebibytes}M", "--max-frozen", "120s", "--quiet"];
+        var baseline = crstore.PeakMemory(capture) / 1048576.0;
+        target.Ask("write-permille 10");
+        var increment = crstore.PeakMemory(capture) / 1048576.0;
+        var path = context.FreshPath("image");
+        var restore = crstore.PeakMemory("restore", "memory", "--to", path, "--format", "raw", "--quiet") / 1048576.0;
+        var report = context.Report;
+        report.Line($"{mebibytes} MiB target, --buffer {BufferMebibytes}M. VmHWM in MiB, the buffer included:");
+        report.Table(["base", "increment", "restore"], [[baseline, increment, restore]]);
+        report.Verdict("peak of the base apart from the buffer", baseline - BufferMebibytes, "MiB", 300, atMost: true);
+    }
+}
