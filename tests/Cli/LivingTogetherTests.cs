@@ -1,0 +1,183 @@
+using System.Diagnostics;
+using Crstore.Model;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Cli;
+
+/// <summary>Several at once, interruption, other users, cron's bare environment.</summary>
+public sealed class LivingTogetherTests
+{
+    private const int Nobody = 65534;
+    private const int SigInt = 2;
+    private const int SigTerm = 15;
+
+    [Fact]
+    public async Task Two_captures_at_once_into_one_store_both_land()
+    {
+        using var store = new CliStore();
+        using var first = new DemoTarget();
+        using var second = new DemoTarget();
+        for (var round = 0; round < 3; round++)
+        {
+            var captures = new[] { first, second }.Select(target => Task.Run(() => store.Capture(target.Pid, "--series", $"p{target.Pid}"))).ToArray();
+            var crids = await Task.WhenAll(captures);
+            Assert.NotEqual(crids[0], crids[1]);
+            foreach (var (target, crid) in new[] { (first, crids[0]), (second, crids[1]) })
+            {
+                store.Do("restore", crid, "--to", store.File("core"), "--force");
+                Assert.True(target.IsIn(store.File("core"), target.Generation));
+                target.Next();
+            }
+        }
+        Assert.Equal(6, store.Do("list", "--quiet").Split('\n').Length);
+        store.Do("verify", "--all", "--read-data");
+    }
+
+    [Fact]
+    public async Task Readers_and_gc_work_beside_captures()
+    {
+        using var store = new CliStore();
+        using var target = new DemoTarget();
+        var crids = RoundTripTests.CaptureChain(store, target, 2);
+        var captures = Task.Run(() =>
+        {
+            for (var i = 0; i < 4; i++)
+            {
+                target.Next();
+                store.Capture(target.Pid, "--series", "demo");
+            }
+        });
+        var turns = 0;
+        for (; !captures.IsCompleted || turns == 0; turns++)
+        {
+            store.Do("list");
+            store.Do("show", crids[0]);
+            store.Do("gc", "--wait", "30");
+            store.Do("verify", crids[0]);
+        }
+        await captures;
+        store.Do("verify", "--all", "--read-data");
+        Assert.Equal(6, store.Do("list", "--quiet").Split('\n').Length);
+    }
+
+    [Theory]
+    [InlineData(SigInt)]
+    [InlineData(SigTerm)]
+    public void Interrupted_in_the_middle_of_a_capture_the_target_goes_on_and_the_store_is_fine(int signal)
+    {
+        using var store = new CliStore();
+        using var target = new DemoTarget(mib: 60);
+        var before = store.Capture(target.Pid, "--series", "demo");
+        var interrupted = 0;
+        var seed = Seeds.Next();
+        var random = new Random(seed);
+        for (var round = 0; round < 8; round++)
+        {
+            target.Next();
+            // --full: long enough to be hit in its middle.
+            using var capture = Start(store, "capture", $"{target.Pid}", "--series", "demo", "--full", "--quiet");
+            System.Threading.Thread.Sleep(random.Next(100, 900));
+            if (!capture.HasExited) Run.Command("/bin/kill", [$"-{signal}", $"{capture.Id}"]);
+            Assert.True(capture.WaitForExit(TimeSpan.FromSeconds(60)), "it does not end when it is asked to");
+            var said = capture.StandardError.ReadToEnd();
+            Assert.True(capture.ExitCode is 0 or (int)ExitCode.Interrupted, $"exit code {capture.ExitCode}, seed {seed}: {said}");
+            if (capture.ExitCode != 0)
+            {
+                interrupted++;
+                Assert.Equal("crstore: interrupted\n", said);
+                Assert.Equal("", capture.StandardOutput.ReadToEnd());
+            }
+            Assert.NotEqual('T', State(target.Pid));
+        }
+        Assert.True(interrupted > 0, $"no round was interrupted, seed {seed}");
+        target.Next();
+        var after = store.Capture(target.Pid, "--series", "demo");
+        store.Do("restore", after, "--to", store.File("core"));
+        Assert.True(target.IsIn(store.File("core"), target.Generation));
+        store.Do("gc");
+        store.Do("verify", "--all", "--read-data");
+        Assert.Contains(before, store.Do("list", "--quiet").Split('\n'));
+    }
+
+    [Fact]
+    public void Another_user_captures_a_process_of_his_own()
+    {
+        Requires.Root();
+        using var home = new TempDir().OpenToAll();
+        using var target = new DemoTarget(uid: Nobody);
+        var capture = AsNobody(home, "capture", $"{target.Pid}", "--series", "mine").MustSucceed();
+        Assert.Contains("created store", capture.Error);
+        var store = Path.Combine(home.Path, "state", "crstore");
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(store));
+        target.Next();
+        AsNobody(home, "capture", $"{target.Pid}", "--series", "mine").MustSucceed();
+        for (var generation = 1; generation <= 2; generation++)
+        {
+            AsNobody(home, "restore", $"mine@{generation}", "--to", home.File($"core{generation}")).MustSucceed();
+            Assert.True(target.IsIn(home.File($"core{generation}"), generation));
+        }
+        AsNobody(home, "verify", "--all", "--read-data").MustSucceed();
+    }
+
+    [Fact]
+    public void Another_user_may_not_capture_roots_process_and_is_told_why()
+    {
+        Requires.Root();
+        using var home = new TempDir().OpenToAll();
+        using var target = TargetProcess.Start("/bin/sleep", "60");
+        var result = AsNobody(home, "capture", $"{target.Pid}");
+        Assert.True(result.ExitCode == (int)ExitCode.Target, result.ToString());
+        Assert.Contains($"{target.Pid}", result.Error);
+        Assert.Contains("hint: ", result.Error);
+        Assert.Equal('S', State(target.Pid));
+    }
+
+    [Fact]
+    public void It_works_in_crons_bare_environment_from_an_installed_prefix()
+    {
+        using var prefix = new TempDir("crstore prefix ");
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "120");
+        Run.Command(Repository.Path("tools", "install.sh"), ["--prefix", prefix.Path], timeout: TimeSpan.FromMinutes(9)).MustSucceed();
+        foreach (var file in new[] { "share/man/man1/crstore.1", "share/bash-completion/completions/crstore" })
+            Assert.True(new FileInfo(prefix.File(file)).Length > 0, file);
+
+        var pidFile = store.File("service.pid");
+        File.WriteAllText(pidFile, $"{target.Pid}\n");
+        var result = Run.Command("env", ["-i", "PATH=/usr/bin:/bin", prefix.File("bin/crstore"), "capture", "--pidfile", pidFile,
+            "--series", "cron", "--store", store.Path, "--quiet"], directory: "/").MustSucceed();
+        Assert.Matches(@"^\d+\n$", result.Output);
+        Assert.Contains("cron", store.Do("series", "--quiet"));
+    }
+
+    [Fact]
+    public void A_store_of_another_user_is_refused_and_not_harmed()
+    {
+        Requires.Root();
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "60");
+        store.Capture(target.Pid);
+        using var home = new TempDir().OpenToAll();
+        var result = AsNobody(home, "list", "--store", store.Path);
+        Expect.Failure(result, ExitCode.Environment, store.Path);
+        store.Do("verify", "--all");
+    }
+
+    private static CommandResult AsNobody(TempDir home, params string[] arguments) =>
+        Run.Command("setpriv", [$"--reuid={Nobody}", $"--regid={Nobody}", "--clear-groups", "env", "-i", "PATH=/usr/bin:/bin",
+            $"HOME={home.Path}", $"XDG_STATE_HOME={home.File("state")}", CrstoreProgram.Path, .. arguments]);
+
+    private static Process Start(CliStore store, params string[] arguments)
+    {
+        var info = new ProcessStartInfo(CrstoreProgram.Path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        info.Environment["CRSTORE_STORE"] = store.Path;
+        return Process.Start(info)!;
+    }
+
+    private static char State(int pid)
+    {
+        var stat = File.ReadAllText($"/proc/{pid}/stat");
+        return stat[stat.LastIndexOf(')') + 2];
+    }
+}
