@@ -1,4 +1,8 @@
+using Crstore.Capture.Freezing;
+using Crstore.Capture.Memory;
+using Crstore.Capture.State;
 using Crstore.Model;
+using Crstore.Model.Format;
 
 namespace Crstore.Capture;
 
@@ -9,6 +13,81 @@ namespace Crstore.Capture;
 public static class CaptureSession
 {
     /// <summary>Captures into the writer and commits. The target runs again (or is stopped as asked) when this returns or throws.</summary>
+    /// <exception cref="TargetException">Gone, refused, or it cannot be stopped.</exception>
+    /// <exception cref="FrozenTooLongException">The limit on frozen time; the attempt is void.</exception>
+    /// <exception cref="OperationCanceledException">Interrupted; nothing was committed.</exception>
     public static CheckpointManifest Run(CaptureOptions options, ICheckpointWriter writer, IProgress<CaptureProgress>? progress, CancellationToken cancel)
-        => throw new NotSupportedException();
+    {
+        var clock = new PhaseClock();
+        using var thread = new PtraceThread();
+        using var watchdog = new FreezeWatchdog(options.MaxFrozen);
+        var files = new FileRefs();
+
+        clock.Enter("rehearse");
+        Rehearse(options, writer.StoreId, thread, files);
+
+        using var spaces = new SpaceTable(writer, watchdog, progress, cancel);
+        var frozen = TimeSpan.Zero;
+        var lies = 0;
+        TrackerKind? distrust = null;
+        while (true)
+        {
+            using var attempt = new CaptureAttempt(options, writer, spaces, files, watchdog, clock) { ReadEverything = distrust is not null };
+            attempt.Prepare();
+            cancel.ThrowIfCancellationRequested();
+            thread.Run(() => attempt.Freeze(cancel));
+            frozen += attempt.FrozenTime;
+            clock.AddFrozen(watchdog.Phases);
+
+            clock.Enter("store");
+            var found = attempt.Deliver();
+            lies += found;
+            if (found > 0 && distrust is null)
+            {
+                // The pages it called clean were not: nothing it said may be believed. Everything is read again.
+                distrust = attempt.Tracker;
+                spaces.Clear();
+                continue;
+            }
+
+            clock.Enter("describe");
+            var manifest = attempt.Describe();
+            manifest.Header.FrozenNs = (ulong)(frozen.Ticks * 100);
+            manifest.Header.Pages.Lies = (ulong)lies;
+            if (distrust is { } liar)
+                manifest.Body.Warnings.Insert(0, $"the {liar} tracker called {lies} changed pages clean: everything was read again, and it is not trusted in this series any more");
+            manifest.Header.Warnings = (uint)manifest.Body.Warnings.Count;
+            clock.Stop();
+            manifest.Body.Phases.AddRange(clock.Report());
+            cancel.ThrowIfCancellationRequested();
+            writer.Commit(manifest, distrust, header => header.TotalNs = (ulong)(System.Diagnostics.Stopwatch.GetElapsedTime(options.StartedAt).Ticks * 100));
+            return manifest;
+        }
+    }
+
+    /// <summary>
+    /// Takes the whole path once with a throw-away process: what the runtime prepares at first use (17 to 56 ms of it) must not
+    /// happen while the target stands still. A rehearsal that fails says nothing of the target, so it only costs the warm-up.
+    /// </summary>
+    private static void Rehearse(CaptureOptions options, Guid storeId, PtraceThread thread, FileRefs files)
+    {
+        using var victim = Rehearsal.TryStart();
+        if (victim is null) return;
+        using var writer = new RehearsalWriter(storeId);
+        using var watchdog = new FreezeWatchdog(options.MaxFrozen);
+        using var spaces = new SpaceTable(writer, watchdog, null, CancellationToken.None);
+        var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false, BufferBytes = 16 << 20 };
+        try
+        {
+            using var attempt = new CaptureAttempt(trial, writer, spaces, files, watchdog, new PhaseClock()) { Rehearsal = true };
+            attempt.Prepare();
+            thread.Run(() => attempt.Freeze(CancellationToken.None));
+            attempt.Deliver();
+            attempt.Describe();
+        }
+        catch (CrstoreException e) when (e is TargetException or EnvironmentException)
+        {
+            // The same refusal meets the real target next, where it can be told in the target's name.
+        }
+    }
 }

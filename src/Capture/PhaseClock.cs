@@ -3,53 +3,42 @@ using Crstore.Model.Format;
 
 namespace Crstore.Capture;
 
-/// <summary>Times the phases of a capture, those within the freeze told apart. Phases do not nest; a name met again adds up.</summary>
+/// <summary>Times the phases of a capture in order. Those within the freeze are the watchdog's and are filed here after the thaw.</summary>
 public sealed class PhaseClock
 {
-    private const int Capacity = 24;
-    private readonly (string Name, bool Frozen, long Ticks)[] _phases = new (string, bool, long)[Capacity];
-    private int _count;
-    private int _current = -1;
+    private readonly List<Phase> _phases = [];
+    private string? _current;
     private long _since;
 
     /// <summary>Ends the running phase and starts another one.</summary>
-    public void Enter(string name, bool frozen)
+    public void Enter(string name)
     {
-        var now = Stopwatch.GetTimestamp();
-        Close(now);
-        _current = Find(name, frozen);
-        _since = now;
+        Stop();
+        _current = name;
+        _since = Stopwatch.GetTimestamp();
     }
 
     /// <summary>Ends the running phase.</summary>
-    public void Stop() => Close(Stopwatch.GetTimestamp());
-
-    /// <summary>The phases in the order in which they were first entered.</summary>
-    public IEnumerable<Phase> Report()
+    public void Stop()
     {
-        for (var i = 0; i < _count; i++)
-        {
-            var (name, frozen, ticks) = _phases[i];
-            yield return new Phase { Name = name, Frozen = frozen, DurationNs = ToNanoseconds(ticks) };
-        }
+        if (_current is not null) Add(_current, Stopwatch.GetElapsedTime(_since), frozen: false);
+        _current = null;
     }
 
-    /// <summary>Stopwatch ticks as nanoseconds.</summary>
-    public static ulong ToNanoseconds(long ticks) => (ulong)(ticks * (1_000_000_000.0 / Stopwatch.Frequency));
-
-    private void Close(long now)
+    /// <summary>Files the phases of a freeze.</summary>
+    public void AddFrozen(IEnumerable<(string Name, TimeSpan Time)> phases)
     {
-        if (_current >= 0) _phases[_current].Ticks += now - _since;
-        _current = -1;
+        Stop();
+        foreach (var (name, time) in phases) Add(name, time, frozen: true);
     }
 
-    private int Find(string name, bool frozen)
+    /// <summary>What was timed so far; a phase met twice (a second freeze) adds up.</summary>
+    public IReadOnlyList<Phase> Report() => _phases;
+
+    private void Add(string name, TimeSpan time, bool frozen)
     {
-        for (var i = 0; i < _count; i++)
-            if (ReferenceEquals(_phases[i].Name, name) || _phases[i].Name == name)
-                return i;
-        if (_count == Capacity) throw new InvalidOperationException("too many phases");
-        _phases[_count] = (name, frozen, 0);
-        return _count++;
+        var phase = _phases.Find(p => p.Name == name && p.Frozen == frozen);
+        if (phase is null) _phases.Add(phase = new Phase { Name = name, Frozen = frozen });
+        phase.DurationNs += (ulong)(time.Ticks * 100);
     }
 }

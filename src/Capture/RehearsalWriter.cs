@@ -23,5 +23,6 @@ internal sealed class RehearsalWriter(Guid storeId) : ICheckpointWriter
         public void SetExcluded(PageRange range) { }
         public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages) { }
         public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => true;
+        public void Clear() { }
     }
 }

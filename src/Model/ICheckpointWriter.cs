@@ -31,7 +31,8 @@ public interface ICheckpointWriter : IDisposable
 
     /// <summary>
     /// Makes the checkpoint durable and visible in one atomic step. The store fills in crid, parent, series, kind,
-    /// store counters and bytes stored; the caller fills in the rest.
+    /// store counters and bytes stored; the caller fills in the rest. Spaces that no process of the body names are dropped: they
+    /// belonged to processes that were gone when the freeze came.
     /// </summary>
     /// <param name="manifest">Header and body.</param>
     /// <param name="distrust">A tracker to distrust in this series from now on, if one was caught lying.</param>
@@ -63,6 +64,9 @@ public interface ISpaceWriter
 
     /// <summary>True if the page's content is what the parent has for it: the check of a sampled clean page.</summary>
     bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content);
+
+    /// <summary>Forgets everything said so far: all pages are absent again. For a second attempt after a tracker lied.</summary>
+    void Clear();
 }
 
 /// <summary>Header and body of a checkpoint.</summary>

@@ -1,0 +1,161 @@
+using System.Runtime;
+using Crstore.Capture.Freezing;
+using Crstore.Capture.Memory;
+using Crstore.Capture.State;
+using Crstore.Linux;
+using Crstore.Model;
+using Crstore.Model.Format;
+
+namespace Crstore.Capture;
+
+/// <summary>One freeze with what comes before and after it: <see cref="Prepare"/>, <see cref="Freeze"/>, <see cref="Deliver"/>, <see cref="Describe"/>.</summary>
+internal sealed class CaptureAttempt(
+    CaptureOptions options, ICheckpointWriter writer, SpaceTable spaces, FileRefs files, FreezeWatchdog watchdog, PhaseClock clock) : IDisposable
+{
+    private const long NoGcBytes = 32 << 20;
+    private readonly Dictionary<int, ProcessCapture> _prepared = [];
+    private readonly List<ProcessCapture> _captured = [];
+    private readonly List<Process> _zombies = [];
+    private readonly PageBuffer _buffer = new(options.BufferBytes);
+    private long _capturedUnixNs;
+
+    /// <summary>A run-through on a throw-away process.</summary>
+    public bool Rehearsal { get; init; }
+
+    /// <summary>A tracker lied: believe nothing.</summary>
+    public bool ReadEverything { get; init; }
+
+    /// <summary>From the first thread stopped to the last one running again.</summary>
+    public TimeSpan FrozenTime { get; private set; }
+
+    /// <summary>The root process's tracker.</summary>
+    public TrackerKind Tracker => _captured[0].Memory.Tracker;
+
+    /// <summary>While everything runs: plans, estimates, and room for the pages.</summary>
+    public void Prepare()
+    {
+        clock.Enter("prepare");
+        Add(options.Pid);
+        if (options.Tree)
+        {
+            foreach (var pid in Descendants(options.Pid))
+            {
+                try
+                {
+                    Add(pid);
+                }
+                catch (TargetException) when (!Directory.Exists($"/proc/{pid}"))
+                {
+                    // Exited since it was listed. What is there at the freeze counts.
+                }
+            }
+        }
+
+        clock.Enter("buffer");
+        _buffer.Prepare(_prepared.Values.Sum(p => p.Memory.EstimatedBytes));
+    }
+
+    /// <summary>On the ptrace thread. Whatever happens in here, everything runs again when it returns or throws.</summary>
+    public void Freeze(CancellationToken cancel)
+    {
+        clock.Stop();
+        var noGc = GC.TryStartNoGCRegion(NoGcBytes);
+        try
+        {
+            using var tree = FrozenTree.Freeze(options.Pid, options.Tree, new FreezeOptions { Watchdog = watchdog });
+            _capturedUnixNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+            foreach (var process in tree.Processes)
+            {
+                watchdog.ThrowIfExpired();
+                var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid);
+                capture.ScanFrozen(process, watchdog);
+                _captured.Add(capture);
+            }
+
+            foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
+            cancel.ThrowIfCancellationRequested();
+            watchdog.Enter("copy");
+            foreach (var capture in _captured) capture.Memory.Copy(_buffer);
+            watchdog.Enter("thaw");
+            tree.Thaw(options.KeepStopped);
+            FrozenTime = tree.FrozenTime;
+        }
+        finally
+        {
+            if (noGc && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion) GC.EndNoGCRegion();
+        }
+    }
+
+    /// <summary>Gives it all to the store; returns how many sampled "clean" pages were not.</summary>
+    public int Deliver()
+    {
+        spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.PagesDirty);
+        foreach (var capture in _captured) capture.Memory.Deliver();
+        _buffer.Drain();
+        return _captured.Sum(p => p.Memory.CheckSamples().Count);
+    }
+
+    /// <summary>The manifest but for what the store and the session fill in.</summary>
+    public CheckpointManifest Describe()
+    {
+        var body = new CheckpointBody { Host = HostReader.Read() };
+        foreach (var capture in _captured) body.Processes.Add(capture.Build(body));
+        body.Processes.AddRange(_zombies);
+        if (!Rehearsal)
+            foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))
+                body.Warnings.Add($"process {process.Pid}: signal handlers, brk and thread details are missing: {process.StateIncomplete}");
+        var header = new CheckpointHeader
+        {
+            Tracker = Tracker,
+            CapturedUnixNs = _capturedUnixNs,
+            RootPid = options.Pid,
+            Command = body.Processes[0].Comm,
+            Processes = (uint)body.Processes.Count,
+            Threads = (uint)body.Processes.Sum(p => p.Threads.Count),
+            Tree = options.Tree,
+            Incomplete = body.Exclusions.Count > 0,
+            Pages = new PageCounters(),
+        };
+        foreach (var memory in _captured.Select(c => c.Memory))
+        {
+            header.Pages.Scanned += memory.PagesScanned;
+            header.Pages.Dirty += memory.PagesDirty;
+            header.Pages.Sampled += (ulong)memory.PagesSampled;
+        }
+
+        return new CheckpointManifest(header, body);
+    }
+
+    public void Dispose()
+    {
+        foreach (var capture in _prepared.Values) capture.Dispose();
+        _buffer.Dispose();
+    }
+
+    private ProcessCapture Add(int pid)
+    {
+        var (id, space, parent) = spaces.Open(pid);
+        var capture = ProcessCapture.Prepare(id, new MemoryRequest
+        {
+            Pid = pid,
+            Options = options,
+            Space = space,
+            Parent = parent,
+            StoreId = writer.StoreId,
+            Crid = writer.Crid,
+            Distrusted = writer.DistrustedTrackers,
+            Rehearsal = Rehearsal,
+            ReadEverything = ReadEverything,
+        }, files);
+        _prepared.Add(pid, capture);
+        return capture;
+    }
+
+    private static IEnumerable<int> Descendants(int root)
+    {
+        var found = new List<int> { root };
+        for (var i = 0; i < found.Count; i++)
+            found.AddRange(TaskList.Children(found[i]).Where(pid => !found.Contains(pid)));
+        return found.Skip(1);
+    }
+}

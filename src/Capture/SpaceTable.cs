@@ -1,0 +1,45 @@
+using Crstore.Capture.Freezing;
+using Crstore.Capture.Memory;
+using Crstore.Model;
+
+namespace Crstore.Capture;
+
+/// <summary>The address spaces of a capture by process: opened once in the store, the same again in a second attempt.</summary>
+internal sealed class SpaceTable(ICheckpointWriter writer, FreezeWatchdog watchdog, IProgress<CaptureProgress>? progress, CancellationToken cancel) : IDisposable
+{
+    private readonly Dictionary<int, (SpaceId Id, ISpaceWriter Writer)> _spaces = [];
+    private ulong _done;
+
+    /// <summary>Pages that will have to be stored; 0 if unknown.</summary>
+    public ulong Total { get; set; }
+
+    /// <summary>The space of a process, and the process in the parent it continues.</summary>
+    public (SpaceId Id, ISpaceWriter Writer, ParentLink? Parent) Open(int pid)
+    {
+        var parent = ParentLink.Find(writer.Parent, pid);
+        if (!_spaces.TryGetValue(pid, out var space))
+        {
+            var id = new SpaceId((uint)_spaces.Count);
+            space = (id, new ReportingSpaceWriter(writer.OpenSpace(id, parent?.Space), Report, cancel));
+            _spaces.Add(pid, space);
+        }
+
+        return (space.Id, space.Writer, parent);
+    }
+
+    /// <summary>Forgets all that was said of all spaces.</summary>
+    public void Clear()
+    {
+        foreach (var (_, space) in _spaces.Values) space.Clear();
+        _done = 0;
+    }
+
+    public void Dispose() => _spaces.Clear();
+
+    private void Report(ulong pages)
+    {
+        watchdog.ThrowIfExpired(); // a capture larger than its buffer is stored while the target is still frozen
+        _done += pages;
+        progress?.Report(new CaptureProgress("storing", _done, Math.Max(_done, Total)));
+    }
+}
