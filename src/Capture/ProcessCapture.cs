@@ -1,5 +1,4 @@
 using Crstore.Capture.Freezing;
-using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;
 using Crstore.Model;

@@ -110,7 +110,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         return StoreErrors.Guard(() =>
         {
             sink.Complete();
-            var maps = spaces.Values.Select(s => (s.Id, Map: s.Build())).ToList();
+            var named = manifest.Body.Processes.Where(p => !p.Zombie).Select(p => p.Space).ToHashSet();
+            var maps = spaces.Values.Where(s => named.Contains(s.Id.Value)).Select(s => (s.Id, Map: s.Build())).ToList();
             var header = manifest.Header;
             var body = manifest.Body;
             Fill(header, body, maps);

@@ -11,13 +11,14 @@ internal sealed class SpaceWriter : ISpaceWriter
     private readonly ChunkSink sink;
     private readonly FrameCache frames;
     private readonly PageMap? parent;
-    private readonly PageMapBuilder builder;
+    private readonly Crid crid;
+    private PageMapBuilder builder;
     private readonly ChunkSink.PageHandler handler;
     private IReadOnlyList<PageSpan>? parentSpans;
 
     public SpaceWriter(Crid crid, SpaceId id, PageMap? parent, ChunkSink sink, FrameCache frames)
     {
-        (Id, this.parent, this.sink, this.frames) = (id, parent, sink, frames);
+        (this.crid, Id, this.parent, this.sink, this.frames) = (crid, id, parent, sink, frames);
         builder = new PageMapBuilder(crid, id, parent);
         handler = Set;
     }
@@ -56,6 +57,9 @@ internal sealed class SpaceWriter : ISpaceWriter
             _ => false,
         };
     }
+
+    /// <inheritdoc/>
+    public void Clear() => builder = new PageMapBuilder(crid, Id, parent);
 
     /// <summary>The finished map.</summary>
     public PageMapResult Build() => builder.Build();
