@@ -1,4 +1,5 @@
 using Crstore.Capture.Freezing;
+using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;
 using Crstore.Model;
