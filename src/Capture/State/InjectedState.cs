@@ -20,7 +20,7 @@ internal sealed class InjectedState
     private readonly IRemoteSyscalls remote;
     private readonly int leader;
     private readonly byte[] page = new byte[VirtualPage.Size];
-    private readonly List<(int Offset, Action<ReadOnlyMemory<byte>> Take)> expected = [];
+    private readonly List<(int Offset, int Bytes, Action<ReadOnlyMemory<byte>> Take)> expected = [];
     private int used;
 
     private InjectedState(IRemoteSyscalls remote, int leader) => (this.remote, this.leader) = (remote, leader);
@@ -101,7 +101,7 @@ internal sealed class InjectedState
         var result = invoke(tid, (long)remote.ScratchAddress + used);
         if (result < 0)
             throw new LinuxException($"{call} (injected)", (int)-result, $"thread {tid}");
-        expected.Add((used, take));
+        expected.Add((used, bytes, take));
         used += bytes;
     }
 
@@ -111,8 +111,8 @@ internal sealed class InjectedState
             return;
         using (var memory = ProcessMemory.Open(remote.Pid))
             memory.Read(remote.ScratchAddress, page.AsSpan(0, used));
-        foreach (var (offset, take) in expected)
-            take(page.AsMemory(offset));
+        foreach (var (offset, bytes, take) in expected)
+            take(page.AsMemory(offset, bytes));
         expected.Clear();
         used = 0;
     }
