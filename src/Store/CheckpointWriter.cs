@@ -42,7 +42,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         var latest = new Crid(record?.LatestCrid ?? 0);
         if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
         parentFrames = new FrameCache(snapshot.Database);
-        sink = new ChunkSink(paths, crid, snapshot.Database, options.Compression);
+        sink = new ChunkSink(paths, crid, snapshot.Database, options);
     }
 
     /// <inheritdoc/>
@@ -176,7 +176,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     /// <summary>Large index updates are sorted into an SST, before the lock is taken; returns the bytes in it.</summary>
     private ulong BuildIndexFiles()
     {
-        if (sink.Fresh.Count <= FrameSpool.SmallPages) return 0;
+        if (sink.Fresh.Count <= options.SmallCapturePages) return 0;
         var sorted = sink.Fresh.ToArray();
         Array.Sort(sorted, static (x, y) => Compare(x.Key, y.Key));
         var path = paths.IncomingFile(Crid, "index", 0);

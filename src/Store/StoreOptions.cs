@@ -18,6 +18,12 @@ public sealed record StoreOptions(string Directory)
     /// <summary>How long a writer waits for another one before it gives up with <see cref="Crstore.Model.StoreBusyException"/>.</summary>
     public TimeSpan LockTimeout { get; init; } = TimeSpan.FromSeconds(60);
 
+    /// <summary>
+    /// New pages above which a capture builds SST files and ingests them: below, one WriteBatch is cheaper (measured with
+    /// 500 small captures: 5.7 against 9.0 ms each, and no compaction). Tests set it to walk both ways.
+    /// </summary>
+    internal int SmallCapturePages { get; init; } = 5000;
+
     /// <summary>Told, once, when something waits: a sentence that names for whom.</summary>
     public Action<string>? Waiting { get; init; }
 }

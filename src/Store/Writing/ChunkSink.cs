@@ -15,12 +15,12 @@ internal sealed class ChunkSink : IDisposable
     private readonly PageHasher hasher;
     private readonly FramePipeline pipeline;
 
-    public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, Compression compression)
+    public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, StoreOptions options)
     {
         this.crid = crid;
-        Spool = new FrameSpool(paths, crid);
+        Spool = new FrameSpool(paths, crid, options.SmallCapturePages);
         hasher = new PageHasher(snapshot, fresh);
-        pipeline = new FramePipeline(crid, compression, Spool);
+        pipeline = new FramePipeline(crid, options.Compression, Spool);
     }
 
     /// <summary>Told of each run of pages: zero (no location) or a chunk.</summary>

@@ -9,11 +9,8 @@ namespace Crstore.Store.Writing;
 /// Where finished frames wait for the commit: in memory while they are few (they will go into the commit's WriteBatch),
 /// in SST files in incoming/ once they are many (they will be ingested). Frames come in order, from one thread.
 /// </summary>
-internal sealed class FrameSpool(StorePaths paths, Model.Crid crid) : IDisposable
+internal sealed class FrameSpool(StorePaths paths, Model.Crid crid, int smallPages) : IDisposable
 {
-    /// <summary>New pages above which a capture builds SST files: below, ingesting costs more than it saves (FACTS: 9.0 against 5.7 ms).</summary>
-    public const int SmallPages = 5000;
-
     private const int SmallBytes = 8 << 20;
     private const ulong FileBytes = 64 << 20; // one table file is one unit of compaction and of gc
     private readonly List<(FrameId Id, byte[] Bytes)> small = [];
@@ -38,7 +35,7 @@ internal sealed class FrameSpool(StorePaths paths, Model.Crid crid) : IDisposabl
         {
             small.Add((id, frame));
             smallBytes += frame.Length;
-            if (smallBytes <= SmallBytes && small.Count * Model.ChunkLocation.SlotsPerFrame <= SmallPages) return;
+            if (smallBytes <= SmallBytes && small.Count * Model.ChunkLocation.SlotsPerFrame <= smallPages) return;
             foreach (var (smallId, bytes) in small) Put(smallId, bytes);
             small.Clear();
             return;

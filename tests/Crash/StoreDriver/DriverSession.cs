@@ -1,0 +1,85 @@
+using Crstore.Model;
+using Crstore.Store;
+
+namespace Crstore.Tests.Crash.Driver;
+
+/// <summary>One driver's operations.</summary>
+internal sealed class DriverSession(string directory, string oracleDirectory, string number, Random random) : IDisposable
+{
+    private static readonly string[] SeriesNames = ["red", "green", "blue"];
+    private readonly Oracle oracle = new(Path.Combine(oracleDirectory, $"oracle-{number}"));
+
+    /// <summary>Does one thing; returns what was wrong, or null.</summary>
+    public string? Step(char what)
+    {
+        switch (what)
+        {
+            case 'c': Capture(150); return null;
+            case 'b': Capture(1500); return null;
+            case 'f': Forget(); return null;
+            case 'g': Collect(); return null;
+            default: return ReadOne();
+        }
+    }
+
+    public void Dispose() => oracle.Dispose();
+
+    private CheckpointStore Open() => CheckpointStore.OpenOrCreate(new StoreOptions(directory)
+    {
+        Compression = new Compression(random.Next(3) == 0 ? null : 1),
+        SmallCapturePages = random.Next(3) == 0 ? 0 : 5000, // a third of all captures goes through SSTs
+    }, out _);
+
+    private void Capture(int maxPages)
+    {
+        var series = SeriesNames[random.Next(SeriesNames.Length)];
+        using var store = Open();
+        using var writer = store.BeginCapture(series, full: random.Next(8) == 0);
+        var parent = writer.Parent is { } p ? Oracle.ReadAll(oracleDirectory).Meant[p.Crid].Memory : null;
+        var memory = SyntheticMemory.Mutate(parent, random, maxPages, contents: 400);
+        oracle.Meant(writer.Crid, series, memory);
+        memory.Write(writer.OpenSpace(new SpaceId(0), parent is null ? null : new SpaceId(0)), parent, random);
+        if (random.Next(15) == 0) return; // an attempt that is given up
+        writer.Commit(SyntheticMemory.Manifest());
+        oracle.Committed(writer.Crid);
+    }
+
+    private void Forget()
+    {
+        using var store = Open();
+        List<Crid> all;
+        using (var reader = store.OpenReader()) all = [.. reader.Headers().Select(h => new Crid(h.Crid))];
+        if (all.Count == 0) return;
+        var victims = Enumerable.Range(0, Math.Max(1, all.Count - 12)).Select(_ => all[random.Next(all.Count)]).Distinct().ToList();
+        foreach (var victim in victims) oracle.Forgetting(victim);
+        try
+        {
+            store.Forget(victims, dryRun: false);
+            foreach (var victim in victims) oracle.Forgotten(victim);
+        }
+        catch (UsageException)
+        {
+            oracle.Note("forgotten-by-another"); // between our look and our forget
+        }
+    }
+
+    private void Collect()
+    {
+        using var store = Open();
+        var result = store.CollectGarbage(new GcOptions(false, TimeSpan.FromSeconds(30)), null, CancellationToken.None);
+        oracle.Note("gc");
+        if (result.ChunksFreed > 0) oracle.Note("gc-freed");
+    }
+
+    private string? ReadOne()
+    {
+        using var store = Open();
+        using var reader = store.OpenReader();
+        var all = reader.Headers().Select(h => new Crid(h.Crid)).ToList();
+        if (all.Count == 0) return null;
+        using var image = reader.OpenImage(all[random.Next(all.Count)]);
+        reader.Dispose(); // the image keeps it
+        oracle.Note("read");
+        return Oracle.ReadAll(oracleDirectory).Meant[image.Manifest.Crid].Memory.Compare(image);
+    }
+}

@@ -1,0 +1,41 @@
+using System.Globalization;
+using Crstore.Model;
+using Crstore.Store;
+using Crstore.Tests.Crash.Driver;
+
+// StoreDriver STORE ORACLE-DIR NUMBER SEED OPERATIONS [SCRIPT]
+// Does random captures, forgets, reads and gcs on a store, writing into its oracle file what it means to do and what it
+// was told. SCRIPT, letters out of c (capture), b (big capture), f, g, r, replaces chance. Exits with 3 if a read is wrong.
+var (directory, oracleDirectory) = (args[0], args[1]);
+var (number, seed, operations) = (args[2], int.Parse(args[3], CultureInfo.InvariantCulture), int.Parse(args[4], CultureInfo.InvariantCulture));
+var script = args.Length > 5 ? args[5] : null;
+
+// Never outlives the test: its end closes our stdin.
+new Thread(() =>
+{
+    while (Console.In.Read() >= 0) continue;
+    Environment.Exit(9);
+}) { IsBackground = true }.Start();
+
+var random = new Random(seed);
+Console.WriteLine("ready");
+try
+{
+    using var session = new DriverSession(directory, oracleDirectory, number, random);
+    for (var i = 0; i < (script?.Length ?? operations); i++)
+    {
+        var wrong = session.Step(script?[i] ?? Choose(random.Next(100)));
+        if (wrong is null) continue;
+        Console.Error.WriteLine(wrong);
+        return 3;
+    }
+}
+catch (CrstoreException e)
+{
+    Console.Error.WriteLine(e);
+    return 4;
+}
+
+return 0;
+
+static char Choose(int percent) => percent switch { < 50 => 'c', < 55 => 'b', < 70 => 'f', < 85 => 'g', _ => 'r' };

@@ -1,0 +1,82 @@
+using System.Globalization;
+using Crstore.Tests.Crash.Driver;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Crash;
+
+public sealed class StoreKillLoopTests
+{
+    /// <summary>Kills per run; tools/crash-store.sh sets it.</summary>
+    private static int Kills => int.TryParse(Environment.GetEnvironmentVariable("CRSTORE_KILLS"), CultureInfo.InvariantCulture, out var n) ? n : 300;
+
+    [Fact]
+    public void Whatever_instant_a_writer_is_killed_at_every_acknowledged_checkpoint_stays_whole()
+    {
+        var random = Seeds.Random();
+        using var temp = new TempDir();
+        var store = temp.File("store");
+        int killed = 0, compared = 0, rounds = 0;
+        while (killed < Kills)
+        {
+            // Two at once: they start up in parallel, and they are in each other's way.
+            var drivers = Enumerable.Range(0, 2).Select(i =>
+                new DriverProcess(store, temp.Path, $"{rounds}-{i}", random.Next(), operations: 1000)).ToList();
+            try
+            {
+                foreach (var driver in drivers) driver.WaitReady();
+                foreach (var driver in drivers)
+                {
+                    Thread.Sleep(random.Next(random.Next(2) == 0 ? 60 : 400));
+                    driver.Kill();
+                }
+
+                foreach (var driver in drivers)
+                {
+                    var code = driver.WaitForExit();
+                    Assert.True(code is 137 or 0, $"driver of round {rounds}: exit code {code}\n{driver.Errors}");
+                    if (code == 137) killed++;
+                }
+            }
+            finally
+            {
+                foreach (var driver in drivers) driver.Dispose();
+            }
+
+            compared += StoreOracleCheck.Run(store, temp.Path, verify: rounds % 5 == 0);
+            rounds++;
+        }
+
+        var state = Oracle.ReadAll(temp.Path);
+        Seeds.Print($"{killed} kills, {state.Meant.Count} attempts, {state.Committed.Count} commits, {state.Forgotten.Count} forgotten, " +
+            $"{compared} comparisons, notes: {string.Join(", ", state.Notes.Select(n => $"{n.Key} {n.Value}"))}");
+        Assert.True(state.Committed.Count > killed / 3, "hardly anything was committed: the loop proves nothing");
+        Assert.True(state.Meant.Count > state.Committed.Count, "no attempt was cut short");
+        Assert.True(state.Notes.GetValueOrDefault("gc-freed") > 0, "gc never freed anything");
+        Assert.True(state.Forgotten.Count > 0, "nothing was forgotten");
+    }
+
+    [Fact]
+    public void Several_processes_capture_forget_collect_and_read_at_once()
+    {
+        var random = Seeds.Random();
+        using var temp = new TempDir();
+        var drivers = Enumerable.Range(0, 4).Select(i => new DriverProcess(temp.File("store"), temp.Path, $"{i}", random.Next(), operations: 40)).ToList();
+        try
+        {
+            foreach (var driver in drivers)
+            {
+                var code = driver.WaitForExit();
+                Assert.True(code == 0, $"exit code {code}\n{driver.Errors}");
+            }
+        }
+        finally
+        {
+            foreach (var driver in drivers) driver.Dispose();
+        }
+
+        Assert.True(StoreOracleCheck.Run(temp.File("store"), temp.Path, verify: true) > 0);
+        var notes = Oracle.ReadAll(temp.Path).Notes;
+        Assert.True(notes.GetValueOrDefault("read") > 0 && notes.GetValueOrDefault("gc-freed") > 0, "reads or gcs did not happen");
+    }
+}
