@@ -28,7 +28,7 @@ internal sealed class SessionFile : IDisposable
         this.path = path;
     }
 
-    /// <summary>Registers; durable when this returns.</summary>
+    /// <summary>Registers. Not synced: no session outlives a power cut, so there is nothing to remember then.</summary>
     public static SessionFile Register(StorePaths paths, Crid crid) => StoreErrors.Guard(() =>
     {
         // Locked under another name first: under its own name nobody ever sees it unlocked and takes it for a dead one's.
@@ -48,7 +48,6 @@ internal sealed class SessionFile : IDisposable
                 var session = new SessionFile(file, paths.Session(crid));
                 session.Write(null);
                 FileCalls.Rename(temporary, session.path);
-                FileCalls.SyncDirectory(paths.Sessions);
                 return session;
             }
             catch (LinuxException e) when (e.ErrorNumber == Errno.ENOENT && e.Call == "rename")
@@ -134,6 +133,5 @@ internal sealed class SessionFile : IDisposable
     {
         var text = string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessId} {generation?.ToString(CultureInfo.InvariantCulture) ?? "-"}");
         FileCalls.WriteAt(file, Encoding.ASCII.GetBytes(text.PadRight(47) + "\n"), 0, path);
-        FileCalls.Sync(file, path);
     }
 }
