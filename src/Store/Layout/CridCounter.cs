@@ -54,8 +54,8 @@ internal static class CridCounter
         using var file = FileCalls.Open(paths.Counter, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
         if (TryRead(file, paths, out _)) return;
         FileCalls.SetLength(file, 0, paths.Counter);
-        Write(file, paths, 0);
-        Write(file, paths, 1);
+        Write(file, paths, 0, slot: 0);
+        Write(file, paths, 0, slot: 1);
         FileCalls.Sync(file, paths.Counter);
     }
 
@@ -71,7 +71,7 @@ internal static class CridCounter
             var s = bytes.Slice(slot * SlotStride, SlotSize);
             var value = BinaryPrimitives.ReadUInt64LittleEndian(s[8..]);
             if (BinaryPrimitives.ReadUInt64LittleEndian(s) != Magic ||
-                BinaryPrimitives.ReadUInt32LittleEndian(s[16..]) != Crc32C.Of(s[..16], Magic) || (int)(value & 1) != slot) continue;
+                BinaryPrimitives.ReadUInt32LittleEndian(s[16..]) != Crc32C.Of(s[..16], Magic) || (value != 0 && (int)(value & 1) != slot)) continue;
             last = Math.Max(last, value);
             good++;
         }
@@ -79,13 +79,15 @@ internal static class CridCounter
         return good == 2;
     }
 
-    private static void Write(SafeFileHandle file, StorePaths paths, ulong value)
+    private static void Write(SafeFileHandle file, StorePaths paths, ulong value) => Write(file, paths, value, (int)(value & 1));
+
+    private static void Write(SafeFileHandle file, StorePaths paths, ulong value, int slot)
     {
-        Span<byte> slot = stackalloc byte[SlotSize];
-        BinaryPrimitives.WriteUInt64LittleEndian(slot, Magic);
-        BinaryPrimitives.WriteUInt64LittleEndian(slot[8..], value);
-        BinaryPrimitives.WriteUInt32LittleEndian(slot[16..], Crc32C.Of(slot[..16], Magic));
-        FileCalls.WriteAt(file, slot, (long)(value & 1) * SlotStride, paths.Counter);
+        Span<byte> bytes = stackalloc byte[SlotSize];
+        BinaryPrimitives.WriteUInt64LittleEndian(bytes, Magic);
+        BinaryPrimitives.WriteUInt64LittleEndian(bytes[8..], value);
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes[16..], Crc32C.Of(bytes[..16], Magic));
+        FileCalls.WriteAt(file, bytes, (long)slot * SlotStride, paths.Counter);
         FileCalls.Sync(file, paths.Counter, dataOnly: true);
     }
 }

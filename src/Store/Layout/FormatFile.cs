@@ -17,6 +17,7 @@ internal sealed record FormatFile(int Version, Guid StoreId)
     /// <exception cref="EnvironmentException">A newer version made the store.</exception>
     public static FormatFile? Read(StorePaths paths)
     {
+        if (File.Exists(paths.Root)) throw new UsageException($"{paths.Root} is not a directory", "--store must name a directory");
         var text = StoreErrors.Guard(() => FileCalls.ReadText(paths.Format));
         if (text is null) return null;
         var lines = text.Split('\n', StringSplitOptions.RemoveEmptyEntries);

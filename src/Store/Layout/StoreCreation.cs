@@ -62,10 +62,6 @@ internal static class StoreCreation
         {
             return Content.Nothing;
         }
-        catch (IOException) when (File.Exists(paths.Root))
-        {
-            throw new UsageException($"{paths.Root} is not a directory", "--store must name a directory");
-        }
         catch (UnauthorizedAccessException e)
         {
             throw new EnvironmentException($"{paths.Root}: {e.Message}", "use the store as the user who owns it, or another one with --store", e);

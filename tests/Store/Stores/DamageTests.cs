@@ -1,0 +1,94 @@
+using Crstore.Model;
+using Crstore.Store;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Store.Stores;
+
+public sealed class DamageTests
+{
+    [Fact]
+    public void Flipped_bytes_anywhere_are_damage_or_harmless_but_never_wrong_content()
+    {
+        var random = Seeds.Random();
+        using var temp = new TempStore();
+        var memories = new Dictionary<Crid, Memory>();
+        for (var i = 0; i < 4; i++)
+        {
+            var memory = Memory.Random(i, i == 1 ? 5200 : 60); // one in SSTs, the others in the WAL
+            memories.Add(new Crid(temp.Capture(memory, $"s{i}").Crid), memory);
+        }
+
+        var files = Directory.GetFiles(Path.Combine(temp.Directory, "db")).Where(f => new FileInfo(f).Length > 0 && !Path.GetFileName(f).StartsWith("LOG", StringComparison.Ordinal) &&
+            !Path.GetFileName(f).StartsWith("OPTIONS", StringComparison.Ordinal)).ToList();
+        int damaged = 0, harmless = 0;
+        for (var round = 0; round < 60; round++)
+        {
+            var path = files[random.Next(files.Count)];
+            var original = File.ReadAllBytes(path);
+            var bytes = (byte[])original.Clone();
+            bytes[random.Next(bytes.Length)] ^= (byte)(1 << random.Next(8));
+            File.WriteAllBytes(path, bytes);
+            try
+            {
+                ReadAll(temp, memories);
+                harmless++;
+            }
+            catch (StoreDamagedException)
+            {
+                damaged++;
+            }
+            catch (EnvironmentException e)
+            {
+                Assert.Contains("db", e.Message, StringComparison.Ordinal); // RocksDB names the file it can't make sense of
+                damaged++;
+            }
+
+            File.WriteAllBytes(path, original);
+        }
+
+        Seeds.Print($"{damaged} found, {harmless} harmless, in {files.Count} files");
+        Assert.True(damaged > 20, "hardly any damage was found");
+        ReadAll(temp, memories);
+    }
+
+    [Fact]
+    public void A_missing_file_of_the_database_is_damage()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, 5200);
+        var crid = new Crid(temp.Capture(memory).Crid);
+        var largest = Directory.GetFiles(Path.Combine(temp.Directory, "db"), "*.sst").MaxBy(f => new FileInfo(f).Length)!;
+        File.Move(largest, largest + ".away");
+        Assert.Throws<StoreDamagedException>(() => ReadAll(temp, new() { [crid] = memory }));
+    }
+
+    [Fact]
+    public void Damage_of_a_page_names_checkpoint_process_and_page()
+    {
+        using var temp = new TempStore(new Compression(null));
+        var memory = Memory.Random(1, 5200);
+        var crid = new Crid(temp.Capture(memory).Crid);
+        var path = Directory.GetFiles(Path.Combine(temp.Directory, "db"), "*.sst").MaxBy(f => new FileInfo(f).Length)!;
+        var bytes = File.ReadAllBytes(path);
+        var at = bytes.AsSpan().IndexOf(memory.Pages[1234].AsSpan(0, 64));
+        bytes[at + 100] ^= 0xff;
+        File.WriteAllBytes(path, bytes);
+        var e = Assert.Throws<StoreDamagedException>(() => ReadAll(temp, new() { [crid] = memory }));
+        Assert.Contains($"CRID {crid}", e.Message, StringComparison.Ordinal);
+        Assert.Contains("42", e.Message, StringComparison.Ordinal);
+        Assert.Contains($"page 0x{(Memory.Base + 1232).Address:x}", e.Message, StringComparison.Ordinal); // the first page of its frame
+    }
+
+    private static void ReadAll(TempStore temp, Dictionary<Crid, Memory> memories)
+    {
+        using var store = CheckpointStore.Open(temp.Options);
+        using var reader = store.OpenReader();
+        Assert.Equal(memories.Keys.Order(), reader.Headers().Select(h => new Crid(h.Crid)));
+        foreach (var (crid, memory) in memories)
+        {
+            using var image = reader.OpenImage(crid);
+            memory.AssertEquals(image);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+using Crstore.Model;
+using Crstore.Store;
+using Crstore.Store.Layout;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Store.Stores;
+
+public sealed class DirectoryTests
+{
+    [Fact]
+    public void Only_the_owner_can_read_a_store()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 6000));
+        Assert.Equal((UnixFileMode)0b111_000_000, File.GetUnixFileMode(temp.Directory));
+        foreach (var path in Directory.EnumerateFileSystemEntries(temp.Directory, "*", SearchOption.AllDirectories))
+            Assert.Equal((UnixFileMode)(Directory.Exists(path) ? 0b111_000_000 : 0b110_000_000), File.GetUnixFileMode(path));
+    }
+
+    [Fact]
+    public void A_directory_with_other_files_is_not_taken_over()
+    {
+        using var temp = new TempDir();
+        File.WriteAllText(temp.File("letter.txt"), "dear");
+        Assert.Throws<UsageException>(() => CheckpointStore.OpenOrCreate(new StoreOptions(temp.Path), out _));
+        Assert.Throws<UsageException>(() => CheckpointStore.Open(new StoreOptions(temp.Path)));
+        Assert.Equal([temp.File("letter.txt")], Directory.GetFileSystemEntries(temp.Path));
+    }
+
+    [Fact]
+    public void Opening_where_nothing_is_says_so_and_makes_nothing()
+    {
+        using var temp = new TempDir();
+        var e = Assert.Throws<UsageException>(() => CheckpointStore.Open(new StoreOptions(temp.File("none"))));
+        Assert.Contains("no store", e.Message, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(temp.File("none")));
+        File.WriteAllText(temp.File("file"), "");
+        Assert.Throws<UsageException>(() => CheckpointStore.Open(new StoreOptions(temp.File("file"))));
+    }
+
+    [Fact]
+    public void A_half_written_store_is_named_and_the_next_creation_completes_it()
+    {
+        using var temp = new TempStore();
+        Directory.CreateDirectory(Path.Combine(temp.Directory, "db"));
+        Directory.CreateDirectory(Path.Combine(temp.Directory, "sessions"));
+        var e = Assert.Throws<EnvironmentException>(() => CheckpointStore.Open(temp.Options));
+        Assert.Contains("half-written", e.Message, StringComparison.Ordinal);
+        var a = temp.Capture(Memory.Random(1, 10));
+        Assert.Equal(2UL, temp.Capture(Memory.Random(2, 10)).Crid);
+        Assert.Equal(1UL, a.Crid);
+    }
+
+    [Fact]
+    public void A_lost_format_file_is_made_again_with_the_same_store_id_and_nothing_is_lost()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, 10);
+        var a = temp.Capture(memory);
+        Guid id;
+        using (var store = temp.Open()) id = store.Id;
+        File.Delete(Path.Combine(temp.Directory, "format"));
+        using var again = CheckpointStore.OpenOrCreate(temp.Options, out var created);
+        Assert.True(created);
+        Assert.Equal(id, again.Id);
+        using var reader = again.OpenReader();
+        using var image = reader.OpenImage(new Crid(a.Crid));
+        memory.AssertEquals(image);
+    }
+
+    [Fact]
+    public void A_newer_format_is_refused_by_its_number()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 10));
+        var path = Path.Combine(temp.Directory, "format");
+        File.WriteAllText(path, File.ReadAllText(path).Replace("format 1", "format 7", StringComparison.Ordinal));
+        foreach (var open in new Action[] { () => CheckpointStore.Open(temp.Options), () => CheckpointStore.OpenOrCreate(temp.Options, out _) })
+        {
+            var e = Assert.Throws<EnvironmentException>(open);
+            Assert.Contains("format 7", e.Message, StringComparison.Ordinal);
+            Assert.Contains("newer crstore", e.Hint, StringComparison.Ordinal);
+        }
+
+        File.WriteAllText(path, "nonsense");
+        Assert.Throws<StoreDamagedException>(() => CheckpointStore.Open(temp.Options));
+    }
+
+    [Fact]
+    public void A_read_only_store_can_be_listed_and_read_and_refuses_writes_by_name()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, 200);
+        var a = temp.Capture(memory);
+        using var mount = Mount.ReadOnlyBind(temp.Directory);
+        using var store = CheckpointStore.Open(temp.Options with { Directory = mount.Path });
+        using (var reader = store.OpenReader())
+        using (var image = reader.OpenImage(new Crid(a.Crid))) memory.AssertEquals(image);
+        var e = Assert.Throws<EnvironmentException>(() => store.BeginCapture("s", false));
+        Assert.Contains("errno 30", e.Message, StringComparison.Ordinal);
+        Assert.Contains("read-only", e.Hint, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_full_disk_is_named_and_what_was_committed_stays_whole()
+    {
+        using var mount = Mount.Tmpfs("24m");
+        var options = new StoreOptions(Path.Combine(mount.Path, "store"));
+        var memory = Memory.Random(1, 200);
+        Crid first;
+        using (var store = CheckpointStore.OpenOrCreate(options, out _))
+        {
+            first = Capture(store, memory);
+            for (var size = 100; size < 20_000; size *= 3) // fails at different steps: in the WAL, in an SST, while it opens
+            {
+                try
+                {
+                    for (var i = 0; i < 40; i++) Capture(store, Memory.Random(size + i, size));
+                    Assert.True(size < 1000, "the disk never filled up");
+                }
+                catch (EnvironmentException e)
+                {
+                    Assert.Contains("No space left", e.Message, StringComparison.OrdinalIgnoreCase);
+                    Assert.Contains("gc", e.Hint, StringComparison.Ordinal);
+                }
+            }
+        }
+
+        // Grown, everything works again.
+        Run.Command("mount", ["-o", "remount,size=200m", mount.Path]).MustSucceed();
+        using var again = CheckpointStore.Open(options);
+        var last = Capture(again, memory);
+        using var reader = again.OpenReader();
+        Assert.True(reader.Headers().Count() > 2);
+        foreach (var crid in new[] { first, last })
+        {
+            using var image = reader.OpenImage(crid);
+            memory.AssertEquals(image);
+        }
+    }
+
+    [Fact]
+    public void What_a_dead_session_left_in_incoming_is_swept_and_a_living_one_is_left_alone()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 10));
+        var paths = new StorePaths(temp.Directory);
+        File.WriteAllText(paths.IncomingFile(new Crid(77), "chunks", 0), "x");
+        File.WriteAllText(Path.Combine(paths.Sessions, "77"), "1 0");
+        using var store = temp.Open();
+        using var living = store.BeginCapture("other", false);
+        var mine = paths.IncomingFile(living.Crid, "chunks", 0);
+        File.WriteAllText(mine, "x");
+        temp.Capture(Memory.Random(2, 10));
+        Assert.Equal([mine], Directory.GetFiles(paths.Incoming));
+        Assert.Equal([paths.Session(living.Crid)], Directory.GetFiles(paths.Sessions));
+        File.Delete(mine);
+    }
+
+    private static Crid Capture(CheckpointStore store, Memory memory)
+    {
+        using var writer = store.BeginCapture("s", full: true);
+        memory.WriteTo(writer.OpenSpace(new SpaceId(0), null));
+        return new Crid(writer.Commit(Memory.Manifest()).Crid);
+    }
+}
