@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using System.Runtime.InteropServices;
+using Crstore.Linux;
 using Crstore.Model;
 
 namespace Crstore.Cli;
@@ -77,7 +78,7 @@ internal static class CommandRunner
             CommandContext.Tell("interrupted");
             return (int)ExitCode.Interrupted;
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (error is LinuxException or IOException or UnauthorizedAccessException)
         {
             CommandContext.Tell(error.Message);
             Debug(error);

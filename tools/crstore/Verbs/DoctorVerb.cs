@@ -35,7 +35,7 @@ internal sealed class DoctorVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        var checks = HostChecks.All(StoreLocation.Of(parsed)).ToList();
+        var checks = HostChecks.All(() => StoreLocation.Of(parsed)).ToList();
         if (parsed.GetValue(_json))
         {
             JsonOutput.Object(Context, json => json.Objects("checks", checks, static (writer, check) =>
