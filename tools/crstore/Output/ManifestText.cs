@@ -77,7 +77,7 @@ internal sealed class ManifestText(TextWriter output)
         {
             vmas.Add($"0x{vma.Start:x}", $"0x{vma.End:x}", Units.Protection(vma), Units.Bytes(vma.End - vma.Start),
                 Units.Name(vma.Content) + (vma.Embedded ? "+embedded" : ""), vma.Tracked ? "yes" : "no",
-                vma.NotCapturedReason.Length > 0 ? $"{vma.Name} ({vma.NotCapturedReason})" : vma.Name);
+                vma.NotCapturedReason.Length == 0 ? vma.Name : $"{vma.Name}: {vma.NotCapturedReason.Replace(vma.Name + ": ", "")}");
         }
         Put(vmas, "    ");
 
