@@ -1,15 +1,30 @@
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
+using Crstore.Linux;
 using Crstore.Linux.Memory;
+using Crstore.Model;
 using Crstore.Model.Format;
+using Google.Protobuf;
 
 namespace Crstore.Capture.Tracking;
 
-/// <summary>The tracker of one target together with the question whether its word may be believed.</summary>
+/// <summary>
+/// The tracker of one target together with the question whether its word may be believed. Chooses it, keeps the continuity
+/// record, and makes the bump right before the first reset.
+/// </summary>
 public sealed class TargetTracking(MemoryRequest request) : IDisposable
 {
-    private readonly ITracker _tracker = new HashTracker();
+    private readonly string _bootId = SystemInfo.BootId();
+    private readonly List<string> _warnings = [];
+    private TargetIdentity? _target;
+    private ContinuityRecord? _record;
+    private UffdParking? _parking;
+    private ITracker _tracker = new HashTracker();
+    private ContinuityVerdict _verdict;
+    private string _passedOver = "";
+    private byte[] _token = [];
+    private bool _finished;
 
     /// <summary>The tracker in use.</summary>
     public TrackerKind Kind => _tracker.Kind;
@@ -17,35 +32,117 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
     /// <summary>Categories that mean "written".</summary>
     public PageCategories Dirty => _tracker.Dirty;
 
-    /// <summary>System calls in the target are needed.</summary>
-    public bool NeedsRemote => false;
+    /// <summary>System calls in the target are needed: a userfaultfd has to be parked there.</summary>
+    public bool NeedsRemote => Kind == TrackerKind.Uffd && _parking is { IsParked: false };
 
-    /// <summary>Nothing seen so far speaks against believing the tracker.</summary>
-    public bool MayBeContinuous => false;
+    /// <summary>Nothing seen before the freeze speaks against believing the tracker.</summary>
+    public bool MayBeContinuous => _verdict.Continuous;
 
     /// <summary>Fallbacks a person should know of.</summary>
-    public IEnumerable<string> Warnings => [];
+    public IEnumerable<string> Warnings => _warnings;
 
-    /// <summary>Before the freeze.</summary>
+    /// <summary>Before the freeze: chooses the tracker and takes the target's record.</summary>
     public void Prepare()
     {
+        _target = TargetIdentity.Read(request.Pid);
+        var asked = request.ReadEverything ? TrackerKind.Hash : request.Options.Tracker;
+        if (asked is not TrackerKind.Hash) OpenRecord();
+        _parking = new UffdParking(_record, request.StoreId, request.Crid);
+        if (asked is not TrackerKind.Hash) _parking.Prepare(request.Pid);
+        // Without a record no reset could be told to others: then nothing may be reset.
+        var kind = _record is null && !request.Rehearsal && asked is null or TrackerKind.Unspecified ? TrackerKind.Hash
+            : TrackerSelection.Choose(asked, new TrackerCircumstances(request.Pid, _parking.Foreign, _parking.PinsMemory, request.Distrusted), out _passedOver);
+        _tracker = kind switch
+        {
+            TrackerKind.Uffd => new UffdTracker(_parking),
+            TrackerKind.SoftDirty => new SoftDirtyTracker(),
+            _ => new HashTracker(),
+        };
+        if (kind == TrackerKind.Hash) CloseRecord();
+        _verdict = Judge();
+        _record?.PrepareBump(request.StoreId, request.Crid, _record.ParkedFd, _record.ParkedInode);
     }
 
-    /// <summary>In the freeze, before the first scan.</summary>
-    public void Begin(FrozenProcess process, IRemoteSyscalls? remote) => _tracker.Begin(process.Pid, process.Threads[0].Tid, remote);
+    /// <summary>In the freeze, before the first scan: the last word on continuity, then the bump, then the tracker.</summary>
+    public void Begin(FrozenProcess process, IRemoteSyscalls? remote)
+    {
+        if (!_target!.IsStillThere())
+        {
+            // It called execve between our look and the freeze: the same process, and a proof that can't hold.
+            var now = TargetIdentity.Read(process.Pid);
+            if (now.StartTimeTicks != _target.StartTimeTicks)
+                throw new TargetException($"process {process.Pid} ended, and its pid went to another one, while it was being captured", "start the capture again");
+            _target = now;
+        }
+
+        _verdict = Judge();
+        _record?.Bump();
+        _tracker.Begin(process.Pid, process.Threads[0].Tid, remote);
+    }
 
     /// <summary>Scans and resets a VMA; true if clean pages of it may be believed.</summary>
-    public bool Scan(PlannedVma vma, List<PageRun> runs) => _tracker.Scan(vma, runs);
+    public bool Scan(PlannedVma vma, List<PageRun> runs) => _tracker.Scan(vma, runs) && _verdict.Continuous;
 
     /// <summary>In the freeze, after the last scan.</summary>
-    public void Finish() => _tracker.Finish();
+    public void Finish()
+    {
+        _tracker.Finish();
+        if (_record is not null) _token = _record.ReadToken();
+        _finished = true;
+    }
 
     /// <summary>The target is about to run.</summary>
-    public void End() => _tracker.End();
+    public void End()
+    {
+        _tracker.End();
+        _record?.Release();
+        if (_tracker is UffdTracker { Failure.Length: > 0 } failed) _warnings.Add($"process {request.Pid} is not tracked: {failed.Failure}");
+    }
 
     /// <summary>For the manifest.</summary>
-    public TrackerProof Proof() => new() { Pid = request.Pid, Tracker = Kind, Continuous = false, Reason = "every page is read and compared by content" };
+    public TrackerProof Proof()
+    {
+        var proof = new TrackerProof
+        {
+            Pid = request.Pid,
+            Tracker = Kind,
+            Continuous = _verdict.Continuous,
+            Reason = _verdict.Reason + (_passedOver.Length > 0 ? $" ({_passedOver})" : ""),
+            UffdFd = _tracker.ParkedFd,
+            AtRandom = ByteString.CopyFrom(_target?.AtRandom ?? []),
+        };
+        if (_finished && _record is not null) proof.GenerationToken = ByteString.CopyFrom(_token);
+        return proof;
+    }
 
     /// <inheritdoc/>
-    public void Dispose() => _tracker.Dispose();
+    public void Dispose()
+    {
+        _tracker.Dispose();
+        _record?.Dispose();
+    }
+
+    private ContinuityVerdict Judge() =>
+        ContinuityVerdict.Decide(Kind, request.Parent, _target!, _bootId, _record is null ? default : _record.ReadToken());
+
+    private void OpenRecord()
+    {
+        if (request.Rehearsal) return;
+        try
+        {
+            _record = ContinuityRecord.Open(_target!, _bootId);
+        }
+        catch (LinuxException e)
+        {
+            if (request.Options.Tracker is not null)
+                throw new EnvironmentException($"the continuity record of process {request.Pid} can't be kept: {e.Message}", "use --tracker hash, which needs none", e);
+            _passedOver = $"no continuity record can be kept: {e.Message}";
+        }
+    }
+
+    private void CloseRecord()
+    {
+        _record?.Dispose();
+        _record = null;
+    }
 }

@@ -1,0 +1,204 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using Crstore.Linux;
+using Crstore.Linux.Files;
+using Crstore.Linux.Memory;
+using Crstore.Model;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Capture.Tracking;
+
+/// <summary>
+/// The generation record of a target: whoever resets its dirty state first puts a fresh random nonce here (a bump), so that
+/// everybody else's proof of continuity stops matching. The bump is made in the freeze, right before the first reset, and the
+/// others' records are read there too: two freezes of one target exclude each other, so no reset goes unnoticed.
+/// A capture that fails after its bump breaks the chain by itself. docs/ARCHITECTURE.md, "Continuity".
+/// </summary>
+public sealed class ContinuityRecord : IDisposable
+{
+    private const int NonceBytes = 16;
+    private const int FileBytes = 512;
+    private const string Magic = "crstore-target 1";
+    private static readonly TimeSpan LockTimeout = TimeSpan.FromSeconds(30);
+
+    private readonly TargetIdentity _target;
+    private readonly string _bootId;
+    private readonly ContinuityPlace _own;
+    private readonly IReadOnlyList<ContinuityPlace> _places;
+    private readonly byte[] _readBuffer = new byte[FileBytes];
+    private readonly string _path;
+    private SafeFileHandle? _file;
+    private ulong _generation;
+    private byte[] _prepared = [];
+
+    private ContinuityRecord(TargetIdentity target, string bootId, ContinuityPlace own)
+    {
+        _target = target;
+        _bootId = bootId;
+        _own = own;
+        _places = ContinuityPlace.For(target.Uid);
+        _path = own.RecordOf(target.Pid, target.StartTimeTicks);
+    }
+
+    /// <summary>fd number of the userfaultfd that a crstore of this user parked in the target; 0 if none.</summary>
+    public int ParkedFd { get; private set; }
+
+    /// <summary>Its inode, which is unique to it.</summary>
+    public ulong ParkedInode { get; private set; }
+
+    /// <summary>Opens and locks the record. Released by <see cref="Release"/>.</summary>
+    /// <exception cref="StoreBusyException">Another capture of the target holds it.</exception>
+    /// <exception cref="LinuxException">The directory can't be used.</exception>
+    public static ContinuityRecord Open(TargetIdentity target, string bootId)
+    {
+        var uid = EffectiveUser();
+        var own = ContinuityPlace.Own(uid, target.Uid) with { Owner = uid };
+        own.Create();
+        own.Sweep(bootId);
+        var record = new ContinuityRecord(target, bootId, own);
+        try
+        {
+            record.Lock();
+            record.Load();
+            return record;
+        }
+        catch
+        {
+            record.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The nonces of all places, in fixed order: what a manifest keeps and the next capture compares.</summary>
+    public byte[] ReadToken()
+    {
+        var token = new byte[_places.Count * NonceBytes];
+        for (var i = 0; i < _places.Count; i++)
+            ReadNonce(_places[i], token.AsSpan(i * NonceBytes, NonceBytes));
+        return token;
+    }
+
+    /// <summary>Gets the next bump ready, so that nothing is computed in the freeze.</summary>
+    public void PrepareBump(Guid store, Crid crid, int parkedFd, ulong parkedInode)
+    {
+        var nonce = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(NonceBytes));
+        var text = string.Create(CultureInfo.InvariantCulture,
+            $"{Magic}\nnonce {nonce}\nboot {_bootId}\ngeneration {_generation + 1}\nstore {store}\ncrid {crid}\nuffd {parkedFd} {parkedInode}\n");
+        _prepared = Encoding.ASCII.GetBytes(text.PadRight(FileBytes, '\n'));
+    }
+
+    /// <summary>In the freeze, before the first reset: from here on nobody's older proof holds.</summary>
+    /// <exception cref="LinuxException">It could not be written: then nothing may be reset.</exception>
+    public void Bump() => FileCalls.WriteAt(_file!, _prepared, 0, _path);
+
+    /// <summary>Remembers a userfaultfd that is about to be parked, before it is: no crash may leave one that looks foreign.</summary>
+    public void Park(Guid store, Crid crid, int fd, ulong inode)
+    {
+        var marker = _own.MarkerOf(inode);
+        using (var file = RawFile.Open(marker, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NoFollow, 0x1A4 /* 0644 */))
+            RawFile.Write(file, Encoding.ASCII.GetBytes(_bootId + "\n"), marker);
+        ParkedFd = fd;
+        ParkedInode = inode;
+        PrepareBump(store, crid, fd, inode);
+        Bump();
+    }
+
+    /// <summary>Nothing is parked any more.</summary>
+    public void Unpark()
+    {
+        ParkedFd = 0;
+        ParkedInode = 0;
+        PrepareBump(Guid.Empty, Crid.None, 0, 0);
+        Bump();
+    }
+
+    /// <summary>True if a userfaultfd with that inode was parked by crstore, in this process or in the one it was forked from.</summary>
+    public bool IsOurs(ulong uffdInode)
+    {
+        foreach (var place in _places)
+            if (TryReadFile(place.MarkerOf(uffdInode), place.Owner, out var length)
+                && Encoding.ASCII.GetString(_readBuffer, 0, length).Trim() == _bootId)
+                return true;
+        return false;
+    }
+
+    /// <summary>Lets the next capture of the target go on.</summary>
+    public void Release()
+    {
+        _file?.Dispose();
+        _file = null;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Release();
+
+    private void Lock()
+    {
+        var since = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            var file = RawFile.Open(_path, RawOpen.ReadWrite | RawOpen.Create | RawOpen.NoFollow, 0x1A4 /* 0644 */);
+            if (FileCalls.TryLock(file, shared: false, _path))
+            {
+                _file = file;
+                return;
+            }
+
+            file.Dispose();
+            if (Stopwatch.GetElapsedTime(since) > LockTimeout)
+                throw new StoreBusyException($"another capture of process {_target.Pid} is under way (it holds {_path})", "try again when it is done");
+            Thread.Sleep(20);
+        }
+    }
+
+    private void Load()
+    {
+        if (_own.Owner == 0) File.SetUnixFileMode(_path, (UnixFileMode)0b110_100_100); // others must see root's resets
+        var length = FileCalls.ReadAt(_file!, _readBuffer, 0, _path);
+        var fields = Parse(_readBuffer.AsSpan(0, length));
+        if (fields is null) return;
+        _ = ulong.TryParse(fields.GetValueOrDefault("generation"), NumberStyles.None, CultureInfo.InvariantCulture, out _generation);
+        var parked = (fields.GetValueOrDefault("uffd") ?? "").Split(' ');
+        if (parked.Length == 2 && int.TryParse(parked[0], NumberStyles.None, CultureInfo.InvariantCulture, out var fd)
+            && ulong.TryParse(parked[1], NumberStyles.None, CultureInfo.InvariantCulture, out var inode))
+            (ParkedFd, ParkedInode) = (fd, inode);
+    }
+
+    private void ReadNonce(ContinuityPlace place, Span<byte> nonce)
+    {
+        nonce.Clear();
+        if (!TryReadFile(place.RecordOf(_target.Pid, _target.StartTimeTicks), place.Owner, out var length)) return;
+        if (Parse(_readBuffer.AsSpan(0, length))?.GetValueOrDefault("nonce") is not { Length: NonceBytes * 2 } hex) return;
+        if (Convert.FromHexString(hex, nonce, out _, out _) != System.Buffers.OperationStatus.Done) nonce.Clear();
+    }
+
+    // The other places belong to somebody else: no links, no FIFOs, only files of the right owner.
+    private bool TryReadFile(string path, uint owner, out int length)
+    {
+        length = 0;
+        if (RawFile.TryOpen(path, RawOpen.NoFollow | RawOpen.NonBlock, 0, out var file) != 0) return false;
+        using (file)
+        {
+            var status = FileStatus.Of(file!);
+            if (!status.IsRegular || status.Uid != owner) return false;
+            length = RawFile.TryReadAt(file!, _readBuffer, 0);
+            return length > 0;
+        }
+    }
+
+    // Null for anything that is not a whole record of this boot: it then counts as none.
+    private Dictionary<string, string>? Parse(ReadOnlySpan<byte> content)
+    {
+        var lines = Encoding.ASCII.GetString(content).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        if (content.Length != FileBytes || lines[0] != Magic) return null;
+        var fields = new Dictionary<string, string>();
+        foreach (var line in lines.Skip(1))
+            if (line.IndexOf(' ') is > 0 and var space)
+                fields[line[..space]] = line[(space + 1)..];
+        return fields.GetValueOrDefault("boot") == _bootId ? fields : null;
+    }
+
+    private static uint EffectiveUser() => FileStatus.Of("/proc/self").Uid;
+}

@@ -1,0 +1,102 @@
+using Crstore.Capture.Injection;
+using Crstore.Capture.Memory;
+using Crstore.Linux;
+using Crstore.Linux.Memory;
+using Crstore.Model.Format;
+
+namespace Crstore.Capture.Tracking;
+
+/// <summary>
+/// Asynchronous write protection by a userfaultfd that is parked in the target on a high CLOEXEC fd. VMAs are registered from
+/// here; protection is put on populated pages only, in the very scan that reports them (PAGEMAP_SCAN). If the target closes
+/// the fd, the kernel drops everything and all pages read as written: it fails safe.
+/// </summary>
+/// <param name="parking">Knows and keeps the parked fd.</param>
+public sealed class UffdTracker(UffdParking parking) : ITracker
+{
+    private readonly List<PageRun> _armed = new(4096);
+    private PagemapScanScanner? _scanner;
+    private Userfaultfd? _uffd;
+    private bool _adopted;
+
+    /// <inheritdoc/>
+    public TrackerKind Kind => TrackerKind.Uffd;
+
+    /// <inheritdoc/>
+    public PageCategories Dirty => PageCategories.Written;
+
+    /// <inheritdoc/>
+    public int ParkedFd { get; private set; }
+
+    /// <summary>Why nothing could be armed; empty if it could.</summary>
+    public string Failure { get; private set; } = "";
+
+    /// <inheritdoc/>
+    public void Begin(int pid, int tid, IRemoteSyscalls? remote)
+    {
+        _scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories);
+        Failure = "";
+        _adopted = parking.TryAdopt(pid, out _uffd);
+        if (!_adopted) _uffd = parking.TryPark(pid, tid, remote, out var reason) is { } fresh ? fresh : Fail(reason);
+        ParkedFd = _uffd is null ? 0 : parking.Fd;
+    }
+
+    /// <inheritdoc/>
+    public bool Scan(PlannedVma vma, List<PageRun> runs)
+    {
+        var isFile = vma.File is not null;
+        if (!vma.Trackable || _uffd is null)
+        {
+            _scanner!.Scan(vma.Range, isFile, runs);
+            return false;
+        }
+
+        // One step: what is reported as written is protected again, what is written later is reported next time.
+        if (_scanner!.TryScanAndProtect(vma.Range, isFile, runs))
+        {
+            vma.Tracked = true;
+            return _adopted;
+        }
+
+        // Not registered: new, moved or never tracked. Its pages all count as written now, and are tracked from here on.
+        _scanner.Scan(vma.Range, isFile, runs);
+        if (!HasOwnPages(runs, isFile)) return false;
+        if (_uffd.Register(vma.Entry.Start, vma.Entry.End - vma.Entry.Start) != 0) return false; // somebody else's, or a kind that can't be
+        _armed.Clear();
+        vma.Tracked = _scanner.TryScanAndProtect(vma.Range, isFile, _armed);
+        return false;
+    }
+
+    /// <inheritdoc/>
+    public void Finish()
+    {
+    }
+
+    /// <inheritdoc/>
+    public void End()
+    {
+        _scanner?.Dispose();
+        _scanner = null;
+        _uffd?.Dispose();
+        _uffd = null;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => End();
+
+    private Userfaultfd? Fail(string reason)
+    {
+        Failure = reason;
+        return null;
+    }
+
+    // Text and read-only data have no pages of their own: nothing to track.
+    private static bool HasOwnPages(List<PageRun> runs, bool isFile)
+    {
+        if (!isFile) return runs.Count > 0;
+        foreach (var run in runs)
+            if ((run.Flags & PageCategories.File) == 0)
+                return true;
+        return false;
+    }
+}
