@@ -1,6 +1,5 @@
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
-using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model.Format;
 

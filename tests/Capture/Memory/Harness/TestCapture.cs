@@ -1,0 +1,109 @@
+using Crstore.Capture;
+using Crstore.Capture.Freezing;
+using Crstore.Capture.Injection;
+using Crstore.Capture.Memory;
+using Crstore.Linux;
+using Crstore.Linux.Memory;
+using Crstore.Linux.Proc;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Crstore.Tests.Support;
+
+namespace Crstore.Tests.Memory;
+
+/// <summary>
+/// One capture of one process into a <see cref="MemorySpace"/>, with an independent witness: in the same freeze every page is
+/// read through /proc/PID/mem and compared with what the page map says of it afterwards.
+/// </summary>
+internal sealed class TestCapture
+{
+    private static ulong nextCrid = 1;
+    public static readonly Guid Store = Guid.NewGuid();
+
+    public required MemorySpace Space { get; init; }
+    public required Process Process { get; init; }
+    public required TrackerProof Proof { get; init; }
+    public required IReadOnlyList<VirtualPage> Lies { get; init; }
+    public required IReadOnlyList<Exclusion> Exclusions { get; init; }
+    public required ulong Kept { get; init; }
+    public required ulong Dirty { get; init; }
+    public required int Sampled { get; init; }
+    public required Crid Crid { get; init; }
+    public required IReadOnlyList<PlanRun> Plan { get; init; }
+    public required IReadOnlyList<string> Warnings { get; init; }
+
+    /// <summary>What the capture did with a page.</summary>
+    public PageAction? ActionAt(ulong address)
+    {
+        foreach (var run in Plan)
+            if (run.Range.Contains(VirtualPage.Of(address)))
+                return run.Action;
+        return null;
+    }
+
+    /// <summary>Pages of a range that were not kept.</summary>
+    public ulong ReadWithin(ulong address, ulong pages) => (ulong)Plan.Where(r => r.Action == PageAction.Read)
+        .Sum(r => (long)r.Range.Intersect(new PageRange(VirtualPage.Of(address), pages)).Count);
+
+    public ulong KeptWithin(ulong address, ulong pages) => (ulong)Plan.Where(r => r.Action == PageAction.Keep)
+        .Sum(r => (long)r.Range.Intersect(new PageRange(VirtualPage.Of(address), pages)).Count);
+
+    public Vma VmaAt(ulong address) => Process.Vmas.Single(v => v.Start <= address && address < v.End);
+
+    /// <summary>Captures, checks the image against the witness, and returns it.</summary>
+    public static TestCapture Take(TargetProcess target, TestCapture? parent = null, TrackerKind? tracker = TrackerKind.Uffd,
+        Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, int? pid = null) =>
+        Take(pid ?? target.Pid, parent, tracker, options, store, readEverything);
+
+    public static TestCapture Take(int pid, TestCapture? parent, TrackerKind? tracker,
+        Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false)
+    {
+        var crid = new Crid(Interlocked.Increment(ref nextCrid));
+        var space = new MemorySpace(parent?.Space);
+        var captureOptions = new CaptureOptions { Pid = pid, Tracker = tracker, BufferBytes = 64 << 20, SampleShare = 0.01 };
+        captureOptions = options?.Invoke(captureOptions) ?? captureOptions;
+        using var capture = MemoryCapture.Prepare(new MemoryRequest
+        {
+            Pid = pid,
+            Options = captureOptions,
+            Space = space,
+            Parent = parent is null ? null : new ParentLink(parent.Process, parent.Proof, SystemInfo.BootId(), parent.Crid),
+            StoreId = store ?? Store,
+            Crid = crid,
+            ReadEverything = readEverything,
+        });
+        using var buffer = new PageBuffer(captureOptions.BufferBytes);
+        buffer.Prepare(capture.EstimatedBytes);
+        Witness? witness = null;
+        using (var thread = new PtraceThread())
+            thread.Run(() =>
+            {
+                using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5) });
+                using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
+                    capture.ScanAndPlan(frozen.Processes[0], remote);
+                capture.Copy(buffer);
+                witness = Witness.Read(pid, capture.Vmas);
+            });
+        capture.Deliver();
+        buffer.Drain();
+        var lies = capture.CheckSamples();
+        var process = new Process { Pid = pid, StartTimeTicks = StatLine.Parse(TaskFile.ReadBytes($"/proc/{pid}/stat")).StartTime };
+        var exclusions = new List<Exclusion>();
+        var proof = capture.Describe(process.Vmas, exclusions);
+        witness!.Check(space, lies);
+        return new TestCapture
+        {
+            Space = space,
+            Process = process,
+            Proof = proof,
+            Lies = lies,
+            Exclusions = exclusions,
+            Kept = capture.PagesKept,
+            Dirty = capture.PagesDirty,
+            Sampled = capture.PagesSampled,
+            Crid = crid,
+            Plan = [.. capture.Plan.Runs],
+            Warnings = [.. capture.Warnings],
+        };
+    }
+}
