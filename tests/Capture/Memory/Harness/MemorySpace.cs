@@ -24,6 +24,8 @@ internal sealed class MemorySpace(MemorySpace? parent) : ISpaceWriter
         }
     }
 
+    public void Clear() => _pages.Clear();
+
     public void SetZero(PageRange range)
     {
         foreach (var page in Numbers(range)) _pages[page] = (PageKind.Zero, ZeroHash);
