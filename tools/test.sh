@@ -18,7 +18,7 @@ done
 out=artifacts/test
 rm -rf $out
 mkdir -p $out
-export MSBUILDDISABLENODEREUSE=1 DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
+export MSBUILDDISABLENODEREUSE=1
 
 # Nothing could be run: say why, and end as the last line promises.
 give_up() {
@@ -44,8 +44,9 @@ run() {
     printf '%4d s  %s\n' $((SECONDS - began)) "$(sed -n 's/.*\(Total: .*\), Time.*/\1/p' $out/"$name".log | tail -n 1)"
 }
 
-command -v dotnet >/dev/null || give_up "the .NET 10 SDK is needed (dotnet is not on the PATH)"
-ensure_packages librocksdb7.8 libzstd1 gcc libc6-dev make python3 procps || give_up "required packages are missing"
+(find_dotnet) >/dev/null || give_up "no .NET SDK"
+use_dotnet
+ensure_packages "${runtime_packages[@]}" gcc libc6-dev make python3 procps || give_up "required packages are missing"
 ensure_packages gdb redis-server || say "going on without them: the tests that need them are skipped"
 
 if [ $build = 1 ]; then
