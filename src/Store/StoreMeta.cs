@@ -15,6 +15,12 @@ internal static class StoreMeta
     /// <summary>The highest generation whose dead were freed: sessions that began before it may not commit.</summary>
     public const string GcFreed = "gc_freed";
 
+    /// <summary>The generation of the last gc that freed all that it had condemned: behind the others, one was cut short.</summary>
+    public const string GcDone = "gc_done";
+
+    /// <summary>Bumped by each forget: gc must not mistake what was forgotten between its two looks for what was dead in both.</summary>
+    public const string Forgets = "forgets";
+
     /// <summary>The highest CRID ever committed, for a lost counter.</summary>
     public const string HighestCrid = "highest_crid";
 

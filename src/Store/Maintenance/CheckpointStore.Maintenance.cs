@@ -1,12 +1,37 @@
 using Crstore.Model;
+using Crstore.Store.Layout;
+using Crstore.Store.Maintenance;
+using Crstore.Store.Native;
 
 namespace Crstore.Store;
 
 public sealed partial class CheckpointStore
 {
-    /// <summary>Removes checkpoints from view; gc frees their space.</summary>
-    public ForgetResult Forget(IReadOnlyList<Crid> crids, bool dryRun) => throw new NotSupportedException();
+    /// <summary>Removes checkpoints from view, all or none, in one synced step; gc frees their space.</summary>
+    /// <exception cref="UsageException">Some of them don't exist; names them.</exception>
+    public ForgetResult Forget(IReadOnlyList<Crid> crids, bool dryRun)
+    {
+        if (dryRun)
+        {
+            using var reader = OpenReader();
+            return new ForgetResult(Forgetting.Check(reader.Database, crids), true);
+        }
 
-    /// <summary>Frees what no manifest and no live session can reach.</summary>
-    public GcResult CollectGarbage(GcOptions options, IProgress<StoreProgress>? progress, CancellationToken cancel) => throw new NotSupportedException();
+        return StoreErrors.Guard(() =>
+        {
+            using var held = HeldLock.Take(Paths.WriteLock, "forget", $"the store {Paths.Root}", Options.LockTimeout, Options.Waiting);
+            using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
+            var wanted = Forgetting.Check(db, crids);
+            if (wanted.Count > 0) Forgetting.Apply(db, wanted);
+            return new ForgetResult(wanted, false);
+        });
+    }
+
+    /// <summary>Frees what no manifest and no live session can reach. Safe beside captures, restores and forgets; may be
+    /// cancelled, or killed, at any moment.</summary>
+    /// <exception cref="StoreDamagedException">A page map is damaged: what it reaches is unknown, so nothing is freed.</exception>
+    public GcResult CollectGarbage(GcOptions options, IProgress<StoreProgress>? progress, CancellationToken cancel) =>
+        StoreErrors.Guard(() => options.DryRun
+            ? GarbageEstimate.Make(this, progress, cancel)
+            : new GarbageCollector(this, options, progress, cancel).Run());
 }

@@ -1,15 +1,47 @@
 using Crstore.Model;
+using Crstore.Store.Maintenance;
+using Crstore.Store.Native;
 
 namespace Crstore.Store;
 
 public sealed partial class StoreReader
 {
-    /// <summary>What differs, at a cost that grows with what differs.</summary>
-    public DiffResult Diff(Crid a, Crid b, IProgress<StoreProgress>? progress, CancellationToken cancel) => throw new NotSupportedException();
+    /// <summary>
+    /// What differs between two checkpoints, process by process (by pid) and VMA by VMA, at a cost that grows with what
+    /// differs: page-map segments that both refer to are not even read.
+    /// </summary>
+    public DiffResult Diff(Crid a, Crid b, IProgress<StoreProgress>? progress, CancellationToken cancel) =>
+        new CheckpointDiff(this, Manifest(a), Manifest(b), progress, cancel).Run();
 
-    /// <summary>Checks structure and, as asked, content.</summary>
-    public VerifyResult Verify(IReadOnlyList<Crid> crids, VerifyOptions options, IProgress<StoreProgress>? progress, CancellationToken cancel) => throw new NotSupportedException();
+    /// <summary>
+    /// Checks the structure of the given checkpoints, all if there are none given, and their content as asked. Damage is in
+    /// the result, not an exception. If all are checked, the index is too.
+    /// </summary>
+    /// <exception cref="UsageException">A CRID does not exist.</exception>
+    public VerifyResult Verify(IReadOnlyList<Crid> crids, VerifyOptions options, IProgress<StoreProgress>? progress, CancellationToken cancel) =>
+        new Verifier(this, options, progress, cancel).Run(crids);
 
     /// <summary>Sizes and ratios.</summary>
-    public StoreStats Stats(IProgress<StoreProgress>? progress, CancellationToken cancel) => throw new NotSupportedException();
+    public StoreStats Stats(IProgress<StoreProgress>? progress, CancellationToken cancel)
+    {
+        ulong logical = 0, chunks = 0;
+        var checkpoints = 0;
+        foreach (var header in Headers())
+        {
+            checkpoints++;
+            logical += (header.Pages?.Logical ?? 0) * VirtualPage.Size;
+        }
+
+        using var i = Database.Iterate(ColumnFamily.Index);
+        for (var there = i.SeekToFirst(); there; there = i.Next())
+        {
+            if (chunks++ % 65536 != 0) continue;
+            cancel.ThrowIfCancellationRequested();
+            progress?.Report(new StoreProgress("counting chunks", chunks, 0));
+        }
+
+        return new StoreStats(checkpoints, logical, chunks * VirtualPage.Size, StoreSizes.Of(Database, ColumnFamily.Chunks),
+            StoreSizes.Of(Database, ColumnFamily.Maps), StoreSizes.Of(Database, ColumnFamily.Index),
+            StoreSizes.DirectoryBytes(Paths.Root), chunks, Series());
+    }
 }

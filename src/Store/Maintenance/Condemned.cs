@@ -1,0 +1,163 @@
+using Crstore.Model;
+using Crstore.Store.Native;
+using Crstore.Store.PageMaps;
+
+namespace Crstore.Store.Maintenance;
+
+/// <summary>
+/// The first look of a gc: what nothing reaches now. Its index entries are dropped, so that no session that begins from
+/// now on can find it; it is freed only if a second look, after all older sessions are over, finds it unreached again.
+/// </summary>
+internal sealed class Condemned
+{
+    private const int EntriesPerBatch = 10_000;
+
+    private Condemned(Reachability live) => Live = live;
+
+    /// <summary>What was reached at the first look.</summary>
+    public Reachability Live { get; }
+
+    /// <summary>Sessions that began under this generation can't find what is condemned.</summary>
+    public ulong Generation { get; private set; }
+
+    /// <summary>The count of forgets at the first look.</summary>
+    public ulong Forgets { get; private set; }
+
+    /// <summary>Unreached chunks that had an index entry.</summary>
+    public ChunkMarks Chunks { get; } = new();
+
+    /// <summary>Entries of the index before.</summary>
+    public ulong IndexEntries { get; private set; }
+
+    /// <summary>The CRIDs that had frames. A capture that commits later is none of them.</summary>
+    public IReadOnlyList<Crid> WithFrames { get; private set; } = [];
+
+    /// <summary>Unreached segments.</summary>
+    public List<SegmentKey> Segments { get; } = [];
+
+    /// <summary>Roots of checkpoints that are not committed.</summary>
+    public List<(Crid Crid, SpaceId Space)> Roots { get; } = [];
+
+    /// <summary>A gc before this one did not finish: there may be dead chunks without an index entry, and live ones too.</summary>
+    public bool Thorough { get; private set; }
+
+    /// <summary>True if there is nothing to free.</summary>
+    public bool IsEmpty => !Thorough && Chunks.Count == 0 && Segments.Count == 0 && Roots.Count == 0 && WithFrames.All(Live.Chunks.Any);
+
+    /// <summary>Looks; changes nothing.</summary>
+    public static Condemned Look(RocksDb db, IProgress<StoreProgress>? progress, CancellationToken cancel) => Look(db, null, progress, cancel);
+
+    /// <summary>Looks, drops the index entries and begins a new generation. The caller holds the write lock.</summary>
+    public static Condemned LookAndDrop(RocksDb db, IProgress<StoreProgress>? progress, CancellationToken cancel)
+    {
+        using var drop = new IndexDrop(db);
+        var condemned = Look(db, drop, progress, cancel);
+        FaultPoint.Hit("gc.marked");
+        if (condemned.IsEmpty) return condemned;
+
+        // Begun twice: already the first entry that is dropped leaves a trace, should this gc not live to the end.
+        condemned.Generation = drop.Finish();
+        FaultPoint.Hit("gc.index-dropped");
+        return condemned;
+    }
+
+    private static Condemned Look(RocksDb db, IndexDrop? drop, IProgress<StoreProgress>? progress, CancellationToken cancel)
+    {
+        var condemned = new Condemned(Reachability.Mark(db, progress, cancel))
+        {
+            Forgets = StoreMeta.Read(db, StoreMeta.Forgets),
+            Thorough = StoreMeta.Read(db, StoreMeta.GcGeneration) > StoreMeta.Read(db, StoreMeta.GcDone),
+            WithFrames = [.. CridsWithFrames(db)],
+        };
+        condemned.LookAtMaps(db, cancel);
+        condemned.LookAtIndex(db, drop, progress, cancel);
+        return condemned;
+    }
+
+    private static IEnumerable<Crid> CridsWithFrames(RocksDb db)
+    {
+        using var i = db.Iterate(ColumnFamily.Chunks);
+        for (var there = i.SeekToFirst(); there;)
+        {
+            var crid = Keys.CridOf(i.Key);
+            yield return crid;
+            if (crid.Value == ulong.MaxValue) yield break;
+            there = i.Seek(Keys.Crid(new Crid(crid.Value + 1)));
+        }
+    }
+
+    private void LookAtMaps(RocksDb db, CancellationToken cancel)
+    {
+        using var i = db.Iterate(ColumnFamily.Maps);
+        for (var there = i.SeekToFirst(); there; there = i.Next())
+        {
+            cancel.ThrowIfCancellationRequested();
+            var (crid, space, segment) = MapScan.Split(i.Key);
+            if (segment is not { } number)
+            {
+                if (!Live.Committed.Contains(crid)) Roots.Add((crid, space));
+            }
+            else if (!Live.Segments.Contains(new SegmentKey(crid, space, number)))
+            {
+                Segments.Add(new SegmentKey(crid, space, number));
+            }
+        }
+    }
+
+    private void LookAtIndex(RocksDb db, IndexDrop? drop, IProgress<StoreProgress>? progress, CancellationToken cancel)
+    {
+        using var i = db.Iterate(ColumnFamily.Index);
+        for (var there = i.SeekToFirst(); there; there = i.Next())
+        {
+            if (IndexEntries++ % 4096 == 0)
+            {
+                cancel.ThrowIfCancellationRequested();
+                progress?.Report(new StoreProgress("looking at the index", IndexEntries, 0));
+            }
+
+            var chunk = Keys.LocationOf(i.Value);
+            if (Live.Chunks.Contains(chunk)) continue;
+            Chunks.Add(chunk);
+            drop?.Add(i.Key);
+        }
+    }
+
+    /// <summary>Drops index entries in batches, each durable.</summary>
+    private sealed class IndexDrop(RocksDb db) : IDisposable
+    {
+        private RocksWriteBatch _batch = db.NewBatch();
+        private bool _begun;
+
+        public void Add(ReadOnlySpan<byte> key)
+        {
+            _batch.Delete(ColumnFamily.Index, key);
+            if (_batch.Count >= EntriesPerBatch) Write();
+        }
+
+        public ulong Finish()
+        {
+            if (!_begun) Begin();
+            var generation = Begin();
+            Write();
+            return generation;
+        }
+
+        public void Dispose() => _batch.Dispose();
+
+        private ulong Begin()
+        {
+            _begun = true;
+            var generation = StoreMeta.Read(db, StoreMeta.GcGeneration) + 1;
+            StoreMeta.Put(_batch, StoreMeta.GcGeneration, generation);
+            return generation;
+        }
+
+        private void Write()
+        {
+            if (!_begun) Begin();
+            db.Write(_batch);
+            _batch.Dispose();
+            _batch = db.NewBatch();
+        }
+    }
+}

@@ -1,0 +1,121 @@
+using Crstore.Model;
+using Crstore.Store.Frames;
+using Crstore.Store.Native;
+
+namespace Crstore.Store.Maintenance;
+
+/// <summary>Chunks that can't be read, and why.</summary>
+internal sealed class BadChunks
+{
+    private readonly Dictionary<FrameId, string> _frames = [];
+    private readonly Dictionary<ChunkLocation, string> _slots = [];
+
+    /// <summary>Entries.</summary>
+    public int Count => _frames.Count + _slots.Count;
+
+    /// <summary>A whole frame.</summary>
+    public void Add(FrameId frame, string text) => _frames[frame] = text;
+
+    /// <summary>One chunk.</summary>
+    public void Add(ChunkLocation chunk, string text) => _slots[chunk] = text;
+
+    /// <summary>What is wrong with a chunk; null if nothing is.</summary>
+    public string? Find(ChunkLocation chunk) =>
+        _frames.TryGetValue(FrameId.Of(chunk), out var text) || _slots.TryGetValue(chunk, out text) ? text : null;
+}
+
+/// <summary>Reads every frame that is referred to once, in stored order, and checks batches of them on all cores.</summary>
+internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, IProgress<StoreProgress>? progress, CancellationToken cancel)
+{
+    private const int BatchFrames = 128;
+
+    private readonly BadChunks _bad = new();
+    private readonly Random _random = new();
+    private ulong _pagesRead;
+
+    /// <summary>Frames whose content was read back.</summary>
+    public ulong FramesRead { get; private set; }
+
+    /// <summary>Pages whose content address was checked.</summary>
+    public ulong PagesRead => _pagesRead;
+
+    /// <summary>Content addresses of the chunks that are sound.</summary>
+    public HashPrefixes Hashes { get; } = new();
+
+    /// <summary>Checks the frames of the given chunks.</summary>
+    public BadChunks Check(ChunkMarks referred)
+    {
+        ulong done = 0;
+        foreach (var batch in referred.Frames().Chunk(BatchFrames))
+        {
+            cancel.ThrowIfCancellationRequested();
+            progress?.Report(new StoreProgress("checking frames, chunks", done, referred.Count));
+            var work = batch.Select(f => new Item(f.Frame, f.Slots, Load(f.Frame), Chosen())).ToArray();
+            Parallel.ForEach(work, Check);
+            foreach (var item in work)
+            {
+                done += (ulong)System.Numerics.BitOperations.PopCount((uint)item.Slots);
+                if (item.Content) FramesRead++;
+                for (var slot = 0; slot < ChunkLocation.SlotsPerFrame; slot++)
+                    if ((item.Good >> slot & 1) != 0) Hashes.Add(item.Frame.Location(slot), item.Reader!.Hash(slot));
+            }
+        }
+
+        return _bad;
+    }
+
+    private bool Chosen() => options.DataPercent >= 100 || (options.DataPercent > 0 && _random.NextDouble() * 100 < options.DataPercent);
+
+    private byte[]? Load(FrameId id)
+    {
+        Span<byte> key = stackalloc byte[Keys.FrameSize];
+        Keys.Frame(id, key);
+        try
+        {
+            return db.Get(ColumnFamily.Chunks, key);
+        }
+        catch (StoreDamagedException e)
+        {
+            lock (_bad) _bad.Add(id, $"{id}: {e.Message}"); // RocksDB's own checksum
+            return null;
+        }
+    }
+
+    private void Check(Item item)
+    {
+        FrameReader frame;
+        try
+        {
+            item.Reader = frame = FrameReader.Parse(item.Frame, item.Bytes ?? ReadOnlyMemory<byte>.Empty);
+        }
+        catch (StoreDamagedException e)
+        {
+            lock (_bad)
+                if (_bad.Find(item.Frame.Location(0)) is null) _bad.Add(item.Frame, e.Message);
+            return;
+        }
+
+        for (var slot = 0; slot < ChunkLocation.SlotsPerFrame; slot++)
+        {
+            if ((item.Slots >> slot & 1) == 0) continue;
+            try
+            {
+                if (item.Content) frame.Page(slot);
+                else frame.Hash(slot);
+                if (item.Content) Interlocked.Increment(ref _pagesRead);
+                item.Good |= (ushort)(1 << slot);
+            }
+            catch (StoreDamagedException e)
+            {
+                lock (_bad) _bad.Add(item.Frame.Location(slot), e.Message);
+            }
+        }
+    }
+
+    private sealed record Item(FrameId Frame, ushort Slots, byte[]? Bytes, bool Content)
+    {
+        public FrameReader? Reader { get; set; }
+
+        public ushort Good { get; set; }
+    }
+}

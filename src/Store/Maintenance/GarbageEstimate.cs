@@ -1,0 +1,33 @@
+using System.Diagnostics;
+using System.Numerics;
+using Crstore.Store.Layout;
+
+namespace Crstore.Store.Maintenance;
+
+/// <summary>What a gc would free if no capture was running: counted on a snapshot, nothing is touched.</summary>
+internal static class GarbageEstimate
+{
+    /// <summary>Counts.</summary>
+    public static GcResult Make(CheckpointStore store, IProgress<StoreProgress>? progress, CancellationToken cancel)
+    {
+        var began = Stopwatch.GetTimestamp();
+        using var reader = store.OpenReader();
+        var condemned = Condemned.Look(reader.Database, progress, cancel);
+        var tally = new GcTally { Segments = (ulong)condemned.Segments.Count, OrphanFiles = Orphans(store.Paths) };
+        foreach (var (frame, dead) in condemned.Chunks.Frames())
+        {
+            var live = BitOperations.PopCount((uint)condemned.Live.Chunks.Slots(frame));
+            var gone = BitOperations.PopCount((uint)dead);
+            if (live > gone) continue;
+            tally.Chunks += (ulong)gone;
+            if (live == 0) tally.FramesDeleted++;
+            else tally.FramesRewritten++;
+        }
+
+        var bytes = StoreSizes.DirectoryBytes(store.Paths.Database);
+        return tally.Result(bytes, bytes, Stopwatch.GetElapsedTime(began), [], dryRun: true);
+    }
+
+    private static ulong Orphans(StorePaths paths) => (ulong)Directory.GetFiles(paths.Incoming)
+        .Count(f => StorePaths.OwnerOf(f) is var owner && !File.Exists(paths.Session(owner)) && !File.Exists(Path.Combine(paths.Sessions, $"new-{owner}")));
+}

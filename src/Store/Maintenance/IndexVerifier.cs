@@ -1,0 +1,83 @@
+using Crstore.Model;
+using Crstore.Store.Frames;
+using Crstore.Store.Native;
+using Crstore.Store.Reading;
+
+namespace Crstore.Store.Maintenance;
+
+/// <summary>The first 32 bits of the content address of each chunk that was checked: 4 bytes a chunk.</summary>
+internal sealed class HashPrefixes
+{
+    private readonly ChunkMarks _known = new();
+    private readonly Dictionary<Crid, uint[]> _prefixes = [];
+
+    /// <summary>Notes a chunk.</summary>
+    public void Add(ChunkLocation chunk, ContentHash hash)
+    {
+        _known.Add(chunk);
+        _prefixes.TryGetValue(chunk.Crid, out var all);
+        if (all is null || chunk.Ordinal >= (uint)all.Length)
+        {
+            Array.Resize(ref all, (int)Math.Min(Math.Max(chunk.Ordinal + 1L, (all?.Length ?? 256) * 2L), Array.MaxLength));
+            _prefixes[chunk.Crid] = all;
+        }
+
+        all[chunk.Ordinal] = Prefix(hash);
+    }
+
+    /// <summary>True if it fits; null if the chunk is not known.</summary>
+    public bool? Fits(ChunkLocation chunk, ContentHash hash) => _known.Contains(chunk) ? _prefixes[chunk.Crid][chunk.Ordinal] == Prefix(hash) : null;
+
+    private static uint Prefix(ContentHash hash) => (uint)(hash.A >> 32);
+}
+
+/// <summary>
+/// Checks that every index entry leads to a live chunk with that content address: a wrong one would make the next capture
+/// refer to nothing instead of storing the page.
+/// </summary>
+internal sealed class IndexVerifier(RocksDb db, List<string> problems, IProgress<StoreProgress>? progress, CancellationToken cancel)
+{
+    private const int MaxProblems = 100;
+    private readonly FrameCache _frames = new(db);
+    private ulong _wrong;
+
+    /// <summary>Checks all entries.</summary>
+    /// <param name="known">Chunks whose frames were read already.</param>
+    public void Check(HashPrefixes known)
+    {
+        ulong done = 0;
+        using var i = db.Iterate(ColumnFamily.Index);
+        for (var there = i.SeekToFirst(); there; there = i.Next())
+        {
+            if (done++ % 4096 == 0)
+            {
+                cancel.ThrowIfCancellationRequested();
+                progress?.Report(new StoreProgress("checking the index", done, 0));
+            }
+
+            if (i.Key.Length != ContentHash.Size) Problem($"an index key of {i.Key.Length} bytes");
+            else CheckEntry(ContentHash.Read(i.Key), i.Value, known);
+        }
+
+        if (_wrong > MaxProblems) problems.Add($"{_wrong - MaxProblems} more index entries are wrong");
+    }
+
+    private void CheckEntry(ContentHash hash, ReadOnlySpan<byte> value, HashPrefixes known)
+    {
+        try
+        {
+            var chunk = Keys.LocationOf(value);
+            if (known.Fits(chunk, hash) ?? _frames.Get(FrameId.Of(chunk)).Hash(chunk.Slot) == hash) return;
+            Problem($"index entry {hash}: slot {chunk.Slot} of {FrameId.Of(chunk)} is another page");
+        }
+        catch (StoreDamagedException e)
+        {
+            Problem($"index entry {hash}: {e.Message}");
+        }
+    }
+
+    private void Problem(string text)
+    {
+        if (++_wrong <= MaxProblems) problems.Add(text);
+    }
+}

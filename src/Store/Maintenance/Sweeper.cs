@@ -1,0 +1,277 @@
+using System.Numerics;
+using Crstore.Model;
+using Crstore.Store.Frames;
+using Crstore.Store.Native;
+using Crstore.Store.PageMaps;
+
+namespace Crstore.Store.Maintenance;
+
+/// <summary>
+/// Frees what two looks found unreached, in steps that may be cut short anywhere: what is freed was unreachable before,
+/// so any prefix of the work leaves a sound store.
+/// </summary>
+internal sealed class Sweeper
+{
+    private const ulong BatchBytes = 8 << 20;
+    private const int FramesPerStep = 512;
+
+    // A frame is rewritten when at least half of what it holds is dead: at most as much is copied as is freed.
+    private const int WorthRewriting = 2;
+
+    private readonly Condemned _condemned;
+    private readonly Reachability _now;
+    private readonly Compression _compression;
+    private readonly GcTally _tally;
+    private readonly IProgress<StoreProgress>? _progress;
+    private readonly List<FrameId> _touched = [];
+    private ulong _segmentsDeleted;
+
+    private Sweeper(Condemned condemned, Reachability now, Compression compression, GcTally tally, IProgress<StoreProgress>? progress) =>
+        (_condemned, _now, _compression, _tally, _progress) = (condemned, now, compression, tally, progress);
+
+    /// <summary>The second look. What came back to life gets its index entry back. From here on no session that began
+    /// under an older generation may commit.</summary>
+    public static Sweeper Confirm(RocksDb db, Condemned condemned, Compression compression, GcTally tally, IProgress<StoreProgress>? progress, CancellationToken cancel)
+    {
+        var sweeper = new Sweeper(condemned, Reachability.Mark(db, progress, cancel), compression, tally, progress);
+        FaultPoint.Hit("gc.remarked");
+        sweeper.RestoreIndex(db, cancel);
+        using var batch = db.NewBatch();
+        StoreMeta.Put(batch, StoreMeta.GcFreed, condemned.Generation);
+        db.Write(batch);
+        FaultPoint.Hit("gc.before-delete");
+        return sweeper;
+    }
+
+    /// <summary>The deletions.</summary>
+    public IEnumerable<Action<RocksDb>> Steps()
+    {
+        var crids = _condemned.WithFrames;
+        for (var i = 0; i < crids.Count; i++)
+        {
+            var crid = crids[i];
+            _progress?.Report(new StoreProgress("freeing frames", (ulong)i, (ulong)crids.Count));
+            if (!_condemned.Live.Chunks.Any(crid) && !_now.Chunks.Any(crid))
+            {
+                yield return db => DropCrid(db, crid);
+                continue;
+            }
+
+            var suspects = _condemned.Chunks.Frames(crid).Select(f => f.Frame).ToList();
+            if (_condemned.Thorough) yield return db => suspects = AllFrames(db, crid);
+            foreach (var frames in suspects.Chunk(FramesPerStep)) yield return db => DropFrames(db, frames);
+        }
+
+        foreach (var segments in _condemned.Segments.Chunk(10_000)) yield return db => DropSegments(db, segments);
+        yield return DropRoots;
+    }
+
+    /// <summary>Gives the space back, around what was touched.</summary>
+    public IEnumerable<Action<RocksDb>> Compactions()
+    {
+        FaultPoint.Hit("gc.before-compact");
+        var ranges = CompactionRanges.Around(_touched, _now.Chunks);
+        for (var i = 0; i < ranges.Count; i++)
+        {
+            var (from, to) = ranges[i];
+            _progress?.Report(new StoreProgress("compacting", (ulong)i, (ulong)ranges.Count));
+            yield return db => Compact(db, from, to);
+        }
+
+        if (_condemned.Chunks.Count * 4 >= _condemned.IndexEntries && _condemned.Chunks.Count > 0)
+            yield return db => db.Compact(ColumnFamily.Index, [], [], rewriteBottom: true);
+        if (_segmentsDeleted * 4 >= (ulong)_now.Segments.Count && _segmentsDeleted > 0)
+            yield return db => db.Compact(ColumnFamily.Maps, [], [], rewriteBottom: true);
+        yield return db =>
+        {
+            Housekeeping.FlushAll(db);
+            FaultPoint.Hit("gc.compacted");
+        };
+    }
+
+    private static void Compact(RocksDb db, FrameId from, FrameId to)
+    {
+        Span<byte> first = stackalloc byte[Keys.FrameSize];
+        Span<byte> last = stackalloc byte[Keys.FrameSize];
+        Keys.Frame(from, first);
+        Keys.Frame(to, last);
+        db.Compact(ColumnFamily.Chunks, first, last, rewriteBottom: true);
+    }
+
+    private static FrameReader? TryLoad(RocksDb db, FrameId id)
+    {
+        Span<byte> key = stackalloc byte[Keys.FrameSize];
+        Keys.Frame(id, key);
+        if (db.Get(ColumnFamily.Chunks, key) is not { } bytes) return null;
+        try
+        {
+            return FrameReader.Parse(id, bytes);
+        }
+        catch (StoreDamagedException)
+        {
+            return null; // verify's business; what is damaged is left as it is
+        }
+    }
+
+    /// <summary>Both looks' live slots.</summary>
+    private ushort Live(FrameId frame) => (ushort)(_condemned.Live.Chunks.Slots(frame) | _now.Chunks.Slots(frame));
+
+    private static List<FrameId> AllFrames(RocksDb db, Crid crid)
+    {
+        var frames = new List<FrameId>();
+        using var i = db.Iterate(ColumnFamily.Chunks);
+        for (var there = i.Seek(Keys.Crid(crid)); there && Keys.CridOf(i.Key) == crid; there = i.Next()) frames.Add(Keys.FrameOf(i.Key));
+        return frames;
+    }
+
+    private void DropCrid(RocksDb db, Crid crid)
+    {
+        var (frames, chunks) = Count(db, crid);
+        var (from, to) = (Keys.Crid(crid), Keys.Crid(new Crid(crid.Value + 1)));
+        db.DeleteFilesInRange(ColumnFamily.Chunks, from, to);
+        using var batch = db.NewBatch();
+        batch.DeleteRange(ColumnFamily.Chunks, from, to);
+        db.Write(batch);
+        FaultPoint.Hit("gc.range-deleted");
+        _tally.FramesDeleted += frames;
+        _tally.Chunks += chunks;
+        _touched.Add(new FrameId(crid, 0));
+        _touched.Add(new FrameId(crid, uint.MaxValue));
+    }
+
+    private (ulong Frames, ulong Chunks) Count(RocksDb db, Crid crid)
+    {
+        ulong frames = 0, chunks = 0;
+        foreach (var (_, slots) in _condemned.Chunks.Frames(crid))
+        {
+            frames++;
+            chunks += (ulong)BitOperations.PopCount((uint)slots);
+        }
+
+        if (frames > 0 && !_condemned.Thorough) return (frames, chunks);
+
+        // The index does not know them (any more): look at the frames themselves.
+        (frames, chunks) = (0, 0);
+        using var i = db.Iterate(ColumnFamily.Chunks);
+        for (var there = i.Seek(Keys.Crid(crid)); there && Keys.CridOf(i.Key) == crid; there = i.Next())
+        {
+            frames++;
+            chunks += i.Value.Length > 5 ? (ulong)BitOperations.PopCount((uint)(i.Value[4] | i.Value[5] << 8)) : 0;
+        }
+
+        return (frames, chunks);
+    }
+
+    private void DropFrames(RocksDb db, FrameId[] frames)
+    {
+        var batch = db.NewBatch();
+        try
+        {
+            Span<byte> key = stackalloc byte[Keys.FrameSize];
+            foreach (var id in frames)
+            {
+                var live = Live(id);
+                if (BitOperations.PopCount((uint)live) * WorthRewriting > ChunkLocation.SlotsPerFrame || TryLoad(db, id) is not { } frame) continue;
+                var dead = (ushort)(frame.Live & ~live);
+                if (dead == 0 || (frame.Live & live) != 0 && BitOperations.PopCount((uint)(frame.Live & live)) * WorthRewriting > frame.LiveCount) continue;
+                Keys.Frame(id, key);
+                if (!Rewrite(batch, key, frame, dead)) continue;
+                _tally.Chunks += (ulong)BitOperations.PopCount((uint)dead);
+                _touched.Add(id);
+                if (batch.BytesPut < BatchBytes) continue;
+                db.Write(batch);
+                batch.Dispose();
+                batch = db.NewBatch();
+            }
+
+            db.Write(batch);
+        }
+        finally
+        {
+            batch.Dispose();
+        }
+
+        FaultPoint.Hit("gc.frames-rewritten");
+    }
+
+    private bool Rewrite(RocksWriteBatch batch, ReadOnlySpan<byte> key, FrameReader frame, ushort dead)
+    {
+        byte[]? rest;
+        try
+        {
+            rest = FrameEncoder.Without(frame, dead, _compression);
+        }
+        catch (StoreDamagedException)
+        {
+            return false; // a live page in it is damaged: leave it for verify, as it is
+        }
+
+        if (rest is null)
+        {
+            batch.Delete(ColumnFamily.Chunks, key);
+            _tally.FramesDeleted++;
+        }
+        else
+        {
+            batch.Put(ColumnFamily.Chunks, key, rest);
+            _tally.FramesRewritten++;
+        }
+
+        return true;
+    }
+
+    private void DropSegments(RocksDb db, SegmentKey[] segments)
+    {
+        using var batch = db.NewBatch();
+        Span<byte> key = stackalloc byte[Keys.SegmentSize];
+        foreach (var segment in segments)
+        {
+            if (_now.Segments.Contains(segment)) continue;
+            Keys.Segment(segment.Writer, segment.Space, segment.Number, key);
+            batch.Delete(ColumnFamily.Maps, key);
+            _segmentsDeleted++;
+        }
+
+        db.Write(batch);
+        _tally.Segments = _segmentsDeleted;
+        FaultPoint.Hit("gc.segments-deleted");
+    }
+
+    /// <summary>The last deletion: everything that was condemned is gone.</summary>
+    private void DropRoots(RocksDb db)
+    {
+        using var batch = db.NewBatch();
+        foreach (var (crid, space) in _condemned.Roots)
+            if (!_now.Committed.Contains(crid)) batch.Delete(ColumnFamily.Maps, Keys.Root(crid, space));
+        StoreMeta.Put(batch, StoreMeta.GcDone, _condemned.Generation);
+        db.Write(batch);
+    }
+
+    /// <summary>
+    /// Live chunks whose entry was dropped, by this gc's first look (an older session took them over) or by one that did not
+    /// finish, can be found again. Without it they would only be stored a second time.
+    /// </summary>
+    private void RestoreIndex(RocksDb db, CancellationToken cancel)
+    {
+        using var batch = db.NewBatch();
+        Span<byte> key = stackalloc byte[ContentHash.Size];
+        Span<byte> value = stackalloc byte[Keys.LocationSize];
+        foreach (var (id, slots) in _now.Chunks.Frames())
+        {
+            var suspects = _condemned.Thorough ? slots : (ushort)(slots & _condemned.Chunks.Slots(id));
+            if (suspects == 0) continue;
+            cancel.ThrowIfCancellationRequested();
+            if (TryLoad(db, id) is not { } frame) continue;
+            for (var slot = 0; slot < frame.Slots; slot++)
+            {
+                if ((suspects >> slot & 1) == 0 || !frame.IsLive(slot)) continue;
+                frame.Hash(slot).Write(key);
+                if (db.Get(ColumnFamily.Index, key) is not null) continue;
+                Keys.Location(id.Location(slot), value);
+                batch.Put(ColumnFamily.Index, key, value);
+            }
+        }
+
+        db.Write(batch);
+    }
+}
