@@ -89,7 +89,7 @@ public sealed class VerifyTests
         using var image = reader.OpenImage(new Crid(a.Crid));
         var page = new byte[4096];
         Assert.Throws<StoreDamagedException>(() => image.Read(default, new PageRange(Memory.Base + pages[0], 1), page));
-        image.Read(default, new PageRange(Memory.Base + pages[0] - 1, 1), page);
+        image.Read(default, new PageRange(Memory.Base + (pages[0] - 1), 1), page);
         Assert.Equal(memory.Pages[pages[0] - 1], page);
     }
 
