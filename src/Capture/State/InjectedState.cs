@@ -109,7 +109,7 @@ internal sealed class InjectedState
     {
         if (used == 0)
             return;
-        using (var memory = ProcessMemory.Open(remote.Pid))
+        using (var memory = ProcessMemory.Open(leader))
             memory.Read(remote.ScratchAddress, page.AsSpan(0, used));
         foreach (var (offset, bytes, take) in expected)
             take(page.AsMemory(offset, bytes));
