@@ -192,8 +192,12 @@ public class GdbTests
         foreach (var (tid, notes) in want)
         {
             Assert.Equal(Convert.ToHexString(notes[1].AsSpan(112, 216)), Convert.ToHexString(have[tid][1].AsSpan(112, 216)));
-            Assert.Equal(Convert.ToHexString(notes[2]), Convert.ToHexString(have[tid][2]));
-            Assert.Equal(Convert.ToHexString(notes[0x202]), Convert.ToHexString(have[tid][0x202]));
+            // gdb builds these anew from the registers it knows; it leaves out MXCSR's mask (bytes 28 to 31) and what is reserved.
+            // Control words, x87 and SSE registers; in the XSAVE area behind its header the upper halves of the AVX ones.
+            foreach (var part in new[] { 0..28, 32..416 })
+                Assert.Equal(Convert.ToHexString(notes[2].AsSpan(part)), Convert.ToHexString(have[tid][2].AsSpan(part)));
+            foreach (var part in new[] { 0..28, 32..416, 576..832 })
+                Assert.Equal(Convert.ToHexString(notes[0x202].AsSpan(part)), Convert.ToHexString(have[tid][0x202].AsSpan(part)));
         }
         Assert.Equal(theirs.Single(6).Content, ours.Single(6).Content); // auxv
     }
