@@ -132,7 +132,7 @@ public sealed class ProcessImage
             yield break;
         }
         var backing = vma.Backing;
-        if (backing is null || files.Open(backing) is null)
+        if (backing is null)
         {
             yield return new ImageRun(range, ImageContent.Missing);
             yield break;
@@ -141,7 +141,7 @@ public sealed class ProcessImage
         var pagesInFile = (bytesInFile / VirtualPage.Size) + (bytesInFile % VirtualPage.Size != 0 ? 1UL : 0);
         var inFile = range.Intersect(new PageRange(VirtualPage.Of(vma.Start), pagesInFile));
         if (!inFile.IsEmpty)
-            yield return new ImageRun(inFile, ImageContent.File);
+            yield return new ImageRun(inFile, files.Open(backing) is null ? ImageContent.Missing : ImageContent.File);
         var behind = PageRange.Between(inFile.IsEmpty ? range.Start : inFile.End, range.End);
         if (!behind.IsEmpty)
             yield return new ImageRun(behind, ImageContent.Zero);

@@ -1,0 +1,188 @@
+using System.Text;
+using Crstore.Linux;
+using Crstore.Linux.Files;
+using Crstore.Linux.Proc;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Linux;
+
+/// <summary>The parsers of /proc on odd, damaged and real input.</summary>
+public class ProcParserTests
+{
+    private const string Fields = " S 7 8 9 0 -1 4194560 5 6 7 8 250 130 -3 12 20 -5 3 0 4242 1000 10 18446744073709551615 "
+        + "26 27 28 0 0 0 0 0 0 0 0 0 17 1 33 2 0 0 0 45 46 47 48 49 50 51 256\n";
+
+    private static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
+
+    [Theory]
+    [InlineData("sh")]
+    [InlineData("a) (b")]
+    [InlineData(") S 1 1 (")]
+    [InlineData("two\nlines")]
+    [InlineData("")]
+    [InlineData(" ")]
+    [InlineData("ünï")]
+    public void A_command_name_may_hold_anything(string name)
+    {
+        var stat = StatLine.Parse(Bytes($"42 ({name}){Fields}"));
+        Assert.Equal(name, stat.Comm);
+        Assert.Equal((42, 'S', 7, 8, 9), (stat.Id, stat.State, stat.Ppid, stat.Pgrp, stat.Session));
+    }
+
+    [Fact]
+    public void Every_field_comes_from_its_place()
+    {
+        var stat = StatLine.Parse(Bytes($"42 (x){Fields}"));
+        Assert.Equal((250UL, 130UL), stat.Time);
+        Assert.Equal(unchecked((ulong)-3), stat.ChildTime.User);
+        Assert.Equal((-5, 3, 4242UL), (stat.Nice, stat.Threads, stat.StartTime));
+        Assert.Equal((26UL, 27UL, 28UL), stat.Code);
+        Assert.Equal((17, 33, 2), (stat.ExitSignal, stat.RtPriority, stat.Policy));
+        Assert.Equal((45UL, 46UL, 47UL), stat.Data);
+        Assert.Equal((48UL, 49UL, 50UL, 51UL), stat.Arguments);
+        Assert.Equal(256, stat.ExitCode);
+        Assert.False(stat.IsZombie);
+    }
+
+    [Fact]
+    public void A_stat_line_cut_anywhere_is_an_error()
+    {
+        var line = Bytes($"42 (a) (b){Fields}");
+        for (var length = 0; length < line.Length - 4; length++) // the last field may look whole when only its end is missing
+            Assert.Throws<InvalidDataException>(() => StatLine.Parse(line.AsSpan(0, length)));
+    }
+
+    [Theory]
+    [InlineData("x (y) S 7")]
+    [InlineData("42 y S 7 8")]
+    [InlineData(") (")]
+    public void What_is_no_stat_line_is_an_error(string line) =>
+        Assert.Throws<InvalidDataException>(() => StatLine.Parse(Bytes(line)));
+
+    [Fact]
+    public void A_number_that_is_none_is_named() =>
+        Assert.Contains("22", Assert.Throws<InvalidDataException>(() => StatLine.Parse(Bytes($"42 (x){Fields}".Replace("4242", "many")))).Message);
+
+    [Fact]
+    public void The_real_files_of_this_process_parse_and_agree()
+    {
+        using var proc = ProcDirectory.Open(Environment.ProcessId);
+        var stat = StatLine.Parse(proc.Read("stat", 65536));
+        Assert.Equal(Environment.ProcessId, stat.Id);
+        var status = StatusLines.Parse(proc.Read("status", 65536));
+        Assert.Equal(0, status.TracerPid);
+        Assert.Equal(4, status.Uids.Count);
+        Assert.NotNull(status.Umask);
+        Assert.Contains(Environment.ProcessId, status.NamespacePids);
+        Assert.NotEqual(0UL, status.SignalsCaught);
+        var limits = ProcLimits.Parse(proc.Read("limits", 65536));
+        Assert.Equal(Run.Shell("ulimit -n").Output.Trim(), limits[(int)ProcLimits.OpenFiles].Soft.ToString());
+        var auxv = proc.Read("auxv", 65536).ToArray();
+        Assert.NotEqual(0UL, AuxVector.Find(auxv, AuxVector.AtRandom));
+        Assert.Null(AuxVector.Find(auxv, 12345));
+        Assert.True(NamespaceLink.Inode(proc.ReadLink("ns/pid")) > 0);
+        Assert.Equal(0, proc.TryStat("exe", out var exe));
+        Assert.Equal(FileStatus.Of(proc.ReadLink("exe")), exe);
+        Assert.Contains(Environment.ProcessId, proc.Numbers("task"));
+    }
+
+    [Fact]
+    public void Status_is_read_by_key_whatever_the_name_holds()
+    {
+        const string text = "Name:\tx\\nUid:\t9\nUmask:\t0137\nTracerPid:\t5\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t10 20 \n"
+            + "SigIgn:\t0000000000001000\nSigCgt:\t8000000000000001\nCapInh:\t1\nCapPrm:\t2\nCapEff:\t3\nCapBnd:\t4\nCapAmb:\t5\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+        var status = StatusLines.Parse(Bytes(text));
+        Assert.Equal([1u, 2, 3, 4], status.Uids);
+        Assert.Equal([10u, 20], status.Groups);
+        Assert.Equal((0x1000UL, 0x8000000000000001UL), (status.SignalsIgnored, status.SignalsCaught));
+        Assert.Equal((1UL, 2UL, 3UL, 4UL, 5UL), status.Capabilities);
+        Assert.Equal((5, 95u, true, 2u), (status.TracerPid, status.Umask!.Value, status.NoNewPrivileges, status.Seccomp));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("Name:\tx\n")]
+    [InlineData("Name:\tx\nTracerPid:\t0\nUid:\t1\t2\n")]
+    [InlineData("Name:\tx\nTracerPid:\tzero\nUid:\t1\t2\t3\t4\n")]
+    public void A_status_without_its_lines_is_an_error(string text) =>
+        Assert.Throws<InvalidDataException>(() => StatusLines.Parse(Bytes(text)));
+
+    [Fact]
+    public void A_status_or_limits_file_cut_in_a_line_is_an_error()
+    {
+        var status = File.ReadAllBytes("/proc/self/status");
+        Assert.Throws<InvalidDataException>(() => StatusLines.Parse(status.AsSpan(0, status.Length - 3)));
+        var limits = File.ReadAllBytes("/proc/self/limits");
+        Assert.Throws<InvalidDataException>(() => ProcLimits.Parse(limits.AsSpan(0, limits.Length - 3)));
+        Assert.Throws<InvalidDataException>(() => ProcLimits.Parse(limits.AsSpan(0, limits.Length / 2)));
+        Assert.Throws<InvalidDataException>(() => ProcLimits.Parse(Bytes(Encoding.ASCII.GetString(limits).Replace("unlimited", "a lot"))));
+    }
+
+    [Fact]
+    public void An_auxiliary_vector_without_its_end_is_an_error_and_an_empty_one_is_not()
+    {
+        var auxv = File.ReadAllBytes("/proc/self/auxv");
+        Assert.Throws<InvalidDataException>(() => AuxVector.Find(auxv.AsSpan(0, 24), 99));
+        Assert.Null(AuxVector.Find([], AuxVector.AtRandom));
+    }
+
+    [Theory]
+    [InlineData("pid:4026531836")]
+    [InlineData("pid:[x]")]
+    [InlineData("pid:[")]
+    [InlineData("")]
+    public void What_is_no_namespace_link_is_an_error(string link) =>
+        Assert.Throws<InvalidDataException>(() => NamespaceLink.Inode(link));
+
+    [Fact]
+    public void A_proc_directory_reads_files_of_any_size_and_refuses_beyond_the_limit()
+    {
+        var argument = new string('x', 100_000);
+        using var target = TargetProcess.Start("/bin/sh", "-c", "echo ready; read x", argument);
+        target.Expect("ready");
+        using var proc = ProcDirectory.Open(target.Pid);
+        Assert.EndsWith(argument + "\0", Encoding.ASCII.GetString(proc.Read("cmdline", 1 << 20)));
+        Assert.Throws<InvalidDataException>(() => proc.Read("cmdline", 50_000));
+        Assert.Equal(Errno.ENOENT, Assert.Throws<LinuxException>(() => proc.Read("no-such-file", 100)).ErrorNumber);
+    }
+
+    [Fact]
+    public void A_proc_directory_of_a_process_that_ended_says_so_even_if_the_pid_is_taken_again()
+    {
+        ProcDirectory proc;
+        using (var target = TargetProcess.Start("/bin/sleep", "1000"))
+            proc = ProcDirectory.Open(target.Pid);
+        using (proc)
+        {
+            Assert.Contains(Assert.Throws<LinuxException>(() => proc.Read("stat", 65536)).ErrorNumber, new[] { Errno.ESRCH, Errno.ENOENT });
+            Assert.NotEqual(0, proc.TryReadLink("exe", out _));
+            Assert.NotEqual(0, proc.TryStat("exe", out _));
+        }
+    }
+
+    [Fact]
+    public void Build_ids_agree_with_readelf_and_odd_files_have_none()
+    {
+        using var directory = new TempDir();
+        using (var libc = File.OpenHandle("/proc/self/exe"))
+            Assert.InRange(BuildId.Read(libc).Length, 8, 64);
+        if (Requires.Has("readelf"))
+        {
+            using var shell = File.OpenHandle("/bin/sh");
+            Assert.Contains(Convert.ToHexStringLower(BuildId.Read(shell)), Run.Command("readelf", ["-n", "/bin/sh"]).Output);
+        }
+        var elf = File.ReadAllBytes("/bin/sh");
+        var random = Seeds.Random();
+        for (var i = 0; i < 200; i++)
+        {
+            // Headers damaged at random, and files cut short: never an exception.
+            var damaged = elf.AsSpan(0, random.Next(0, 4096)).ToArray();
+            for (var n = random.Next(0, 8); n > 0 && damaged.Length > 0; n--)
+                damaged[random.Next(Math.Min(damaged.Length, 1200))] = (byte)random.Next(256);
+            File.WriteAllBytes(directory.File("damaged"), damaged);
+            using var file = File.OpenHandle(directory.File("damaged"));
+            Assert.InRange(BuildId.Read(file).Length, 0, 64);
+        }
+    }
+}
