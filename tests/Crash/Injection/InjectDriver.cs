@@ -1,0 +1,54 @@
+using System.Diagnostics;
+using System.Globalization;
+using Crstore.Tests.Support;
+
+namespace Crstore.Tests.Crash.Injection;
+
+/// <summary>tests/InjectDriver as a process that gets killed.</summary>
+internal sealed class InjectDriver : IDisposable
+{
+    private readonly Process _process;
+
+    private InjectDriver(int pid, int? rounds)
+    {
+        string[] arguments = [pid.ToString(CultureInfo.InvariantCulture), .. rounds is null ? Array.Empty<string>() : [rounds.Value.ToString(CultureInfo.InvariantCulture)]];
+        _process = Process.Start(new ProcessStartInfo(Program(), arguments) { RedirectStandardOutput = true })!;
+    }
+
+    /// <summary>Starts injecting into a process until killed, or for so many rounds; returns after its first line.</summary>
+    public static InjectDriver Start(int pid, int? rounds, out string firstLine)
+    {
+        var driver = new InjectDriver(pid, rounds);
+        firstLine = driver._process.StandardOutput.ReadLine() ?? "nothing";
+        return driver;
+    }
+
+    /// <summary>SIGKILL, and waits until the kernel has taken it apart and so let its tracees go.</summary>
+    public void Kill()
+    {
+        _process.Kill();
+        _process.WaitForExit();
+    }
+
+    /// <summary>Waits for the end of its rounds; exit code and what else it said.</summary>
+    public (int ExitCode, string Output) Finish()
+    {
+        var output = _process.StandardOutput.ReadToEnd();
+        _process.WaitForExit();
+        return (_process.ExitCode, output);
+    }
+
+    public void Dispose()
+    {
+        if (!_process.HasExited) Kill();
+        _process.Dispose();
+    }
+
+    // The published one (ReadyToRun, starts twice as fast) is named by tools/crash-inject.sh.
+    private static string Program()
+    {
+        if (Environment.GetEnvironmentVariable("CRSTORE_INJECT_DRIVER") is { Length: > 0 } given) return given;
+        var configuration = AppContext.BaseDirectory.Contains("/Release/", StringComparison.Ordinal) ? "Release" : "Debug";
+        return Repository.Path("tests", "InjectDriver", "bin", configuration, "net10.0", "linux-x64", "Crstore.InjectDriver");
+    }
+}

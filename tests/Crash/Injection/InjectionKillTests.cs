@@ -1,0 +1,99 @@
+using System.Diagnostics;
+using System.Globalization;
+using Crstore.Capture.Injection;
+using Crstore.Linux;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Crash.Injection;
+
+/// <summary>
+/// crstore is killed at random moments while it freezes and injects; a target that checks itself must notice nothing, and
+/// nothing may be left in it. A few hundred kills here, ten thousand by tools/crash-inject.sh.
+/// </summary>
+public sealed class InjectionKillTests
+{
+    // A round takes one or two milliseconds; kills spread over a dozen of them.
+    private const int MaxDelayUs = 12_000;
+
+    /// <summary>Targets: CRSTORE_KILL_TARGETS, else the C program alone.</summary>
+    public static TheoryData<string> TargetNames =>
+        [.. (Environment.GetEnvironmentVariable("CRSTORE_KILL_TARGETS") ?? "selfcheck").Split(',')];
+
+    [Theory]
+    [MemberData(nameof(TargetNames))]
+    public void A_target_notices_nothing_when_crstore_is_killed_while_injecting(string name)
+    {
+        var asked = Environment.GetEnvironmentVariable("CRSTORE_KILLS");
+        int kills = asked is null ? 200 : int.Parse(asked, CultureInfo.InvariantCulture);
+        var random = Seeds.Random();
+        using var target = SelfCheckingTarget.Start(name);
+        target.Expect("ready");
+        Thread.Sleep(300);
+        Inject(target.Pid, rounds: 3); // the vDSO's private page and lazily made things of the target are there afterwards
+        var before = Footprint(target.Pid);
+        var clock = Stopwatch.StartNew();
+        int done = 0, inside = 0;
+        // Without a number given: as many as a minute allows, but some in any case.
+        while (done < kills && (asked is not null || done < 20 || clock.Elapsed < TimeSpan.FromSeconds(50)))
+        {
+            KillOnce(target, random);
+            if (SlotsAreInUse(target.Pid)) inside++;
+            if (++done % 100 == 0)
+            {
+                CheckStatus(target);
+                Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{name}: {done} kills, {inside} of them inside an injection, {clock.Elapsed.TotalSeconds:0} s"));
+            }
+        }
+        Inject(target.Pid, rounds: 5);
+        CheckStatus(target);
+        Thread.Sleep(500);
+        CheckStatus(target);
+        Seeds.Print($"{name}: {done} kills, {inside} of them inside an injection");
+        Assert.True(inside * 10 > done, $"only {inside} of {done} kills hit an injection: the loop tests nothing");
+        Assert.False(SlotsAreInUse(target.Pid), "the last, undisturbed injection left its slots");
+        var after = Footprint(target.Pid);
+        Assert.Equal(before.Fds, after.Fds);
+        if (name != "node") Assert.Equal(before.Mappings, after.Mappings); // node's garbage collector maps and unmaps
+        Assert.Equal(0, TaskStatusFile.Read(target.Pid)!.TracerPid);
+        target.Send("quit");
+        Assert.Equal(0, target.WaitForExit());
+    }
+
+    private static void KillOnce(TargetProcess target, Random random)
+    {
+        using var driver = InjectDriver.Start(target.Pid, null, out var said);
+        if (said != "ready") Assert.Fail($"the driver said: {said}; the target: {target.TryReadLine(TimeSpan.FromSeconds(2)) ?? "nothing"}, {target.Error}");
+        var until = Stopwatch.GetTimestamp() + random.Next(MaxDelayUs) * (Stopwatch.Frequency / 1_000_000);
+        while (Stopwatch.GetTimestamp() < until) Thread.SpinWait(10);
+        driver.Kill();
+    }
+
+    private static void Inject(int pid, int rounds)
+    {
+        using var driver = InjectDriver.Start(pid, rounds, out var said);
+        var (exitCode, output) = driver.Finish();
+        Assert.Equal(("ready", 0, ""), (said, exitCode, output));
+    }
+
+    private static void CheckStatus(TargetProcess target)
+    {
+        var answer = target.Ask("status");
+        Assert.StartsWith("ok rounds ", answer);
+        Assert.True(int.Parse(answer.Split(' ')[2], CultureInfo.InvariantCulture) > 0, $"a thread stands still: {answer}");
+    }
+
+    /// <summary>True if the slots hold code: the kill came during an injection.</summary>
+    private static bool SlotsAreInUse(int pid)
+    {
+        using var memory = ProcessMemory.Open(pid);
+        var area = SlotArea.Find(memory, out var whyNot);
+        Assert.True(area is not null, whyNot);
+        var content = new byte[SlotArea.Size];
+        memory.Read(area.Start, content);
+        return content.AsSpan().ContainsAnyExcept((byte)0);
+    }
+
+    private static (int Fds, int Mappings) Footprint(int pid) =>
+        (Directory.GetFileSystemEntries($"/proc/{pid}/fd").Length, File.ReadAllLines($"/proc/{pid}/maps").Length);
+}

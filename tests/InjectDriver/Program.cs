@@ -1,0 +1,53 @@
+using System.Globalization;
+using Crstore.Capture.Freezing;
+using Crstore.Capture.Injection;
+using Crstore.Model;
+
+// inject-driver PID [ROUNDS]: freezes a process, injects what a capture injects and more, thaws, again and again until it is killed:
+// the victim of tests/Crash. Says "ready" after the first complete round, "refused WHY" if it couldn't inject.
+var pid = int.Parse(args[0], CultureInfo.InvariantCulture);
+var rounds = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : int.MaxValue;
+var random = new Random();
+using var thread = new PtraceThread();
+using var watchdog = new FreezeWatchdog(TimeSpan.FromSeconds(10));
+var options = new FreezeOptions { Watchdog = watchdog };
+try
+{
+    for (var round = 0; round < rounds; round++)
+    {
+        var whyNot = thread.Run(() => OneRound(pid, options));
+        if (whyNot is not null) Console.WriteLine("refused " + whyNot);
+        else if (round == 0) Console.WriteLine("ready");
+        // The target must get somewhere in between, and not always equally far.
+        Thread.SpinWait(random.Next(20_000));
+    }
+    return 0;
+}
+catch (CrstoreException e)
+{
+    Console.WriteLine("error " + e.Message);
+    return (int)e.ExitCode;
+}
+
+static string? OneRound(int pid, FreezeOptions options)
+{
+    const long brk = 12, rtSigaction = 13, sigaltstack = 131, prctl = 157, gettid = 186, memfdCreate = 319, getTidAddress = 40;
+    using var frozen = FrozenTree.Freeze(pid, tree: false, options);
+    var process = frozen.Processes[0];
+    using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+    if (remote is null) return whyNot;
+    var leader = process.Leader.Tid;
+    var scratch = (long)remote.ScratchAddress;
+    remote.Invoke(leader, brk);
+    for (var signal = 10; signal < 18; signal++) remote.Invoke(leader, rtSigaction, signal, 0, scratch, 8);
+    var first = remote.AcquireFd(leader, memfdCreate, scratch, 1);
+    remote.AcquireFd(leader, memfdCreate, scratch, 1);
+    remote.CloseFd(first);
+    foreach (var thread in process.Threads)
+    {
+        if (remote.Invoke(thread.Tid, gettid) != thread.Tid) throw new TargetException($"gettid of thread {thread.Tid} gave something else");
+        remote.Invoke(thread.Tid, prctl, getTidAddress, scratch);
+        remote.Invoke(thread.Tid, sigaltstack, 0, scratch);
+    }
+    return null;
+}
