@@ -34,7 +34,7 @@ public static class TargetErrors
         if (stat.IsKernelThread) return new TargetException($"{name} is a kernel thread: it has no memory of its own", "choose a user process");
         if (pid == Environment.ProcessId) return new TargetException($"{name} is crstore itself", "run crstore from outside the target");
         if (status.TracerPid != 0)
-            return new TargetException($"{name} is already traced by {Name(status.TracerPid)}", "a debugger, strace or another crstore: let it finish or detach it first");
+            return new TargetException($"{name} is already traced by {Name(ProcessOf(status.TracerPid))}", "a debugger, strace or another crstore: let it finish or detach it first");
         var me = TaskStatusFile.Read(Environment.ProcessId);
         if (me is not null && (me.Capabilities("CapEff") >> CapSysPtrace & 1) == 0) return RefusedUnprivileged(name, said, pid, status, me);
         return new TargetException($"{name} may not be traced: {said}",
@@ -57,6 +57,9 @@ public static class TargetErrors
         return new TargetException($"{name} may not be traced: {(Directory.Exists($"/proc/{pid}") ? "it is not dumpable (PR_SET_DUMPABLE, or a setuid, setgid or unreadable program), or a security module refuses" : "it is gone")}: {said}",
             "run crstore as root or with CAP_SYS_PTRACE");
     }
+
+    /// <summary>The kernel names the tracing thread.</summary>
+    private static int ProcessOf(int tid) => TaskStatusFile.Read(tid)?.ThreadGroup ?? tid;
 
     private static int YamaScope() =>
         int.TryParse(TaskFile.TryReadText("/proc/sys/kernel/yama/ptrace_scope")?.Trim(), out var scope) ? scope : 0;

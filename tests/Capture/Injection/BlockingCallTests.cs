@@ -1,4 +1,4 @@
-using Crstore.Capture.Injection;
+using System.Diagnostics;
 using Crstore.Linux;
 using Crstore.Tests.Capture.Freezing;
 using Crstore.Tests.Support;
@@ -9,7 +9,7 @@ namespace Crstore.Tests.Capture.Injection;
 /// <summary>A thread that sleeps in a system call while it is frozen and injected into gets the result it would have got anyway.</summary>
 public sealed class BlockingCallTests
 {
-    private const int Etimedout = Errno.ETIMEDOUT, Eagain = Errno.EAGAIN, TimeoutMs = 1000;
+    private const int Etimedout = Errno.ETIMEDOUT, Eagain = Errno.EAGAIN, TimeoutMs = 1500;
 
     [Theory]
     [InlineData("futex", 0)]
@@ -49,7 +49,7 @@ public sealed class BlockingCallTests
         using var target = TargetProcess.Start("blocker", call, TimeoutMs.ToString());
         target.Expect("ready");
         WaitUntilBlocked(target.Pid);
-        Disturb(target, 10);
+        Disturb(target, 10, TimeSpan.FromMilliseconds(TimeoutMs / 2));
         var said = target.Expect("result ");
         Assert.StartsWith($"{result} errno {errno} ms ", said);
         Assert.True(int.Parse(said.Split(' ')[^1]) >= TimeoutMs, said);
@@ -70,10 +70,11 @@ public sealed class BlockingCallTests
         Assert.StartsWith($"-1 errno {Errno.EINTR} ", target.Expect("result "));
     }
 
-    /// <summary>Freezes alone and freezes with injection into every thread, in turn.</summary>
-    private static void Disturb(TargetProcess target, int rounds)
+    /// <summary>Freezes alone and freezes with injection into every thread, in turn; at least once, and not for longer than given.</summary>
+    private static void Disturb(TargetProcess target, int rounds, TimeSpan? limit = null)
     {
-        for (var round = 0; round < rounds; round++)
+        var clock = Stopwatch.StartNew();
+        for (var round = 0; round == 0 || (round < rounds && clock.Elapsed < (limit ?? TimeSpan.MaxValue)); round++)
         {
             Frozen.During(target.Pid, frozen => Assert.Equal(2, frozen.Processes[0].Threads.Count));
             Remote.During(target.Pid, Remote.Everything);

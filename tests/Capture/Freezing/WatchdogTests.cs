@@ -1,0 +1,75 @@
+using Crstore.Capture.Freezing;
+using Crstore.Model;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Capture.Freezing;
+
+public sealed class WatchdogTests
+{
+    [Fact]
+    public void Past_the_limit_the_slow_phase_is_named_and_the_target_runs_again()
+    {
+        using var target = TargetProcess.Start("thread_storm", "1", "0");
+        target.Expect("ready");
+        using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(300), _ => { });
+        var error = Assert.Throws<FrozenTooLongException>(() => Frozen.During(target.Pid, frozen =>
+        {
+            frozen.Watchdog.Enter("read registers");
+            frozen.Watchdog.Enter("copy");
+            for (var i = 0; i < 1000; i++)
+            {
+                Thread.Sleep(10);
+                frozen.Watchdog.ThrowIfExpired();
+            }
+        }, options: new FreezeOptions { Watchdog = watchdog }));
+        Assert.Equal(ExitCode.FrozenTooLong, error.ExitCode);
+        Assert.Contains("slowest phase: copy (freeze ", error.Message);
+        Assert.Contains("read registers ", error.Message);
+        Assert.Equal("ok", target.Ask("verify"));
+    }
+
+    [Fact]
+    public void If_the_ptrace_thread_is_stuck_the_process_is_ended_with_the_same_message()
+    {
+        using var said = new ManualResetEventSlim();
+        string? message = null;
+        using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(50), text =>
+        {
+            message = text;
+            said.Set();
+        }, grace: TimeSpan.FromMilliseconds(50));
+        watchdog.Start();
+        watchdog.Enter("stuck in a call");
+        Assert.True(said.Wait(TimeSpan.FromSeconds(60)));
+        Assert.Contains("slowest phase: stuck in a call", message);
+        watchdog.Stop();
+    }
+
+    [Fact]
+    public void After_the_thaw_nothing_happens_and_the_phases_stay_readable()
+    {
+        var fired = false;
+        using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(20), _ => fired = true, grace: TimeSpan.FromMilliseconds(20));
+        watchdog.Start();
+        watchdog.Stop();
+        Thread.Sleep(200);
+        watchdog.ThrowIfExpired();
+        Assert.False(fired);
+        Assert.Equal(["freeze"], watchdog.Phases.Select(p => p.Name));
+    }
+
+    [Fact]
+    public void The_real_hard_exit_ends_the_process_with_its_code_and_lets_the_target_go()
+    {
+        // In a process of its own: tests/InjectDriver hangs in the middle of an injection when told so.
+        using var target = TargetProcess.Start("thread_storm", "2", "0");
+        target.Expect("ready");
+        var driver = Repository.Path("tests", "InjectDriver", "bin", AppContext.BaseDirectory.Contains("/Release/") ? "Release" : "Debug", "net10.0", "linux-x64", "Crstore.InjectDriver");
+        var result = Run.Command(driver, [target.Pid.ToString(), "hang"]);
+        Assert.Equal((int)ExitCode.FrozenTooLong, result.ExitCode);
+        Assert.Contains("slowest phase: hang", result.Error);
+        Assert.Equal("ok", target.Ask("verify"));
+        Assert.Equal("ok", target.Ask("verify"));
+    }
+}
