@@ -7,7 +7,7 @@ n=${1:-10000}
 targets=selfcheck,python3
 command -v node >/dev/null && targets=$targets,node
 count=$(tr ',' '\n' <<<"$targets" | wc -l)
-dotnet publish tests/InjectDriver -c Release -v q -nologo -o artifacts/inject-driver
+dotnet publish tests/Crash/InjectDriver -c Release -v q -nologo -o artifacts/inject-driver
 dotnet build tests/Crash -c Release -v q -nologo
 export CRSTORE_KILLS=$(((n + count - 1) / count)) CRSTORE_KILL_TARGETS=$targets CRSTORE_INJECT_DRIVER=$PWD/artifacts/inject-driver/Crstore.InjectDriver
 exec tests/Crash/bin/Release/net10.0/Crstore.Crash.Tests -class Crstore.Tests.Crash.Injection.InjectionKillTests -showLiveOutput -noColor

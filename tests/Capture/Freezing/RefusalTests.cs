@@ -96,7 +96,7 @@ public sealed class RefusalTests
         Assert.Contains("not dumpable", driver.Run(NobodyUid, target.Pid).Output);
     }
 
-    /// <summary>tests/InjectDriver in a directory that other users can read, run as one of them.</summary>
+    /// <summary>tests/Crash/InjectDriver in a directory that other users can read, run as one of them.</summary>
     private sealed class UnprivilegedDriver : IDisposable
     {
         private readonly string _directory = Directory.CreateDirectory($"/tmp/crstore-driver-{Environment.ProcessId}-{Guid.NewGuid():n}").FullName;
@@ -105,7 +105,7 @@ public sealed class RefusalTests
         {
             Requires.Program("setpriv", "util-linux");
             var source = Path.GetDirectoryName(Environment.GetEnvironmentVariable("CRSTORE_INJECT_DRIVER")) is { Length: > 0 } given ? given
-                : Repository.Path("tests", "InjectDriver", "bin", AppContext.BaseDirectory.Contains("/Release/") ? "Release" : "Debug", "net10.0", "linux-x64");
+                : Repository.Path("tests", "Crash", "InjectDriver", "bin", AppContext.BaseDirectory.Contains("/Release/") ? "Release" : "Debug", "net10.0", "linux-x64");
             foreach (var file in Directory.GetFiles(source)) File.Copy(file, Path.Combine(_directory, Path.GetFileName(file)));
             Support.Run.Command("chmod", ["-R", "a+rX", _directory]).MustSucceed();
         }

@@ -62,10 +62,10 @@ public sealed class WatchdogTests
     [Fact]
     public void The_real_hard_exit_ends_the_process_with_its_code_and_lets_the_target_go()
     {
-        // In a process of its own: tests/InjectDriver hangs in the middle of an injection when told so.
+        // In a process of its own: tests/Crash/InjectDriver hangs in the middle of an injection when told so.
         using var target = TargetProcess.Start("thread_storm", "2", "0");
         target.Expect("ready");
-        var driver = Repository.Path("tests", "InjectDriver", "bin", AppContext.BaseDirectory.Contains("/Release/") ? "Release" : "Debug", "net10.0", "linux-x64", "Crstore.InjectDriver");
+        var driver = Repository.Path("tests", "Crash", "InjectDriver", "bin", AppContext.BaseDirectory.Contains("/Release/") ? "Release" : "Debug", "net10.0", "linux-x64", "Crstore.InjectDriver");
         var result = Run.Command(driver, [target.Pid.ToString(), "hang"]);
         Assert.Equal((int)ExitCode.FrozenTooLong, result.ExitCode);
         Assert.Contains("slowest phase: hang", result.Error);

@@ -40,7 +40,7 @@ public sealed class RuntimeTests
     public void Node_runs_on() => Check(TargetProcess.Start(new TargetStart(Requires.Program("node", "nodejs"), "-e", Node)));
 
     [Fact]
-    public void Dotnet_runs_on() => Check(TargetProcess.Start(new TargetStart(Repository.Path("tests", "InjectDriver", "bin",
+    public void Dotnet_runs_on() => Check(TargetProcess.Start(new TargetStart(Repository.Path("tests", "Crash", "InjectDriver", "bin",
         AppContext.BaseDirectory.Contains("/Release/") ? "Release" : "Debug", "net10.0", "linux-x64", "Crstore.InjectDriver"), "0", "target")));
 
     private static void Check(TargetProcess started)

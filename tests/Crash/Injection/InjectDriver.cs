@@ -4,7 +4,7 @@ using Crstore.Tests.Support;
 
 namespace Crstore.Tests.Crash.Injection;
 
-/// <summary>tests/InjectDriver as a process that gets killed.</summary>
+/// <summary>tests/Crash/InjectDriver as a process that gets killed.</summary>
 internal sealed class InjectDriver : IDisposable
 {
     private readonly Process _process;
@@ -49,6 +49,6 @@ internal sealed class InjectDriver : IDisposable
     {
         if (Environment.GetEnvironmentVariable("CRSTORE_INJECT_DRIVER") is { Length: > 0 } given) return given;
         var configuration = AppContext.BaseDirectory.Contains("/Release/", StringComparison.Ordinal) ? "Release" : "Debug";
-        return Repository.Path("tests", "InjectDriver", "bin", configuration, "net10.0", "linux-x64", "Crstore.InjectDriver");
+        return Repository.Path("tests", "Crash", "InjectDriver", "bin", configuration, "net10.0", "linux-x64", "Crstore.InjectDriver");
     }
 }

@@ -80,7 +80,7 @@ public sealed class TracingTests
             {
                 Assert.Equal(0, pidFd.TrySendSignal(Signals.SIGSTOP));
                 while (TaskStat.Read(pid)!.State != 'T') Pause.Sleep(100);
-                RandomAccess.Write(write, "x"u8, 0);
+                using (var sink = new FileStream(write, FileAccess.Write, 1)) sink.WriteByte((byte)'x');
                 Assert.Equal('x', stream.ReadByte());
             }
             Assert.Equal(0, pidFd.TrySendSignal(Signals.SIGKILL));
