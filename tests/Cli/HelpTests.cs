@@ -36,10 +36,10 @@ public sealed partial class HelpTests
     {
         var help = CrstoreProgram.Start(verb, "--help").MustSucceed().Output;
         Assert.Contains("Examples:\n", help);
-        Assert.InRange(Regex.Count(help, $@"(?m)^  crstore {verb}\b"), 1, 4);
+        Assert.InRange(Regex.Count(Examples(verb), $@"(?m)^  crstore {verb}\b"), 1, 3);
         Assert.Contains("Exit codes:\n    0  done", help);
         Assert.Contains("  130  interrupted", help);
-        if (verb != "man") Assert.Contains("--json", help);
+        Assert.Contains("--json", help);
     }
 
     [Theory]
@@ -47,11 +47,11 @@ public sealed partial class HelpTests
     public void Every_example_of_the_help_parses(string verb)
     {
         // With an option nobody knows, the only complaint must be about that option: the rest of the line was understood.
-        foreach (Match example in Regex.Matches(CrstoreProgram.Start(verb, "--help").Output, $@"(?m)^  crstore ({verb}\b.*)$"))
+        foreach (Match example in Regex.Matches(Examples(verb), $@"(?m)^  crstore ({verb}\b.*)$"))
         {
             var arguments = example.Groups[1].Value.Split(' ', StringSplitOptions.RemoveEmptyEntries);
             var result = CrstoreProgram.Start([.. arguments, "--no-such-option"]);
-            Assert.Equal("crstore: Unrecognized command or argument '--no-such-option'\n" + $"hint: see `crstore {verb} --help`\n", result.Error);
+            Assert.Equal($"crstore: there is no option '--no-such-option'\nhint: see `crstore {verb} --help`\n", result.Error);
         }
     }
 
@@ -80,7 +80,7 @@ public sealed partial class HelpTests
     {
         Requires.Program("groff", "groff-base");
         var page = CrstoreProgram.Start("man").MustSucceed().Output;
-        var formatted = Run.Command("groff", ["-man", "-Tutf8", "-ww", "-"], input: page).MustSucceed();
+        var formatted = Run.Command("groff", ["-man", "-Tascii", "-P-cbou", "-ww", "-"], input: page).MustSucceed();
         Assert.Equal("", formatted.Error);
         Assert.Contains("EXIT STATUS", formatted.Output);
     }
@@ -102,6 +102,8 @@ public sealed partial class HelpTests
 
     [Fact]
     public void Completion_leaves_paths_to_bash() => Assert.Empty(Complete("crstore capture --pidfile "));
+
+    private static string Examples(string verb) => CrstoreProgram.Start(verb, "--help").MustSucceed().Output.Split("Examples:")[1];
 
     private static string[] Complete(string line)
     {

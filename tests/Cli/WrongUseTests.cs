@@ -9,9 +9,10 @@ public sealed class WrongUseTests
 {
     [Theory]
     [InlineData("there is no verb 'lst'", "lst")]
-    [InlineData("--nonsense", "list", "--nonsense")]
+    [InlineData("there is no option '--nonsense'", "list", "--nonsense")]
+    [InlineData("there is no option '--read-dta'", "verify", "--read-dta")]
     [InlineData("'abc' is not a process id", "capture", "abc")]
-    [InlineData("'-5'", "capture", "-5")]
+    [InlineData("there is no option '-5'", "capture", "-5")]
     [InlineData("'0' is not a process id", "capture", "0")]
     [InlineData("soft-dirty", "capture", "1", "--tracker", "magic")]
     [InlineData("'5x' is not a time", "capture", "1", "--max-frozen", "5x")]

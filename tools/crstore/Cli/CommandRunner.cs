@@ -1,5 +1,5 @@
 using System.CommandLine;
-using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
 using System.Runtime.InteropServices;
 using Crstore.Linux;
 using Crstore.Model;
@@ -34,16 +34,26 @@ internal static class CommandRunner
         // '@' has a meaning of its own in SERIES@latest, so no response files; "-abc" is never three options here.
         var parser = new ParserConfiguration { ResponseFileTokenReplacer = null, EnablePosixBundling = false };
         var parsed = CommandTree.Build(context).Parse(args, parser);
-        if (parsed.Action is ParseErrorAction) return WrongUse(parsed);
-        return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, Output = context.Out });
+        var errors = Errors(parsed);
+        return errors.Count > 0 ? WrongUse(parsed, errors)
+            : parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, Output = context.Out });
     }
 
-    private static int WrongUse(ParseResult parsed)
+    private static List<string> Errors(ParseResult parsed)
     {
-        // An unknown verb is reported twice: as unknown, and as missing. The former is what helps.
-        var errors = parsed.Errors.Select(error => OneLine(error.Message)).Distinct().ToList();
-        if (parsed.UnmatchedTokens.Count > 0 && parsed.CommandResult.Command is RootCommand)
-            errors = [$"there is no verb '{parsed.UnmatchedTokens[0]}'"];
+        // Help and version answer whatever else is wrong.
+        if (parsed.Action is { ClearsParseErrors: true }) return [];
+        var command = parsed.CommandResult;
+        // An unknown verb is reported twice by the library: as unknown, and as missing.
+        if (command.Command is RootCommand && parsed.UnmatchedTokens is [var verb, ..] && !verb.StartsWith('-')) return [$"there is no verb '{verb}'"];
+        // An option that nobody knows would be taken for an argument, a CRID for instance, and "not found".
+        var unknown = command.Children.OfType<ArgumentResult>().SelectMany(argument => argument.Tokens).Select(token => token.Value)
+            .Concat(parsed.UnmatchedTokens).Where(token => token.StartsWith('-')).Select(token => $"there is no option '{token}'").ToList();
+        return unknown.Count > 0 ? unknown : [.. parsed.Errors.Select(error => OneLine(error.Message)).Distinct()];
+    }
+
+    private static int WrongUse(ParseResult parsed, List<string> errors)
+    {
         foreach (var error in errors) CommandContext.Tell(error);
         var command = parsed.CommandResult.Command;
         var name = command is RootCommand ? "crstore" : $"crstore {command.Name}";
