@@ -36,6 +36,7 @@ internal static class CommandTree
         new VerifyVerb(context),
         new ForgetVerb(context),
         new GcVerb(context),
+        new UntrackVerb(context),
         new DoctorVerb(context),
         new ManVerb(context, root),
     ];
