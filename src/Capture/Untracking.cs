@@ -33,6 +33,7 @@ public static class Untracking
             using var record = ContinuityRecord.Open(target, SystemInfo.BootId());
             if (Ours(pid, record).Count == 0) return new UntrackResult([], TimeSpan.Zero);
             using var thread = new PtraceThread();
+            Rehearse(thread);
             return thread.Run(() => CloseFrozen(target, record));
         }
         catch (LinuxException error)
@@ -43,6 +44,19 @@ public static class Untracking
         {
             throw new TargetException($"{TargetErrors.Name(pid)}: {error.Message}", "run crstore as root, or as the user that captured it", error);
         }
+    }
+
+    // What the runtime prepares at first use must not happen while the target stands still.
+    private static void Rehearse(PtraceThread thread)
+    {
+        using var victim = Rehearsal.TryStart();
+        if (victim is null) return;
+        thread.Run(() =>
+        {
+            using var tree = FrozenTree.Freeze(victim.Pid, tree: false, new FreezeOptions());
+            using var remote = RemoteSyscalls.TryBegin(tree.Processes[0], out _);
+            _ = remote?.Invoke(victim.Pid, SysClose, -1);
+        });
     }
 
     private static UntrackResult CloseFrozen(TargetIdentity target, ContinuityRecord record)
