@@ -39,18 +39,20 @@ public sealed class SampleSet : IDisposable
         if (wanted == 0) return;
         var picks = _picks.AsSpan(0, wanted);
         RandomNumberGenerator.Fill(System.Runtime.InteropServices.MemoryMarshal.AsBytes(picks));
-        foreach (ref var pick in picks) pick %= plan.Kept;
-        picks.Sort();
+        // One page from each of as many equal shares: spread over all memory, none twice, and in order already.
+        for (var i = 0; i < wanted; i++)
+        {
+            var first = Share(plan.Kept, i, wanted);
+            picks[i] = first + picks[i] % (Share(plan.Kept, i + 1, wanted) - first);
+        }
+
         ulong before = 0;
         var next = 0;
         foreach (var run in plan.Runs)
         {
             if (run.Action != PageAction.Keep) continue;
             for (; next < wanted && picks[next] < before + run.Range.Count; next++)
-            {
-                if (next > 0 && picks[next] == picks[next - 1]) continue;
                 Copy(run.Range.Start + (picks[next] - before), reader);
-            }
 
             before += run.Range.Count;
             if (next == wanted) return;
@@ -81,6 +83,8 @@ public sealed class SampleSet : IDisposable
         _unreadable[Count] = !reader.TryReadPage(page, _content.GetSpan().Slice(Count * VirtualPage.Size, VirtualPage.Size));
         Count++;
     }
+
+    private static ulong Share(ulong kept, int i, int of) => (ulong)((UInt128)kept * (ulong)i / (ulong)of);
 
     private static int Size(ulong kept, double share) =>
         (int)Math.Min(kept, (ulong)Math.Clamp(kept * Math.Clamp(share, 0, 1), Min, Max));

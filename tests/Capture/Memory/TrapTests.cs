@@ -10,6 +10,7 @@ namespace Crstore.Tests.Memory;
 /// What confuses page trackers, FACTS sections 5 and 6, one test each. Every capture is checked page by page against an
 /// independent reading in the same freeze (<see cref="Witness"/>); the tests add what must have been kept or read.
 /// </summary>
+[Trait("vm", "yes")]
 public sealed class TrapTests
 {
     private const ulong Page = 4096;
