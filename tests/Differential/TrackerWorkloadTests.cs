@@ -1,0 +1,121 @@
+using System.Globalization;
+using Crstore.Model.Format;
+using Crstore.Tests.Memory;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Differential;
+
+/// <summary>
+/// Trackers against a full reading in the same freeze, page for page, over random workloads: every page that is kept from the
+/// parent is hashed and must be what the parent has (<see cref="Witness"/>). A miss fails with the seed.
+/// </summary>
+[Trait("vm", "yes")]
+public sealed class TrackerWorkloadTests
+{
+    private const int Captures = 12;
+    private const int OperationsBetween = 25;
+
+    public static TheoryData<TrackerKind> Trackers => [TrackerKind.Uffd, TrackerKind.SoftDirty, TrackerKind.Hash];
+
+    [Theory, MemberData(nameof(Trackers))]
+    public void No_kept_page_differs_over_random_operations_on_areas(TrackerKind tracker)
+    {
+        Memory.Trackers.Require(tracker);
+        var random = Seeds.Random();
+        using var target = TargetProcess.Start("memory_traps");
+        Assert.Equal("ready", target.ReadLine());
+        var workload = new AreaWorkload(target, random);
+        ulong kept = 0, dirty = 0;
+        TestCapture? parent = null;
+        for (var i = 0; i < Captures; i++)
+        {
+            for (var j = 0; j < OperationsBetween; j++) workload.Step();
+            parent = Capture(target, parent, tracker, workload.History);
+            kept += parent.Kept;
+            dirty += parent.Dirty;
+            workload.History.Add($"-- capture {parent.Crid}: kept {parent.Kept} dirty {parent.Dirty}");
+        }
+
+        AssertNotVacuous(tracker, kept, dirty);
+    }
+
+    [Theory, MemberData(nameof(Trackers))]
+    public void No_kept_page_differs_over_a_churn_of_mappings(TrackerKind tracker)
+    {
+        Memory.Trackers.Require(tracker);
+        var seed = Seeds.Next();
+        using var target = TargetProcess.Start("map_churner", seed.ToString(CultureInfo.InvariantCulture), "60");
+        target.Expect("ready");
+        target.Ask("churn 400");
+        ulong kept = 0, dirty = 0;
+        TestCapture? parent = null;
+        for (var i = 0; i < Captures; i++)
+        {
+            parent = Capture(target, parent, tracker, []);
+            kept += parent.Kept;
+            dirty += parent.Dirty;
+            Assert.StartsWith("churned", target.Ask("churn 60"));
+        }
+
+        AssertNotVacuous(tracker, kept, dirty);
+    }
+
+    [Theory, MemberData(nameof(Trackers))]
+    public void No_kept_page_differs_while_threads_and_an_allocator_are_at_work(TrackerKind tracker)
+    {
+        Memory.Trackers.Require(tracker);
+        var seed = Seeds.Next();
+        using var target = TargetProcess.Python("""
+            import random, sys, threading
+            random.seed(int(sys.argv[1]))
+            store, stop = {}, False
+            def work(n):
+                r = random.Random(n)
+                while not stop:
+                    k = r.randrange(200)
+                    store[n, k] = bytes([r.randrange(256)]) * r.choice((50, 3000, 70000, 300000))
+                    if r.random() < 0.3: store.pop((n, r.randrange(200)), None)
+            ballast = [bytes([i % 256]) * 4096 for i in range(5000)]
+            threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(3)]
+            for t in threads: t.start()
+            print("ready", flush=True)
+            sys.stdin.readline()
+            """, seed.ToString(CultureInfo.InvariantCulture));
+        target.Expect("ready");
+        ulong kept = 0, dirty = 0;
+        TestCapture? parent = null;
+        for (var i = 0; i < 6; i++)
+        {
+            parent = Capture(target, parent, tracker, []);
+            kept += parent.Kept;
+            dirty += parent.Dirty;
+            System.Threading.Thread.Sleep(30);
+        }
+
+        AssertNotVacuous(tracker, kept, dirty);
+    }
+
+    private static TestCapture Capture(TargetProcess target, TestCapture? parent, TrackerKind tracker, List<string> history)
+    {
+        try
+        {
+            var capture = TestCapture.Take(target, parent, tracker);
+            Assert.True(tracker == TrackerKind.Hash || parent is null || capture.Proof.Continuous, capture.Proof.Reason);
+            Assert.Empty(capture.Lies);
+            return capture;
+        }
+        catch (Exception)
+        {
+            foreach (var line in history) Seeds.Print(line);
+            throw;
+        }
+    }
+
+    private static void AssertNotVacuous(TrackerKind tracker, ulong kept, ulong dirty)
+    {
+        Assert.True(dirty > 100, $"only {dirty} pages were dirty");
+        if (tracker == TrackerKind.Hash) Assert.Equal(0UL, kept);
+        else Assert.True(kept > 1000, $"only {kept} pages were kept");
+    }
+}
