@@ -10,7 +10,7 @@ namespace Crstore.Capture.Freezing;
 /// </summary>
 public sealed class FrozenTree : IDisposable
 {
-    private static readonly TimeSpan LetGoTimeout = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan LetGoTimeout = TimeSpan.FromSeconds(1);
     private readonly FreezeWatchdog? _ownWatchdog;
     private long _until;
 
@@ -64,8 +64,8 @@ public sealed class FrozenTree : IDisposable
                 {
                     if (!done)
                     {
+                        watchdog.Stop(); // what can be let go is let go at once; only a stuck thread is waited for
                         LetGo(freezer.Attached.Select(t => t.Tid).ToArray());
-                        watchdog.Stop();
                     }
                 }
             }

@@ -1,5 +1,4 @@
 using Crstore.Linux;
-using Crstore.Model;
 
 namespace Crstore.Capture.Freezing;
 
@@ -20,11 +19,9 @@ internal static class StopFixer
     private static readonly ulong[] RestartedBySeizer =
         [0, 1, 19, 20, 43, 44, 45, 46, 47, 288, 299, 307, 65, 220, 128, 208, 333, 232, 281, 441, 426];
 
-    /// <summary>Fixes a stopped thread's registers; refuses 32-bit code.</summary>
-    public static void Fix(int pid, int tid, UserRegs regs)
+    /// <summary>Fixes a stopped thread's registers.</summary>
+    public static void Fix(int tid, UserRegs regs)
     {
-        if (regs.Cs != UserRegs.Cs64)
-            throw new TargetException($"{TargetErrors.Name(pid)}: thread {tid} runs 32-bit code (cs 0x{regs.Cs:x})", "crstore captures 64-bit programs only");
         var changed = false;
         if (regs.Rax == Interrupted && Array.IndexOf(RestartedBySeizer, regs.OrigRax) >= 0)
         {

@@ -96,6 +96,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
             waiting.RemoveAll(t => Advance(t) || (wait.IsSlow && IsExitedLeader(t)));
             stuck = null;
             if (waiting.Count == 0) return true;
+            if (wait.IsSlow) watchdog.ThrowIfExpired();
             if (!wait.Again())
             {
                 stuck = Describe(waiting[0]);
@@ -127,9 +128,10 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         tracee.GroupStopped = report.IsGroupStop;
         try
         {
-            var regs = Ptrace.GetRegs(tracee.Tid);
+            if (!Ptrace.TryGetRegs(tracee.Tid, out var regs))
+                throw new TargetException($"{TargetErrors.Name(tracee.Pid)}: thread {tracee.Tid} runs 32-bit code", "crstore captures 64-bit programs only");
             if (SlotLeftovers.RunOutIfInside(tracee.Pid, tracee.Tid, regs.Rip)) return false;
-            StopFixer.Fix(tracee.Pid, tracee.Tid, regs);
+            StopFixer.Fix(tracee.Tid, regs);
             tracee.Stopped = true;
         }
         catch (LinuxException e) when (e.ErrorNumber == Errno.ESRCH)

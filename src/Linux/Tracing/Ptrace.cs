@@ -47,12 +47,16 @@ public static unsafe class Ptrace
     public static int TrySetOptions(int tid, PtraceOptions options) => RawSyscall.Errno(RawSyscall.Ptrace, SetOptionsRequest, tid, 0, (uint)options);
 
     /// <summary>General registers.</summary>
-    public static UserRegs GetRegs(int tid)
+    /// <exception cref="InvalidOperationException">The thread runs 32-bit code.</exception>
+    public static UserRegs GetRegs(int tid) => TryGetRegs(tid, out var regs) ? regs
+        : throw new InvalidOperationException($"thread {tid} runs 32-bit code: its register set is another one");
+
+    /// <summary>The same; false if the thread runs 32-bit code (the kernel then gives the i386 register set of 68 bytes).</summary>
+    public static bool TryGetRegs(int tid, out UserRegs regs)
     {
-        UserRegs regs;
-        var length = RegSet(GetRegSetRequest, "PTRACE_GETREGSET", tid, RegisterSet.PrStatus, &regs, UserRegs.Size);
-        return length == UserRegs.Size ? regs
-            : throw new InvalidOperationException($"thread {tid} has a register set of {length} bytes: not a 64-bit task");
+        regs = default;
+        fixed (UserRegs* p = &regs)
+            return RegSet(GetRegSetRequest, "PTRACE_GETREGSET", tid, RegisterSet.PrStatus, p, UserRegs.Size) == UserRegs.Size && regs.Cs == UserRegs.Cs64;
     }
 
     /// <summary>Sets the general registers, orig_rax included.</summary>

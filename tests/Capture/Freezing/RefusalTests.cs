@@ -64,6 +64,23 @@ public sealed class RefusalTests
         Assert.Contains("crstore itself", Assert.Throws<TargetException>(() => Frozen.During(Environment.ProcessId, _ => { })).Message);
 
     [Fact]
+    public void A_32_bit_program()
+    {
+        // The smallest one: an ELF32 header, one segment, and "jmp $" (elf(5); 0x8048054 is the end of the headers).
+        byte[] program = Convert.FromHexString("7f454c46010101000000000000000000" + "0200" + "0300" + "01000000" + "54800408" + "34000000"
+            + "00000000" + "00000000" + "3400" + "2000" + "0100" + "0000" + "0000" + "0000"
+            + "01000000" + "00000000" + "00800408" + "00800408" + "56000000" + "56000000" + "05000000" + "00100000" + "ebfe");
+        using var directory = new TempDir("crstore-i386-");
+        var path = directory.File("loop");
+        File.WriteAllBytes(path, program);
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        Assert.SkipWhen(Support.Run.Shell($"timeout 0.2 {path}; test $? = 124").ExitCode != 0, "this kernel runs no 32-bit programs");
+        using var target = TargetProcess.Start(path);
+        Assert.Contains("32-bit", Assert.Throws<TargetException>(() => Frozen.During(target.Pid, _ => { })).Message);
+        Assert.Equal('R', Frozen.WaitForState(target.Pid, "R"));
+    }
+
+    [Fact]
     public void Another_users_process_needs_root_and_ones_own_does_not()
     {
         Requires.Root();
