@@ -144,6 +144,21 @@ public class CoreExporterTests : IDisposable
     }
 
     [Fact]
+    public void Embedded_file_pages_need_no_file_and_behind_its_end_there_are_zeros()
+    {
+        var file = FileOf("gone.so", (int)P + 10);
+        File.Delete(file.Path);
+        var vma = Samples.Mapped(Base, 3, file);
+        vma.Embedded = true;
+        using var image = new FakeImage(Samples.Process(10, vma));
+        image.SetPage(0, Base, Samples.Page("a"));
+        image.SetPage(0, Base + P, Samples.Page("b"));
+        var core = Export(image, out var result);
+        Assert.Empty(result.Warnings);
+        Assert.Equal([.. Samples.Page("a"), .. Samples.Page("b"), .. new byte[P]], core.Memory(Base, 3 * (int)P)!);
+    }
+
+    [Fact]
     public void Excluded_pages_have_no_segment()
     {
         using var image = new FakeImage(Samples.Process(10, Samples.Anonymous(Base, 3)));

@@ -52,7 +52,7 @@ internal sealed class PreparedState
 
     /// <summary>False if the process has called execve since. Cheap: for the freeze.</summary>
     internal bool IsStillThisProgram(ProcDirectory proc) =>
-        proc.Read("auxv", SmallFile).SequenceEqual(auxv) && ExeIdentity(proc) == exe;
+        proc.TryRead("auxv", SmallFile, out var now) == 0 && now.SequenceEqual(auxv) && ExeIdentity(proc) == exe;
 
     private static (ulong Dev, ulong Inode) ExeIdentity(ProcDirectory proc) =>
         proc.TryStat("exe", out var status) == 0 ? (status.Dev, status.Inode) : default;

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Linux;
@@ -30,7 +31,9 @@ public sealed class ProcessStateReader : IDisposable
         Pid = pid;
         this.proc = proc;
         this.files = files;
-        prepared = PreparedState.Read(pid, proc, files);
+        var living = LivingThread(pid, proc);
+        using var other = living == pid ? null : ProcDirectory.Open(living);
+        prepared = PreparedState.Read(living, other ?? proc, files);
     }
 
     /// <summary>The process.</summary>
@@ -173,6 +176,19 @@ public sealed class ProcessStateReader : IDisposable
         Message.Actions.Clear();
         foreach (var thread in Message.Threads.Where(t => t.Altstack is null || t.TidAddress == 0))
             thread.StateIncomplete = true;
+    }
+
+    // A leader that has exited while other threads go on shows neither memory nor files; /proc/TID of any other thread does.
+    private static int LivingThread(int pid, ProcDirectory proc)
+    {
+        if (!StatLine.Parse(proc.Read("stat", SmallFile)).IsZombie)
+            return pid;
+        foreach (var tid in proc.Numbers("task"))
+        {
+            if (proc.TryRead(string.Create(CultureInfo.InvariantCulture, $"task/{tid}/stat"), SmallFile, out var stat) == 0 && !StatLine.Parse(stat).IsZombie)
+                return tid;
+        }
+        return pid;
     }
 
     private static void FillFromStat(Process message)

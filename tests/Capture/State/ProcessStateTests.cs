@@ -215,6 +215,44 @@ public class ProcessStateTests
     }
 
     [Fact]
+    public void A_process_whose_leader_has_exited_is_read_through_a_living_thread()
+    {
+        using var target = TargetProcess.Start("leader_gone", "3");
+        target.Expect("ready");
+        var process = Capture(target.Pid);
+        Assert.Equal("", process.StateIncomplete);
+        Assert.Equal(target.Pid, process.Pid);
+        Assert.Equal(3, process.Threads.Count);
+        Assert.DoesNotContain(process.Threads, t => t.Tid == target.Pid);
+        Assert.EndsWith("/leader_gone", process.Exe);
+        Assert.Equal(3, process.Fds.Count(f => f.Number <= 2));
+        Assert.NotEqual(0, process.Auxv.Length);
+        Assert.NotEqual(0, process.Cmdline.Length);
+        Assert.NotEqual("", process.Cwd);
+        Assert.Equal("ok", target.Ask("check"));
+    }
+
+    [Fact]
+    public void More_threads_than_fit_in_the_scratch_page_are_all_asked()
+    {
+        using var target = TargetProcess.Start("leader_gone", "200");
+        target.Expect("ready");
+        var process = Capture(target.Pid);
+        Assert.Equal("", process.StateIncomplete);
+        Assert.Equal(200, process.Threads.Count);
+        // glibc keeps the tid at that address: each thread's own is there.
+        using var memory = ProcessMemory.Open(process.Threads[0].Tid);
+        var word = new byte[4];
+        foreach (var thread in process.Threads)
+        {
+            memory.Read(thread.TidAddress, word);
+            Assert.Equal(thread.Tid, BinaryPrimitives.ReadInt32LittleEndian(word));
+            Assert.Equal(2u, thread.Altstack.Flags); // SS_DISABLE
+        }
+        Assert.Equal("ok", target.Ask("check"));
+    }
+
+    [Fact]
     public void A_zombie_has_a_status_and_neither_threads_nor_memory()
     {
         using var parent = TargetProcess.Start("/bin/sh", "-c", "sleep 0 & echo $!; exec sleep 1000");
