@@ -130,7 +130,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         {
             if (!Ptrace.TryGetRegs(tracee.Tid, out var regs))
                 throw new TargetException($"{TargetErrors.Name(tracee.Pid)}: thread {tracee.Tid} runs 32-bit code", "crstore captures 64-bit programs only");
-            if (SlotLeftovers.RunOutIfInside(tracee.Pid, tracee.Tid, regs.Rip)) return false;
+            if (SlotLeftovers.RunOutIfInside(tracee.Tid, regs.Rip)) return false;
             StopFixer.Fix(tracee.Tid, regs);
             tracee.Stopped = true;
         }

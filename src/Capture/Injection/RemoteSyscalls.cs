@@ -59,7 +59,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         {
             whyNot = CheckSeccomp(process.Pid, process.Leader.Tid, out _);
             if (whyNot is not null) return null;
-            memory = ProcessMemory.Open(process.Pid);
+            memory = ProcessMemory.Open(process.Leader.Tid);
             var area = SlotArea.Find(memory, out whyNot);
             if (area is null) return null;
             whyNot = SlotLeftovers.Check(process, memory, area, out var leftovers);

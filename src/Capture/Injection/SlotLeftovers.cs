@@ -16,10 +16,11 @@ internal static class SlotLeftovers
     /// For a thread that has just stopped: if it is still on its way back through a slot, lets it go on a little and asks it
     /// to stop again. True if so. A group-stopped one runs too: it heals without waiting for SIGCONT.
     /// </summary>
-    public static bool RunOutIfInside(int pid, int tid, ulong rip)
+    public static bool RunOutIfInside(int tid, ulong rip)
     {
         if (!SlotArea.MayContain(rip)) return false;
-        using var memory = ProcessMemory.Open(pid);
+        // By thread: the memory of a process whose leader has exited is not to be had under its own id.
+        using var memory = ProcessMemory.Open(tid);
         if (SlotArea.Find(memory, out _)?.Contains(rip) != true) return false;
         if (Ptrace.TryContinue(tid) == 0)
         {
