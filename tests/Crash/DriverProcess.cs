@@ -28,8 +28,11 @@ internal sealed class DriverProcess : IDisposable
     /// <summary>What it said on stderr, once it has ended.</summary>
     public string Errors => errors.Result;
 
-    /// <summary>Waits until it begins its work.</summary>
-    public void WaitReady() => process.StandardOutput.ReadLine();
+    /// <summary>Waits until it has started, or until it has done its first capture and is on the way.</summary>
+    public void WaitFor(string word)
+    {
+        while (process.StandardOutput.ReadLine() is { } line && line != word) continue;
+    }
 
     /// <summary>SIGKILL.</summary>
     public void Kill() => process.Kill();

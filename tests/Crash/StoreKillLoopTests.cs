@@ -24,7 +24,7 @@ public sealed class StoreKillLoopTests
                 new DriverProcess(store, temp.Path, $"{rounds}-{i}", random.Next(), operations: 1000)).ToList();
             try
             {
-                foreach (var driver in drivers) driver.WaitReady();
+                foreach (var driver in drivers) driver.WaitFor(random.Next(5) == 0 ? "started" : "warm");
                 foreach (var driver in drivers)
                 {
                     Thread.Sleep(random.Next(random.Next(2) == 0 ? 60 : 400));
