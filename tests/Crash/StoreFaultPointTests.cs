@@ -25,7 +25,7 @@ public sealed class StoreFaultPointTests
         }
 
         StoreOracleCheck.Run(store, temp.Path, verify: true);
-        using (var driver = new DriverProcess(store, temp.Path, "heir", random.Next(), 0, "cbfgcr"))
+        using (var driver = new DriverProcess(store, temp.Path, "heir", random.Next(), 0, "ccbfgccr"))
         {
             var code = driver.WaitForExit();
             Assert.True(code == 0, $"exit code {code}\n{driver.Errors}");

@@ -11,18 +11,48 @@ internal static class Housekeeping
     private const int MaxWals = 16;
     private const long MaxWalBytes = 8 << 20;      // every open replays them: about 50 ms
     private const ulong MaxLevel0Files = 8;        // each is a seek more per lookup; RocksDB compacts from 4 on if it gets the time
+    private const int MaxSmallFiles = 64;          // in a row: RocksDB moves them down as they are and never merges them
+    private const ulong SmallFileBytes = 16 << 20; // ingested files have 64 MiB
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     /// <summary>Flushes if there is much to replay, and lets compaction go on while level 0 is high.</summary>
     public static void Run(RocksDb db)
     {
         var wals = new DirectoryInfo(db.Path).GetFiles("*.log");
-        if (wals.Length > MaxWals || wals.Sum(w => w.Length) > MaxWalBytes) FlushAll(db);
+        if (wals.Length > MaxWals || wals.Sum(w => w.Length) > MaxWalBytes)
+        {
+            FlushAll(db);
+            MergeSmallFiles(db);
+        }
+
         var began = Stopwatch.GetTimestamp();
         foreach (var family in Enum.GetValues<ColumnFamily>())
         {
             while (Level0(db, family) >= MaxLevel0Files && Stopwatch.GetElapsedTime(began) < Patience && Busy(db, family))
                 Thread.Sleep(2);
+        }
+    }
+
+    /// <summary>Merges small files that lie side by side, so that a long life of small captures leaves few files to open.</summary>
+    private static void MergeSmallFiles(RocksDb db)
+    {
+        var files = db.LiveFiles();
+        if (files.Count < MaxSmallFiles) return;
+        var order = Comparer<byte[]>.Create((x, y) => x.AsSpan().SequenceCompareTo(y));
+        foreach (var family in files.GroupBy(f => f.Family))
+        {
+            var run = new List<RocksFile>();
+            foreach (var file in family.OrderBy(f => f.Smallest, order).Append(null))
+            {
+                if (file is { SizeBytes: < SmallFileBytes })
+                {
+                    run.Add(file);
+                    continue;
+                }
+
+                if (run.Count >= MaxSmallFiles) db.Compact(family.Key, run[0].Smallest, run.Select(f => f.Largest).Max(order)!, rewriteBottom: true);
+                run.Clear();
+            }
         }
     }
 

@@ -221,6 +221,25 @@ internal sealed unsafe class RocksDb : IDisposable
         }
     }
 
+    /// <summary>The table files of all column families.</summary>
+    public List<RocksFile> LiveFiles()
+    {
+        ThrowIfClosed();
+        var files = RocksNative.rocksdb_livefiles(db);
+        var all = new List<RocksFile>();
+        for (var i = 0; i < RocksNative.rocksdb_livefiles_count(files); i++)
+        {
+            var name = Marshal.PtrToStringUTF8((nint)RocksNative.rocksdb_livefiles_column_family_name(files, i));
+            var smallest = RocksNative.rocksdb_livefiles_smallestkey(files, i, out var smallestLength);
+            var largest = RocksNative.rocksdb_livefiles_largestkey(files, i, out var largestLength);
+            all.Add(new RocksFile((ColumnFamily)Array.IndexOf(Names, name), RocksNative.rocksdb_livefiles_size(files, i),
+                new ReadOnlySpan<byte>(smallest, (int)smallestLength).ToArray(), new ReadOnlySpan<byte>(largest, (int)largestLength).ToArray()));
+        }
+
+        RocksNative.rocksdb_livefiles_destroy(files);
+        return all;
+    }
+
     /// <summary>Writes the memtable of a column family to a file.</summary>
     public void Flush(ColumnFamily family)
     {

@@ -95,5 +95,12 @@ internal static unsafe partial class RocksNative
     [LibraryImport(Lib)] public static partial void rocksdb_flush_cf(nint db, nint options, nint cf, out nint error);
     [LibraryImport(Lib)] public static partial int rocksdb_property_int_cf(nint db, nint cf, byte* name, out ulong value);
     [LibraryImport(Lib)] public static partial nint rocksdb_property_value_cf(nint db, nint cf, byte* name);
+    [LibraryImport(Lib)] public static partial nint rocksdb_livefiles(nint db);
+    [LibraryImport(Lib)] public static partial void rocksdb_livefiles_destroy(nint files);
+    [LibraryImport(Lib)] public static partial int rocksdb_livefiles_count(nint files);
+    [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_column_family_name(nint files, int index);
+    [LibraryImport(Lib)] public static partial nuint rocksdb_livefiles_size(nint files, int index);
+    [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_smallestkey(nint files, int index, out nuint length);
+    [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_largestkey(nint files, int index, out nuint length);
     [LibraryImport(Lib)] public static partial void rocksdb_free(nint pointer);
 }

@@ -159,4 +159,32 @@ public sealed class CounterAndLockTests
         using var later = store.OpenReader();
         Assert.Equal(39, later.Headers().Count());
     }
+
+    [Fact]
+    public void A_long_life_of_small_captures_leaves_few_files()
+    {
+        using var temp = new TempStore();
+        for (var i = 0; i < 40; i++) temp.Capture(Memory.Random(i, 3), $"s{i % 3}");
+        var paths = new StorePaths(temp.Directory);
+        Assert.InRange(Directory.GetFiles(paths.Database, "*.log").Length, 1, 20);
+        using (var db = Crstore.Store.Native.RocksDb.Open(paths.Database, Crstore.Store.Native.RocksMode.ReadWrite))
+        {
+            for (var i = 100; i < 170; i++) // as the flushes of a thousand captures would leave them
+            {
+                using var batch = db.NewBatch();
+                batch.Put(Crstore.Store.Native.ColumnFamily.Bodies, Keys.Crid(new Crid((ulong)i)), [1, 2, 3]);
+                db.Write(batch);
+                db.Flush(Crstore.Store.Native.ColumnFamily.Bodies);
+            }
+
+            Crstore.Store.Native.Housekeeping.Run(db);
+        }
+
+        for (var i = 0; i < 40; i++) temp.Capture(Memory.Random(i, 3), $"s{i % 3}");
+        using (var db = Crstore.Store.Native.RocksDb.Open(paths.Database, Crstore.Store.Native.RocksMode.ReadOnly))
+            Assert.InRange(db.LiveFiles().Count(f => f.Family == Crstore.Store.Native.ColumnFamily.Bodies), 1, 64);
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        Assert.Equal(80, reader.Headers().Count());
+    }
 }
