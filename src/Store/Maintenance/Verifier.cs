@@ -20,7 +20,7 @@ internal sealed class Verifier(StoreReader reader, VerifyOptions options, IProgr
     private readonly ChunkMarks _referred = new();
     private readonly HashSet<SegmentKey> _marked = [];
     private readonly Dictionary<SegmentKey, string> _badSegments = [];
-    private readonly Dictionary<Crid, List<(Process Process, PageMap Map)>> _maps = [];
+    private readonly Dictionary<Crid, int> _counts = [];
 
     /// <summary>Checks the given checkpoints; all, and the index too, if none are given or all are.</summary>
     public VerifyResult Run(IReadOnlyList<Crid> crids)
@@ -31,17 +31,18 @@ internal sealed class Verifier(StoreReader reader, VerifyOptions options, IProgr
         var wanted = crids.Count == 0 ? existing : new SortedSet<Crid>(crids);
         var everything = wanted.Count == existing.Count;
 
+        ulong done = 0;
         foreach (var crid in wanted)
         {
             cancel.ThrowIfCancellationRequested();
-            progress?.Report(new StoreProgress("checking manifests and page maps", (ulong)_maps.Count, (ulong)wanted.Count));
-            _maps[crid] = [];
-            CheckManifest(crid);
+            progress?.Report(new StoreProgress("checking manifests and page maps", done++, (ulong)wanted.Count));
+            CheckHeader(crid);
+            CheckBody(crid, Mark, Problem);
         }
 
         var frames = new FrameVerifier(reader.Database, options, progress, cancel);
         var bad = frames.Check(_referred);
-        if (everything) new IndexVerifier(reader.Database, _storeProblems, progress, cancel).Check(frames.Hashes);
+        if (everything) CheckIndex(frames.Hashes);
         if (bad.Count > 0 || _badSegments.Count > 0)
             foreach (var crid in wanted) Blame(crid, bad);
         var broken = _problems.Select(p => p.Crid).ToHashSet();
@@ -57,47 +58,74 @@ internal sealed class Verifier(StoreReader reader, VerifyOptions options, IProgr
         return all;
     }
 
-    private void CheckManifest(Crid crid)
+    private void CheckIndex(HashPrefixes known)
     {
-        var db = reader.Database;
-        Try(crid, null, () =>
+        try
         {
-            var header = ManifestCodec.DecodeHeader(crid, db.Get(ColumnFamily.Manifests, Keys.Crid(crid)));
-            if (header.ParentCrid >= crid.Value) Problem(crid, null, null, null, $"its parent, CRID {header.ParentCrid}, is younger than itself");
-        });
-        Try(crid, null, () =>
+            new IndexVerifier(reader.Database, _storeProblems, progress, cancel).Check(known);
+        }
+        catch (StoreDamagedException e)
         {
-            var body = ManifestCodec.DecodeBody(crid, db.Get(ColumnFamily.Bodies, Keys.Crid(crid)));
-            foreach (var process in body.Processes)
-                if (!process.Zombie) Try(crid, process.Pid, () => CheckMap(crid, process));
-        });
+            _storeProblems.Add(e.Message); // RocksDB can't read on: the rest of the index is unknown
+        }
     }
 
-    private void CheckMap(Crid crid, Process process)
+    private void CheckHeader(Crid crid)
     {
-        var space = new SpaceId(process.Space);
-        if (reader.Segments.Open(crid, space) is not { } map)
+        try
         {
-            Problem(crid, process.Pid, null, null, "its page-map root is missing");
+            var header = ManifestCodec.DecodeHeader(crid, reader.Database.Get(ColumnFamily.Manifests, Keys.Crid(crid)));
+            if (header.ParentCrid >= crid.Value) Problem(crid, null, $"its parent, CRID {header.ParentCrid}, is younger than itself");
+        }
+        catch (StoreDamagedException e)
+        {
+            Problem(crid, null, e.Message);
+        }
+    }
+
+    /// <summary>Walks over all segments that a checkpoint's page maps name.</summary>
+    private void CheckBody(Crid crid, Action<SegmentUse> segment, Action<Crid, int?, string> problem)
+    {
+        CheckpointBody body;
+        try
+        {
+            body = ManifestCodec.DecodeBody(crid, reader.Database.Get(ColumnFamily.Bodies, Keys.Crid(crid)));
+        }
+        catch (StoreDamagedException e)
+        {
+            problem(crid, null, e.Message);
             return;
         }
 
-        _maps[crid].Add((process, map));
-        foreach (var entry in map.Entries)
+        foreach (var process in body.Processes)
         {
-            if (entry.Uniform is not null) continue;
-            for (var number = entry.First; number < entry.End; number++) Mark(entry.Key(number));
+            if (process.Zombie) continue;
+            try
+            {
+                var map = reader.Segments.Open(crid, new SpaceId(process.Space)) ?? throw new StoreDamagedException("its page-map root is missing");
+                foreach (var entry in map.Entries)
+                {
+                    if (entry.Uniform is not null) continue;
+                    cancel.ThrowIfCancellationRequested();
+                    for (var number = entry.First; number < entry.End; number++) segment(new SegmentUse(process, map, entry.Key(number)));
+                }
+            }
+            catch (StoreDamagedException e)
+            {
+                problem(crid, process.Pid, e.Message);
+            }
         }
     }
 
-    private void Mark(SegmentKey key)
+    private readonly record struct SegmentUse(Process Process, PageMap Map, SegmentKey Key);
+
+    private void Mark(SegmentUse use)
     {
+        var key = use.Key;
         if (!_marked.Add(key)) return;
-        var bytes = reader.Segments.Load(key.Writer, key.Space, key.Number);
         try
         {
-            if (bytes.IsEmpty) throw new StoreDamagedException($"{key} is missing");
-            foreach (var extent in SegmentCodec.Decode(key, bytes.Span).Extents)
+            foreach (var extent in use.Map.Load(key).Extents)
                 if (extent.Kind == PageKind.Chunk) _referred.Add(extent.First, extent.Length);
         }
         catch (StoreDamagedException e)
@@ -107,23 +135,11 @@ internal sealed class Verifier(StoreReader reader, VerifyOptions options, IProgr
     }
 
     /// <summary>Finds the pages of a checkpoint that damaged segments and chunks belong to.</summary>
-    private void Blame(Crid crid, BadChunks bad)
+    private void Blame(Crid crid, BadChunks bad) => CheckBody(crid, use =>
     {
-        foreach (var (process, map) in _maps[crid])
-        {
-            foreach (var entry in map.Entries)
-            {
-                cancel.ThrowIfCancellationRequested();
-                if (entry.Uniform is not null) continue;
-                for (var number = entry.First; number < entry.End; number++)
-                {
-                    var key = entry.Key(number);
-                    if (_badSegments.TryGetValue(key, out var text)) BlameSegment(crid, process, key, text);
-                    else if (bad.Count > 0) BlamePages(crid, process, map.Load(key), bad);
-                }
-            }
-        }
-    }
+        if (_badSegments.TryGetValue(use.Key, out var text)) BlameSegment(crid, use.Process, use.Key, text);
+        else if (bad.Count > 0) BlamePages(crid, use.Process, use.Map.Load(use.Key), bad);
+    }, (_, _, _) => { }); // said the first time
 
     private void BlameSegment(Crid crid, Process process, SegmentKey key, string text)
     {
@@ -147,25 +163,16 @@ internal sealed class Verifier(StoreReader reader, VerifyOptions options, IProgr
         }
     }
 
-    private void Try(Crid crid, int? pid, Action check)
-    {
-        try
-        {
-            check();
-        }
-        catch (StoreDamagedException e)
-        {
-            Problem(crid, pid, null, null, e.Message);
-        }
-    }
+    private void Problem(Crid crid, int? pid, string text) => Problem(new VerifyProblem(crid, pid, null, null, text));
 
-    private void Problem(Crid crid, Process process, Vma? vma, VirtualPage page, string text) =>
-        Problem(crid, process.Pid, vma is null ? null : $"0x{vma.Start:x}-0x{vma.End:x} {vma.Name}".TrimEnd(), page.Address, text);
+    private void Problem(Crid crid, Process process, Vma? vma, VirtualPage page, string text) => Problem(new VerifyProblem(crid, process.Pid,
+        vma is null ? null : $"0x{vma.Start:x}-0x{vma.End:x} {vma.Name}".TrimEnd(), page.Address, text));
 
-    private void Problem(Crid crid, int? pid, string? vma, ulong? page, string text)
+    private void Problem(VerifyProblem problem)
     {
-        var sofar = _problems.Count(p => p.Crid == crid);
-        if (sofar < MaxProblemsPerCheckpoint) _problems.Add(new VerifyProblem(crid, pid, vma, page, text));
-        else if (sofar == MaxProblemsPerCheckpoint) _problems.Add(new VerifyProblem(crid, null, null, null, "there is more that is wrong; these are the first 1000 pages"));
+        var count = _counts[problem.Crid] = _counts.GetValueOrDefault(problem.Crid) + 1;
+        if (count <= MaxProblemsPerCheckpoint) _problems.Add(problem);
+        else if (count == MaxProblemsPerCheckpoint + 1)
+            _problems.Add(new VerifyProblem(problem.Crid, null, null, null, $"there is more that is wrong; these are the first {MaxProblemsPerCheckpoint} pages"));
     }
 }
