@@ -20,7 +20,7 @@ internal sealed class MicroBenchmarks : IScenario
         var config = ManualConfig.CreateEmpty().AddJob(job).AddLogger(NullLogger.Instance)
             .AddColumnProvider(DefaultConfig.Instance.GetColumnProviders().ToArray())
             .WithArtifactsPath(context.FreshPath("benchmarkdotnet"));
-        foreach (var type in new[] { typeof(PageBenchmarks), typeof(FrameBenchmarks), typeof(PageMapBenchmarks) })
+        foreach (var type in new[] { typeof(PageBenchmarks), typeof(ContentAddressBench), typeof(FrameBenchmarks), typeof(PageMapBenchmarks) })
         {
             var summary = BenchmarkRunner.Run(type, config);
             var text = new AccumulationLogger();
