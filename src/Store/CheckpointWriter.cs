@@ -1,4 +1,5 @@
 using System.Globalization;
+using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
@@ -144,6 +145,11 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         {
             sink.Dispose();
             foreach (var file in indexFiles) FileCalls.Unlink(file);
+        }
+        catch (LinuxException e)
+        {
+            // It must not hide the error that brought us here; the next commit's sweep removes the files.
+            System.Diagnostics.Debug.WriteLine(e.Message);
         }
         finally
         {

@@ -6,7 +6,7 @@ namespace Crstore.Store.Layout;
 /// <summary>What the user is told when a system call on the store's files fails.</summary>
 internal static class StoreErrors
 {
-    /// <summary>Runs something, turning system call failures into <see cref="EnvironmentException"/>.</summary>
+    /// <summary>Runs something, turning failures of calls on files into <see cref="EnvironmentException"/>.</summary>
     public static T Guard<T>(Func<T> action)
     {
         try
@@ -16,6 +16,14 @@ internal static class StoreErrors
         catch (LinuxException e)
         {
             throw Of(e);
+        }
+        catch (DirectoryNotFoundException e)
+        {
+            throw new StoreDamagedException($"store: a directory of it is missing: {e.Message}", inner: e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException) // .NET's own calls, which name the path
+        {
+            throw new EnvironmentException($"store: {e.Message}", e is UnauthorizedAccessException ? Hint(Errno.EACCES) : null, e);
         }
     }
 
