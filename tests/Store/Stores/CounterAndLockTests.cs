@@ -60,9 +60,15 @@ public sealed class CounterAndLockTests
         using var temp = new TempStore();
         temp.Capture(Memory.Random(1, 3));
         var told = new List<string>();
-        temp.Options = temp.Options with { Waiting = told.Add };
-        var held = HeldLock.Take(new StorePaths(temp.Directory).WriteLock, "gc", "the store", TimeSpan.Zero, null);
-        using var release = new Timer(_ => held.Dispose(), null, 700, Timeout.Infinite);
+        using var held = HeldLock.Take(new StorePaths(temp.Directory).WriteLock, "gc", "the store", TimeSpan.Zero, null);
+        temp.Options = temp.Options with
+        {
+            Waiting = sentence =>
+            {
+                told.Add(sentence);
+                held.Dispose(); // it goes on only because of this
+            },
+        };
         temp.Capture(Memory.Random(2, 3));
         Assert.Matches($@"^waiting for crstore gc \(pid {Environment.ProcessId}, since \d{{4}}-.*Z\)$", Assert.Single(told));
     }
