@@ -21,6 +21,7 @@ public sealed class KernelProbes
         PagemapScanReason = scanReason;
         SoftDirty = ProbeSoftDirty(out var softDirtyReason);
         SoftDirtyReason = softDirtyReason;
+        SoftDirtySurvivesMove = SoftDirty && ProbeMove();
         UffdWriteProtect = ProbeUffd(out var uffdReason);
         UffdReason = uffdReason;
         ZeroFrames = ProbeZeroFrames(out _hugeZero);
@@ -43,6 +44,9 @@ public sealed class KernelProbes
 
     /// <summary>Why not; empty if it works.</summary>
     public string SoftDirtyReason { get; }
+
+    /// <summary>Memory that mremap moved reads as written. Kernels up to 6.18 move a page table as a whole and leave the bits in it clear.</summary>
+    public bool SoftDirtySurvivesMove { get; }
 
     /// <summary>Asynchronous userfaultfd write protection works (kernel 6.7).</summary>
     public bool UffdWriteProtect { get; }
@@ -109,6 +113,21 @@ public sealed class KernelProbes
         var works = new PagemapEntry(entries[0]).SoftDirty && !new PagemapEntry(entries[1]).SoftDirty;
         reason = works ? "" : "this kernel has no working soft-dirty bit: it was not set by a write after clear_refs (CONFIG_MEM_SOFT_DIRTY is off)";
         return works;
+    }
+
+    private static bool ProbeMove()
+    {
+        const int blockBytes = 2 * 1024 * 1024;
+        using var pages = new MappedMemory(4 * blockBytes, huge: false);
+        var first = (int)((blockBytes - pages.Address % blockBytes) % blockBytes);
+        pages.GetSpan()[first] = 1;
+        ClearRefs.SoftDirty(Environment.ProcessId);
+        // Two page tables further on: aligned alike, not overlapping.
+        if (!pages.TryMoveWithin(first, first + blockBytes, blockBytes)) return false;
+        using var pagemap = Pagemap.Open(Environment.ProcessId);
+        Span<ulong> entry = stackalloc ulong[1];
+        pagemap.Read(VirtualPage.Of(pages.Address + (ulong)first + blockBytes), entry);
+        return new PagemapEntry(entry[0]).SoftDirty;
     }
 
     private bool ProbeUffd(out string reason)

@@ -29,6 +29,14 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
         if (error != 0) throw new LinuxException("ioctl(PAGEMAP_SCAN)", error, $"pid {pid} at {range}");
     }
 
+    /// <summary>True if the VMA that holds the page is registered with an asynchronous write-protecting userfaultfd, whosever it is.</summary>
+    public bool IsRegistered(VirtualPage page)
+    {
+        // Of the VMA, not of the page: reported for unpopulated pages too.
+        var request = new ScanRequest(PageCategories.None, PageCategories.WriteProtectAllowed, All: PageCategories.WriteProtectAllowed);
+        return _pagemap.TryScan(page.Address, page.Address + VirtualPage.Size, request, _regions.AsSpan(0, 1), out _) == 1;
+    }
+
     /// <summary>
     /// Scans and write protects the populated pages in the same step. Unpopulated ones are not touched: protecting them would
     /// allocate page tables for a sparse reservation, and a page populated later reads as written anyway.

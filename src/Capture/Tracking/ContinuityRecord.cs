@@ -48,6 +48,15 @@ public sealed class ContinuityRecord : IDisposable
     /// <summary>Its inode, which is unique to it.</summary>
     public ulong ParkedInode { get; private set; }
 
+    /// <summary>The nonce of the last bump, as found; empty if there was none.</summary>
+    public string Nonce { get; private set; } = "";
+
+    /// <summary>The nonce of the bump that was prepared last.</summary>
+    public string NextNonce { get; private set; } = "";
+
+    /// <summary>Where the soft-dirty tracker keeps its frame numbers.</summary>
+    public string FramesPath => _path + ".frames";
+
     /// <summary>Opens and locks the record. Released by <see cref="Release"/>.</summary>
     /// <exception cref="StoreBusyException">Another capture of the target holds it.</exception>
     /// <exception cref="LinuxException">The directory can't be used.</exception>
@@ -83,9 +92,9 @@ public sealed class ContinuityRecord : IDisposable
     /// <summary>Gets the next bump ready, so that nothing is computed in the freeze.</summary>
     public void PrepareBump(Guid store, Crid crid, int parkedFd, ulong parkedInode)
     {
-        var nonce = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(NonceBytes));
+        NextNonce = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(NonceBytes));
         var text = string.Create(CultureInfo.InvariantCulture,
-            $"{Magic}\nnonce {nonce}\nboot {_bootId}\ngeneration {_generation + 1}\nstore {store}\ncrid {crid}\nuffd {parkedFd} {parkedInode}\n");
+            $"{Magic}\nnonce {NextNonce}\nboot {_bootId}\ngeneration {_generation + 1}\nstore {store}\ncrid {crid}\nuffd {parkedFd} {parkedInode}\n");
         _prepared = Encoding.ASCII.GetBytes(text.PadRight(FileBytes, '\n'));
     }
 
@@ -159,6 +168,7 @@ public sealed class ContinuityRecord : IDisposable
         var length = FileCalls.ReadAt(_file!, _readBuffer, 0, _path);
         var fields = Parse(_readBuffer.AsSpan(0, length));
         if (fields is null) return;
+        Nonce = fields.GetValueOrDefault("nonce") ?? "";
         _ = ulong.TryParse(fields.GetValueOrDefault("generation"), NumberStyles.None, CultureInfo.InvariantCulture, out _generation);
         var parked = (fields.GetValueOrDefault("uffd") ?? "").Split(' ');
         if (parked.Length == 2 && int.TryParse(parked[0], NumberStyles.None, CultureInfo.InvariantCulture, out var fd)

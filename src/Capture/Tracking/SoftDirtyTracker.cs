@@ -9,7 +9,8 @@ namespace Crstore.Capture.Tracking;
 /// The kernel's soft-dirty bits (Documentation/admin-guide/mm/soft-dirty.rst). clear_refs resets the whole process at once, so
 /// everything is scanned first. The zero page must be told apart: a read fault after MADV_DONTNEED maps it with the bit clear.
 /// </summary>
-public sealed class SoftDirtyTracker : ITracker
+/// <param name="witness">Notices moved memory, where the kernel does not mark it; null where it does.</param>
+public sealed class SoftDirtyTracker(FrameWitness? witness) : ITracker
 {
     private IPageScanner? _scanner;
     private int _pid;
@@ -28,23 +29,31 @@ public sealed class SoftDirtyTracker : ITracker
     {
         _pid = pid;
         _scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: true);
+        witness?.Begin(pid);
     }
 
     /// <inheritdoc/>
     public bool Scan(PlannedVma vma, List<PageRun> runs)
     {
         _scanner!.Scan(vma.Range, vma.File is not null, runs);
-        return vma.Tracked = vma.Trackable;
+        // Pages merged by KSM share a frame, which would then prove nothing.
+        vma.Tracked = vma.Trackable && !VmaClassifier.HasFlag(vma.VmFlags, "mg");
+        if (vma.Tracked) witness?.Check(vma, runs);
+        return vma.Tracked;
     }
 
     /// <inheritdoc/>
     public void Finish() => ClearRefs.SoftDirty(_pid);
+
+    /// <summary>After the thaw, if the scan was finished.</summary>
+    public void Save() => witness?.Save();
 
     /// <inheritdoc/>
     public void End()
     {
         _scanner?.Dispose();
         _scanner = null;
+        witness?.Dispose();
     }
 
     /// <inheritdoc/>

@@ -51,11 +51,11 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
         if (asked is not TrackerKind.Hash) _parking.Prepare(request.Pid);
         // Without a record no reset could be told to others: then nothing may be reset.
         var kind = _record is null && !request.Rehearsal && asked is null or TrackerKind.Unspecified ? TrackerKind.Hash
-            : TrackerSelection.Choose(asked, new TrackerCircumstances(request.Pid, _parking.Foreign, _parking.PinsMemory, request.Distrusted), out _passedOver);
+            : TrackerSelection.Choose(asked, new TrackerCircumstances(request.Pid, _parking.Foreign, _parking.PinsMemory, request.Distrusted) { SharesMemory = FindSharer() }, out _passedOver);
         _tracker = kind switch
         {
             TrackerKind.Uffd => new UffdTracker(_parking),
-            TrackerKind.SoftDirty => new SoftDirtyTracker(),
+            TrackerKind.SoftDirty => new SoftDirtyTracker(NewWitness()),
             _ => new HashTracker(),
         };
         if (kind == TrackerKind.Hash) CloseRecord();
@@ -99,9 +99,10 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
         if (_tracker is UffdTracker { Failure.Length: > 0 } failed) _warnings.Add($"process {request.Pid} is not tracked: {failed.Failure}");
     }
 
-    /// <summary>For the manifest.</summary>
+    /// <summary>For the manifest, after the thaw.</summary>
     public TrackerProof Proof()
     {
+        if (_finished && _tracker is SoftDirtyTracker softDirty) softDirty.Save();
         var proof = new TrackerProof
         {
             Pid = request.Pid,
@@ -138,6 +139,22 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
                 throw new EnvironmentException($"the continuity record of process {request.Pid} can't be kept: {e.Message}", "use --tracker hash, which needs none", e);
             _passedOver = $"no continuity record can be kept: {e.Message}";
         }
+    }
+
+    private FrameWitness? NewWitness()
+    {
+        if (KernelProbes.Current.SoftDirtySurvivesMove) return null;
+        var witness = new FrameWitness(_record);
+        witness.Load();
+        return witness;
+    }
+
+    private string FindSharer()
+    {
+        var parent = TaskStat.Read(request.Pid)?.ParentPid ?? 0;
+        foreach (var other in TaskList.Children(request.Pid).Append(parent))
+            if (other > 0 && ProcessComparison.ShareMemory(request.Pid, other)) return $"process {other}";
+        return "";
     }
 
     private void CloseRecord()

@@ -9,7 +9,11 @@ namespace Crstore.Capture.Tracking;
 /// <param name="ForeignUffd">A userfaultfd of its own; empty if none.</param>
 /// <param name="PinsMemory">What lets the kernel or a device write to its memory past the page tables; empty if nothing.</param>
 /// <param name="Distrusted">Trackers that lied in this series.</param>
-public sealed record TrackerCircumstances(int Pid, string ForeignUffd, string PinsMemory, IReadOnlySet<TrackerKind> Distrusted);
+public sealed record TrackerCircumstances(int Pid, string ForeignUffd, string PinsMemory, IReadOnlySet<TrackerKind> Distrusted)
+{
+    /// <summary>A process that has the same address space (vfork, CLONE_VM); empty if none is known.</summary>
+    public string SharesMemory { get; init; } = "";
+}
 
 /// <summary>Chooses the tracker: the best that works by trial, or the one asked for, or says why that can't be.</summary>
 public static class TrackerSelection
@@ -53,6 +57,8 @@ public static class TrackerSelection
             TrackerKind.SoftDirty when !probes.SoftDirty => probes.SoftDirtyReason,
             TrackerKind.SoftDirty when !probes.ZeroPageTellable =>
                 "the zero page can't be told from others (frame numbers are hidden without CAP_SYS_ADMIN, and there is no PAGEMAP_SCAN)",
+            TrackerKind.SoftDirty when !probes.SoftDirtySurvivesMove && probes.ZeroFrames.Small == 0 =>
+                "mremap moves memory without marking it here, which can be noticed by frame numbers only, and those are hidden without CAP_SYS_ADMIN",
             _ => "",
         };
     }
@@ -63,6 +69,8 @@ public static class TrackerSelection
         if (kind == TrackerKind.Hash) return "";
         if (circumstances.Distrusted.Contains(kind)) return "it was caught calling a changed page clean in this series";
         if (circumstances.PinsMemory.Length > 0) return $"the kernel or a device may write to its memory unseen: {circumstances.PinsMemory}";
+        if (kind == TrackerKind.SoftDirty && circumstances.SharesMemory.Length > 0)
+            return $"it shares its memory with {circumstances.SharesMemory}, whose captures would reset it unseen";
         if (kind == TrackerKind.Uffd && circumstances.ForeignUffd.Length > 0) return $"it has a userfaultfd of its own: {circumstances.ForeignUffd}";
         return "";
     }

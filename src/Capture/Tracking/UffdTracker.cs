@@ -50,17 +50,24 @@ public sealed class UffdTracker(UffdParking parking) : ITracker
             return false;
         }
 
-        // One step: what is reported as written is protected again, what is written later is reported next time.
-        if (_scanner!.TryScanAndProtect(vma.Range, isFile, runs))
+        if (_scanner!.IsRegistered(vma.Range.Start))
         {
+            // On our own userfaultfd? Registering again changes nothing then, and is refused (EBUSY) if it is another one's, as
+            // that of a process which shares this memory (vfork): its dirty state must not be reset.
+            if (!Register(vma) || !_scanner.TryScanAndProtect(vma.Range, isFile, runs))
+            {
+                _scanner.Scan(vma.Range, isFile, runs);
+                return false;
+            }
+
+            // One step: what is reported as written is protected again, what is written later is reported next time.
             vma.Tracked = true;
             return _adopted;
         }
 
         // Not registered: new, moved or never tracked. Its pages all count as written now, and are tracked from here on.
         _scanner.Scan(vma.Range, isFile, runs);
-        if (!HasOwnPages(runs, isFile)) return false;
-        if (_uffd.Register(vma.Entry.Start, vma.Entry.End - vma.Entry.Start) != 0) return false; // somebody else's, or a kind that can't be
+        if (!HasOwnPages(runs, isFile) || !Register(vma)) return false;
         _armed.Clear();
         vma.Tracked = _scanner.TryScanAndProtect(vma.Range, isFile, _armed);
         return false;
@@ -82,6 +89,8 @@ public sealed class UffdTracker(UffdParking parking) : ITracker
 
     /// <inheritdoc/>
     public void Dispose() => End();
+
+    private bool Register(PlannedVma vma) => _uffd!.Register(vma.Entry.Start, vma.Entry.End - vma.Entry.Start) == 0;
 
     private Userfaultfd? Fail(string reason)
     {

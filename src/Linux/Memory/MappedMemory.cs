@@ -58,6 +58,16 @@ public sealed partial class MappedMemory : MemoryManager<byte>
     /// <returns>False if it could not be done (old kernel, no memory): faults come later instead.</returns>
     public bool Populate(int offset, int sizeBytes) => Madvise(_address + offset, sizeBytes, AdvisePopulateWrite) == 0;
 
+    /// <summary>
+    /// mremap(2) of a part over another part of the same size; the place it leaves is mapped afresh. For probes.
+    /// </summary>
+    public bool TryMoveWithin(int from, int to, int sizeBytes)
+    {
+        const int mayMove = 1, fixedPlace = 2, mapFixed = 0x10; // MREMAP_MAYMOVE, MREMAP_FIXED, MAP_FIXED
+        if (Mremap(_address + from, sizeBytes, sizeBytes, mayMove | fixedPlace, _address + to) == -1) return false;
+        return Mmap(_address + from, sizeBytes, 3, Private | Anonymous | NoReserve | mapFixed, -1, 0) != -1;
+    }
+
     /// <summary>Gives the pages back; they read as zero again.</summary>
     public void Release(int offset, int sizeBytes) => LinuxException.Check(Madvise(_address + offset, sizeBytes, AdviseDontNeed), "madvise");
 
@@ -84,6 +94,9 @@ public sealed partial class MappedMemory : MemoryManager<byte>
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     private static partial nint Mmap(nint address, nint length, int protection, int flags, int fd, long offset);
+
+    [LibraryImport("libc", EntryPoint = "mremap", SetLastError = true)]
+    private static partial nint Mremap(nint old, nint oldLength, nint newLength, int flags, nint to);
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     private static partial int Munmap(nint address, nint length);

@@ -7,7 +7,6 @@ using Xunit;
 namespace Crstore.Tests.Memory;
 
 /// <summary>A clean page counts only with proof; each test takes one link out of the chain.</summary>
-[Trait("vm", "yes")]
 public sealed class ContinuityTests
 {
     private static readonly TrackerKind? Best = null;

@@ -80,7 +80,7 @@ internal sealed class TestCapture
         using (var thread = new PtraceThread())
             thread.Run(() =>
             {
-                using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5) });
+                using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
                 using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
                     capture.ScanAndPlan(frozen.Processes[0], remote);
                 capture.Copy(buffer);
