@@ -10,12 +10,14 @@
 //   brk PAGES             grow or shrink (negative) the heap, filling what is new
 //   stack N               touch N pages of stack, deeper each time
 //   fork                  a child that lives on, with its own writes to private memory -> "child PID"
+//   clone-vm              a process that shares this memory -> "child PID"
 //   exec                  the program anew
 //   uffd                  a userfaultfd of its own
 //   kernel-read X FIRST   read(2) from a pipe into a page: the kernel writes it
 //   file X PATH PAGES     private, writable mapping of a file
 #include "target.h"
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 
 #ifndef MADV_GUARD_INSTALL
@@ -104,6 +106,19 @@ static void fork_child(void)
             pause();
     }
     printf("child %d\n", child);
+}
+
+static int idle(void *unused)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;)
+        pause();
+}
+
+static void clone_vm(void)
+{
+    static char stack[65536] __attribute__((aligned(16)));
+    printf("child %d\n", clone(idle, stack + sizeof stack, CLONE_VM | SIGCHLD, NULL));
 }
 
 static void child_write(char *at, uint64_t pages)
@@ -230,6 +245,8 @@ int main(int argc, char **argv)
             printf("done\n");
         } else if (!strcmp(line, "fork"))
             fork_child();
+        else if (!strcmp(line, "clone-vm"))
+            clone_vm();
         else if (!strcmp(line, "exec")) {
             execv("/proc/self/exe", arguments);
             DIE("exec");

@@ -211,6 +211,22 @@ public sealed class TrapTests
         Assert.Equal(5UL, third.ReadWithin(area, 100));
     }
 
+    [Fact]
+    public void Two_processes_with_one_memory_do_not_reset_each_others_state()
+    {
+        using var target = Started();
+        target.Ask("map a 100");
+        var child = int.Parse(target.Ask("clone-vm")["child ".Length..], CultureInfo.InvariantCulture);
+        var first = TestCapture.Take(target, null, null);
+        var childFirst = TestCapture.Take(child, null, null);
+        for (var i = 0; i < 3; i++)
+        {
+            target.Ask($"fill a {i * 10} 5");
+            childFirst = TestCapture.Take(child, childFirst, null); // the witness compares every page, here and below
+            first = TestCapture.Take(target, first, null);
+        }
+    }
+
     [Theory, MemberData(nameof(Trackers))]
     public void Pages_that_the_kernel_writes_count_as_written(TrackerKind tracker)
     {
