@@ -25,6 +25,7 @@ internal sealed class CrstoreProgram(string program, string store)
     public Captured Capture(int pid, params string[] more)
     {
         var result = Call(["capture", pid.ToString(CultureInfo.InvariantCulture), "--json", .. more]);
+        if (result.Error.Contains("warning", StringComparison.OrdinalIgnoreCase)) Console.Error.WriteLine(result.Error.Trim());
         using var json = JsonDocument.Parse(result.Output);
         var header = json.RootElement;
         var pages = header.GetProperty("pages");
