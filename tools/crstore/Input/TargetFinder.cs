@@ -18,7 +18,7 @@ internal static class TargetFinder
     public static ProcessSketch Find(int? pid, string? pidFile, string? name)
     {
         if ((pid is null ? 0 : 1) + (pidFile is null ? 0 : 1) + (name is null ? 0 : 1) != 1)
-            throw new UsageException("name the target in one way: PID, --pidfile FILE or --name NAME");
+            throw new UsageException("name the target in one way: PID, --pidfile FILE or --name NAME", "see `crstore capture --help`");
         if (pidFile is not null) return ByPidFile(pidFile);
         return name is not null ? ByName(name) : ByPid(pid!.Value);
     }
