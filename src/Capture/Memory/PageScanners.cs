@@ -68,13 +68,18 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
         var end = range.End.Address;
         while (at < end)
         {
-            var n = _pagemap.TryScan(at, end, request, _regions, out var walkEnd);
+            var n = _pagemap.TryScan(at, end, request, _regions, out _);
             if (n == -Errno.EINTR) continue;
             if (n < 0) return -n;
             foreach (ref readonly var region in _regions.AsSpan(0, n))
                 RunBuilder.Append(runs, PageRange.OfAddresses(region.Start, region.End), region.Categories);
-            if (walkEnd <= at) throw new LinuxException("ioctl(PAGEMAP_SCAN)", Errno.EIO, $"pid {pid}: no progress at 0x{at:x}");
-            at = walkEnd;
+
+            // Not by walk_end: the kernel (6.18) leaves it where its own buffer of 512 regions was full for the last time, even
+            // if it then went on to the end. Whoever resumes there sees pages twice, the second time as clean: just protected.
+            if (n < _regions.Length) break;
+            var next = _regions[n - 1].End;
+            if (next <= at) throw new LinuxException("ioctl(PAGEMAP_SCAN)", Errno.EIO, $"pid {pid}: no progress at 0x{at:x}");
+            at = next;
         }
 
         return 0;

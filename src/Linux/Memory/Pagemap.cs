@@ -113,7 +113,8 @@ public sealed partial class Pagemap : IDisposable
 
     /// <summary>
     /// PAGEMAP_SCAN from <paramref name="start"/> up to <paramref name="end"/> (addresses). Returns the number of regions, or
-    /// -errno; the walk ended at <paramref name="walkEnd"/>: not at the end means that the regions' space was full, go on from there.
+    /// -errno. If the space for regions was full, go on behind the last one: <paramref name="walkEnd"/> is the kernel's word, and may be
+    /// an address that it passed long before (6.18).
     /// </summary>
     public int TryScan(ulong start, ulong end, in ScanRequest request, Span<PageRegion> regions, out ulong walkEnd)
     {
