@@ -127,7 +127,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 FaultPoint.Hit("commit.opened");
                 CheckGeneration(db);
                 Write(db, header, bodyBytes, maps, indexBytes, distrust, finalize);
-                Housekeeping.Run(db);
+                TidyUp(db);
                 FaultPoint.Hit("commit.maintained");
             }
 
@@ -233,6 +233,20 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         FaultPoint.Hit("commit.before-write");
         db.Write(batch);
         FaultPoint.Hit("commit.written");
+    }
+
+    /// <summary>The checkpoint is committed: nothing that goes wrong from here on may call it failed.</summary>
+    private static void TidyUp(RocksDb db)
+    {
+        try
+        {
+            Housekeeping.Run(db);
+        }
+        catch (Exception e) when (e is CrstoreException or IOException)
+        {
+            // A full disk, mostly. The next writer owes the same work, and is told if even its own writing fails.
+            System.Diagnostics.Debug.WriteLine(e.Message);
+        }
     }
 
     private void PutFrames(RocksWriteBatch batch)

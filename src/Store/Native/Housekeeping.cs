@@ -18,8 +18,8 @@ internal static class Housekeeping
     /// <summary>Flushes if there is much to replay, and lets compaction go on while level 0 is high.</summary>
     public static void Run(RocksDb db)
     {
-        var wals = new DirectoryInfo(db.Path).GetFiles("*.log");
-        if (wals.Length > MaxWals || wals.Sum(w => w.Length) > MaxWalBytes)
+        var wals = Directory.GetFiles(db.Path, "*.log");
+        if (wals.Length > MaxWals || wals.Sum(SizeOf) > MaxWalBytes)
         {
             FlushAll(db);
             MergeSmallFiles(db);
@@ -31,6 +31,13 @@ internal static class Housekeeping
             while (Level0(db, family) >= MaxLevel0Files && Stopwatch.GetElapsedTime(began) < Patience && Busy(db, family))
                 Thread.Sleep(2);
         }
+    }
+
+    /// <summary>RocksDB removes obsolete WALs in the background: one that is gone in this moment has no size.</summary>
+    private static long SizeOf(string path)
+    {
+        var info = new FileInfo(path);
+        return info.Exists ? info.Length : 0; // both from the one stat that Exists made
     }
 
     /// <summary>Merges small files that lie side by side, so that a long life of small captures leaves few files to open.</summary>
