@@ -1,3 +1,4 @@
+using System.Buffers;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
@@ -20,7 +21,9 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
 {
     private const PageCategories Populated = PageCategories.Present | PageCategories.Swapped;
     private readonly Pagemap _pagemap = Pagemap.Open(pid);
-    private readonly PageRegion[] _regions = new PageRegion[8192];
+    // From the pool: the estimate before the freeze has allocated and touched it already.
+    private readonly PageRegion[] _regions = ArrayPool<PageRegion>.Shared.Rent(8192);
+    private bool _disposed;
 
     /// <inheritdoc/>
     public void Scan(PageRange range, bool fileMapping, List<PageRun> runs)
@@ -53,7 +56,13 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _pagemap.Dispose();
+    public void Dispose()
+    {
+        if (_disposed) return; // returning an array twice would give it to two users
+        _disposed = true;
+        _pagemap.Dispose();
+        ArrayPool<PageRegion>.Shared.Return(_regions);
+    }
 
     private ScanRequest Request(bool fileMapping, bool protect)
     {
@@ -90,7 +99,8 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
 public sealed class ClassicScanner(int pid, ZeroFrames zeroFrames) : IPageScanner
 {
     private readonly Pagemap _pagemap = Pagemap.Open(pid);
-    private readonly ulong[] _entries = new ulong[64 * 1024];
+    private readonly ulong[] _entries = ArrayPool<ulong>.Shared.Rent(64 * 1024);
+    private bool _disposed;
 
     /// <inheritdoc/>
     public void Scan(PageRange range, bool fileMapping, List<PageRun> runs)
@@ -119,7 +129,13 @@ public sealed class ClassicScanner(int pid, ZeroFrames zeroFrames) : IPageScanne
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _pagemap.Dispose();
+    public void Dispose()
+    {
+        if (_disposed) return; // returning an array twice would give it to two users
+        _disposed = true;
+        _pagemap.Dispose();
+        ArrayPool<ulong>.Shared.Return(_entries);
+    }
 
     // Written is always set: without write protection nothing may be taken for unwritten.
     private PageCategories Flags(ulong bits)

@@ -62,7 +62,7 @@ public sealed class ContinuityTests
     public void A_lost_generation_record_breaks_the_chain()
     {
         using var target = TrackedTarget(out var first);
-        foreach (var place in Crstore.Capture.Tracking.ContinuityPlace.For(0))
+        foreach (var place in Crstore.Capture.Tracking.ContinuityPlace.For(Crstore.Linux.Files.FileStatus.Of("/proc/self").Uid))
             File.Delete(place.RecordOf(target.Pid, first.Process.StartTimeTicks));
         var second = TestCapture.Take(target, first, Best);
         Assert.False(second.Proof.Continuous);
