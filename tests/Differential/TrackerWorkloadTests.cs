@@ -14,7 +14,8 @@ namespace Crstore.Tests.Differential;
 public sealed class TrackerWorkloadTests
 {
     // The virtual machine's processor is emulated: there it is slow work.
-    private static readonly int Captures = Environment.GetEnvironmentVariable("CRSTORE_IN_VM") is null ? 12 : 5;
+    private static readonly bool InVm = Environment.GetEnvironmentVariable("CRSTORE_IN_VM") is not null;
+    private static readonly int Captures = InVm ? 4 : 12;
     private const int OperationsBetween = 25;
 
     public static TheoryData<TrackerKind> Trackers => [TrackerKind.Uffd, TrackerKind.SoftDirty, TrackerKind.Hash];
@@ -22,7 +23,7 @@ public sealed class TrackerWorkloadTests
     [Theory, MemberData(nameof(Trackers))]
     public void No_kept_page_differs_over_random_operations_on_areas(TrackerKind tracker)
     {
-        Memory.Trackers.Require(tracker);
+        Require(tracker);
         var random = Seeds.Random();
         using var target = TargetProcess.Start("memory_traps");
         Assert.Equal("ready", target.ReadLine());
@@ -44,7 +45,7 @@ public sealed class TrackerWorkloadTests
     [Theory, MemberData(nameof(Trackers))]
     public void No_kept_page_differs_over_a_churn_of_mappings(TrackerKind tracker)
     {
-        Memory.Trackers.Require(tracker);
+        Require(tracker);
         var seed = Seeds.Next();
         using var target = TargetProcess.Start("map_churner", seed.ToString(CultureInfo.InvariantCulture), "60");
         target.Expect("ready");
@@ -65,7 +66,7 @@ public sealed class TrackerWorkloadTests
     [Theory, MemberData(nameof(Trackers))]
     public void No_kept_page_differs_while_threads_and_an_allocator_are_at_work(TrackerKind tracker)
     {
-        Memory.Trackers.Require(tracker);
+        Require(tracker);
         var seed = Seeds.Next();
         using var target = TargetProcess.Python("""
             import random, sys, threading
@@ -97,6 +98,12 @@ public sealed class TrackerWorkloadTests
         AssertNotVacuous(tracker, kept, dirty);
     }
 
+    private static void Require(TrackerKind tracker)
+    {
+        if (InVm && tracker == TrackerKind.Hash) Assert.Skip("hash needs no old kernel: it is tested outside the virtual machine");
+        Memory.Trackers.Require(tracker);
+    }
+
     private static TestCapture Capture(TargetProcess target, TestCapture? parent, TrackerKind tracker, List<string> history)
     {
         try
@@ -117,6 +124,6 @@ public sealed class TrackerWorkloadTests
     {
         Assert.True(dirty > 100, $"only {dirty} pages were dirty");
         if (tracker == TrackerKind.Hash) Assert.Equal(0UL, kept);
-        else Assert.True(kept > 1000, $"only {kept} pages were kept");
+        else Assert.True(kept > 100, $"only {kept} pages were kept"); // soft-dirty marks what mappings merge with, too
     }
 }
