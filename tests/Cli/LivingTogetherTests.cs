@@ -81,8 +81,10 @@ public sealed class LivingTogetherTests
             if (!capture.HasExited) Run.Command("/bin/kill", [$"-{signal}", $"{capture.Id}"]);
             Assert.True(capture.WaitForExit(TimeSpan.FromSeconds(60)), "it does not end when it is asked to");
             var said = capture.StandardError.ReadToEnd();
-            Assert.True(capture.ExitCode is 0 or (int)ExitCode.Interrupted, $"exit code {capture.ExitCode}, seed {seed}: {said}");
-            if (capture.ExitCode != 0)
+            // Hit while the runtime was starting, before it had done anything: it ends by the signal itself.
+            var tooEarly = capture.ExitCode == 128 + signal && said.Length == 0;
+            Assert.True(capture.ExitCode is 0 or (int)ExitCode.Interrupted || tooEarly, $"exit code {capture.ExitCode}, seed {seed}: {said}");
+            if (capture.ExitCode != 0 && !tooEarly)
             {
                 interrupted++;
                 Assert.Equal("crstore: interrupted\n", said);

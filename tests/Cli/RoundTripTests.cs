@@ -157,7 +157,7 @@ public sealed class RoundTripTests
         using var store = new CliStore();
         using var target = TargetProcess.Start("/bin/sleep", "60");
         store.Capture(target.Pid, "--series", "demo");
-        Expect.Failure(store.Run(arguments), ExitCode.Usage, arguments[^1].Split('@')[0]);
+        Expect.Failure(store.Run(arguments), ExitCode.Usage, arguments[^1].Split('@')[^1]);
     }
 
     [Fact]
