@@ -101,11 +101,22 @@ public sealed partial class HelpTests
     }
 
     [Fact]
+    public void Completion_gives_crids_and_series_of_the_store()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "60");
+        var crid = store.Capture(target.Pid, "--series", "night");
+        Assert.Equal([crid, "night"], Complete("crstore show ", store.Path).Where(word => !word.StartsWith('-')).Order());
+        Assert.Equal([crid], Complete("crstore forget ", store.Path).Where(word => !word.StartsWith('-')));
+        Assert.Equal(["night"], Complete("crstore list --series n", store.Path));
+    }
+
+    [Fact]
     public void Completion_leaves_paths_to_bash() => Assert.Empty(Complete("crstore capture --pidfile "));
 
     private static string Examples(string verb) => CrstoreProgram.Start(verb, "--help").MustSucceed().Output.Split("Examples:")[1];
 
-    private static string[] Complete(string line)
+    private static string[] Complete(string line, string store = "/nonexistent")
     {
         var words = line.Split(' ');
         var script = $"""
@@ -117,7 +128,7 @@ public sealed partial class HelpTests
             [ ${"{#COMPREPLY[@]}"} = 0 ] || printf '%s\n' "${"{COMPREPLY[@]}"}"
             """;
         var environment = CrstoreProgram.Clean;
-        environment["CRSTORE_STORE"] = "/nonexistent";
+        environment["CRSTORE_STORE"] = store;
         var result = Run.Command("bash", ["--norc", "-c", script], environment: environment).MustSucceed();
         Assert.Equal("", result.Error);
         return result.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);

@@ -24,17 +24,19 @@ public static class CaptureGaps
 {
     /// <summary>All gaps, fatal ones first; empty if a capture would be complete.</summary>
     /// <exception cref="TargetException">There is no such process.</exception>
-    public static IReadOnlyList<CaptureGap> Find(int pid)
+    /// <param name="pid">The process.</param>
+    /// <param name="parkedByUs">userfaultfds in it that crstore itself has parked there: no state of the target.</param>
+    public static IReadOnlyList<CaptureGap> Find(int pid, int parkedByUs = 0)
     {
         var gaps = new List<CaptureGap>();
-        TryState(pid, gaps);
+        TryState(pid, parkedByUs, gaps);
         if (gaps.Exists(g => g.Fatal))
             return gaps;
         FindMappings(pid, gaps);
         return gaps;
     }
 
-    private static void TryState(int pid, List<CaptureGap> gaps)
+    private static void TryState(int pid, int parkedByUs, List<CaptureGap> gaps)
     {
         if (TaskStat.Read(pid) is null)
             throw TargetErrors.Gone(pid);
@@ -57,7 +59,7 @@ public static class CaptureGaps
             if (whyNoInjection is not null)
                 gaps.Add(new CaptureGap("signal handlers, interval timers, alternate stacks, tid addresses, break",
                     $"no system call can be made inside the process: {whyNoInjection}", "cores and raw images do not need them", Fatal: false));
-            AddFds(message, gaps);
+            AddFds(message, parkedByUs, gaps);
         }
         catch (CrstoreException e)
         {
@@ -66,7 +68,7 @@ public static class CaptureGaps
     }
 
     // What fds refer to is recorded, but what lies in kernel buffers is not part of a checkpoint.
-    private static void AddFds(Process message, List<CaptureGap> gaps)
+    private static void AddFds(Process message, int parkedByUs, List<CaptureGap> gaps)
     {
         foreach (var (kind, what) in new[]
         {
@@ -77,6 +79,7 @@ public static class CaptureGaps
         })
         {
             var count = message.Fds.Count(f => f.Link.StartsWith(kind, StringComparison.Ordinal));
+            if (kind == "anon_inode:[userfaultfd]") count -= parkedByUs;
             if (count > 0)
                 gaps.Add(new CaptureGap(what, string.Create(CultureInfo.InvariantCulture, $"{count} open; they are listed, what the kernel holds for them is not saved"), null, Fatal: false));
         }

@@ -85,6 +85,7 @@ internal sealed class CaptureVerb : Verb
         {
             Options.Add(option);
         }
+        StoreWords.CompleteSeries(_series);
         _json = AddJson();
     }
 

@@ -17,6 +17,8 @@ internal sealed class DiffVerb : Verb
     {
         Arguments.Add(_a);
         Arguments.Add(_b);
+        StoreWords.Complete(_a, series: true);
+        StoreWords.Complete(_b, series: true);
         _json = AddJson();
     }
 

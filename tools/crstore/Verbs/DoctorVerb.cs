@@ -1,5 +1,7 @@
 using System.CommandLine;
 using Crstore.Capture;
+using Crstore.Capture.Doctor;
+using Crstore.Capture.Freezing;
 using Crstore.Model;
 
 namespace Crstore.Cli.Verbs;
@@ -36,29 +38,39 @@ internal sealed class DoctorVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        var pid = parsed.GetValue(_pid);
-        var target = pid is null ? null : TargetFinder.ByPid(pid.Value);
-        var preview = target is null ? null : CapturePreview.Of(target.Pid);
+        // First of all: without the process there is nothing to say of it.
+        var target = parsed.GetValue(_pid) is { } pid ? TargetReport.Of(TargetFinder.ByPid(pid)) : null;
         var checks = HostChecks.All(() => StoreLocation.Of(parsed)).ToList();
-        if (parsed.GetValue(_json)) WriteJson(checks, target, preview);
-        else WriteText(checks, target, preview);
-        return ExitCode.Ok;
+        if (parsed.GetValue(_json)) WriteJson(checks, target);
+        else WriteText(checks, target);
+        return target is { Capturable: false } ? ExitCode.Target : ExitCode.Ok;
     }
 
-    private void WriteText(List<HostCheck> checks, ProcessSketch? target, CapturePreview? preview)
+    private void WriteText(List<HostCheck> checks, TargetReport? target)
     {
         var table = new TextTable("check", "verdict", "detail");
         foreach (var check in checks) table.Add(check.Name, check.Verdict, check.Detail);
         table.Write(Context.Out);
-        if (target is null || preview is null) return;
+        if (target is null) return;
 
         Context.Out.WriteLine();
-        Context.Out.WriteLine(Printable.Of($"process {target.Pid} ({target.Comm})"));
-        Context.Out.WriteLine(Printable.Of($"  tracker: {Units.Name(preview.Tracker)}, {(preview.Reason.Length > 0 ? preview.Reason : "the best there is")}"));
-        if (preview.Parked) Context.Out.WriteLine("  tracked already: crstore's userfaultfd is in it (`crstore untrack` takes it out)");
+        Line($"process {target.Process.Pid} ({target.Process.Comm})");
+        if (target.Preview is { } preview)
+        {
+            Line($"  tracker: {Units.Name(preview.Tracker)}, {(preview.Reason.Length > 0 ? preview.Reason : "the best there is")}");
+            if (preview.Parked) Line("  tracked already: crstore's userfaultfd is in it (`crstore untrack` takes it out)");
+        }
+        Line(!target.Capturable ? "  it cannot be captured:" : target.Gaps.Count == 0 ? "  nothing would be missing" : "  would be missing:");
+        foreach (var gap in target.Gaps)
+        {
+            Line($"    {gap.What}: {gap.Why}");
+            if (gap.Hint is { } hint) Line($"      {hint}");
+        }
     }
 
-    private void WriteJson(List<HostCheck> checks, ProcessSketch? target, CapturePreview? preview) => JsonOutput.Object(Context, json =>
+    private void Line(string text) => Context.Out.WriteLine(Printable.Of(text));
+
+    private void WriteJson(List<HostCheck> checks, TargetReport? target) => JsonOutput.Object(Context, json =>
     {
         json.Objects("checks", checks, static (writer, check) =>
         {
@@ -66,13 +78,40 @@ internal sealed class DoctorVerb : Verb
             writer.WriteString("verdict", check.Verdict);
             writer.WriteString("detail", check.Detail);
         });
-        if (target is null || preview is null) return;
+        if (target is null) return;
         json.WriteStartObject("target");
-        json.WriteNumber("pid", target.Pid);
-        json.WriteString("command", target.Comm);
-        json.WriteString("tracker", Units.Name(preview.Tracker));
-        json.WriteString("reason", preview.Reason);
-        json.WriteBoolean("tracked_already", preview.Parked);
+        json.WriteNumber("pid", target.Process.Pid);
+        json.WriteString("command", target.Process.Comm);
+        json.WriteBoolean("capturable", target.Capturable);
+        json.WriteString("tracker", target.Preview is { } preview ? Units.Name(preview.Tracker) : null);
+        json.WriteString("reason", target.Preview?.Reason);
+        json.WriteBoolean("tracked_already", target.Preview?.Parked ?? false);
+        json.Objects("gaps", target.Gaps, static (writer, gap) =>
+        {
+            writer.WriteString("what", gap.What);
+            writer.WriteString("why", gap.Why);
+            writer.WriteString("hint", gap.Hint);
+            writer.WriteBoolean("fatal", gap.Fatal);
+        });
         json.WriteEndObject();
     });
+
+    /// <summary>What can be said of one process.</summary>
+    private sealed record TargetReport(ProcessSketch Process, CapturePreview? Preview, IReadOnlyList<CaptureGap> Gaps)
+    {
+        public bool Capturable => Preview is not null && !Gaps.Any(gap => gap.Fatal);
+
+        public static TargetReport Of(ProcessSketch process)
+        {
+            try
+            {
+                var preview = CapturePreview.Of(process.Pid);
+                return new TargetReport(process, preview, CaptureGaps.Find(process.Pid, preview.Parked ? 1 : 0));
+            }
+            catch (TargetException refusal)
+            {
+                return new TargetReport(process, null, [new CaptureGap(TargetErrors.Name(process.Pid), refusal.Message, refusal.Hint, Fatal: true)]);
+            }
+        }
+    }
 }

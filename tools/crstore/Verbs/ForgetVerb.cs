@@ -26,6 +26,8 @@ internal sealed class ForgetVerb : Verb
     {
         Arguments.Add(_crids);
         foreach (var option in new Option[] { _series, _keepLast, _dryRun, _quiet }) Options.Add(option);
+        StoreWords.Complete(_crids, series: false);
+        StoreWords.CompleteSeries(_series);
         _json = AddJson();
     }
 

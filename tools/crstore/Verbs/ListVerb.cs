@@ -16,6 +16,7 @@ internal sealed class ListVerb : Verb
     {
         Options.Add(_series);
         Options.Add(_quiet);
+        StoreWords.CompleteSeries(_series);
         _json = AddJson();
     }
 

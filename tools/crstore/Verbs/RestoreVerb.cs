@@ -38,6 +38,7 @@ internal sealed class RestoreVerb : Verb
         // A delegate: the exporters' assembly is not loaded for the other verbs.
         _format.CompletionSources.Add(static _ => Exporters.All.Keys);
         foreach (var option in new Option[] { _to, _format, _pid, _force, _quiet }) Options.Add(option);
+        StoreWords.Complete(_crid, series: true);
         _json = AddJson();
     }
 

@@ -14,6 +14,7 @@ internal sealed class ShowVerb : Verb
         : base("show", "Show a checkpoint: phases, processes, threads, VMAs, fds, tracker and its proof, exclusions.", context)
     {
         Arguments.Add(_crid);
+        StoreWords.Complete(_crid, series: true);
         _json = AddJson();
     }
 

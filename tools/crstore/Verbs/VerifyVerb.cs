@@ -29,6 +29,7 @@ internal sealed class VerifyVerb : Verb
     {
         Arguments.Add(_crids);
         foreach (var option in new Option[] { _all, _readData, _subset, _quiet }) Options.Add(option);
+        StoreWords.Complete(_crids, series: true);
         _json = AddJson();
     }
 

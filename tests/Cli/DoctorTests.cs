@@ -1,0 +1,97 @@
+using System.Text.Json;
+using Crstore.Model;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Cli;
+
+/// <summary>doctor and untrack.</summary>
+public sealed class DoctorTests
+{
+    [Fact]
+    public void Doctor_tells_by_trial_what_works_here()
+    {
+        using var store = new CliStore();
+        var checks = store.Json("doctor").GetProperty("checks").EnumerateArray().ToDictionary(check => check.GetProperty("name").GetString()!);
+        foreach (var name in new[] { "kernel", "store", "ptrace", "process_vm_readv", "soft-dirty", "PAGEMAP_SCAN", "uffd write-protect",
+            "CAP_SYS_PTRACE", "yama ptrace_scope", "RocksDB", "zstd" })
+        {
+            Assert.True(checks.ContainsKey(name), name);
+        }
+        Assert.Equal("works", checks["ptrace"].GetProperty("verdict").GetString());
+        Assert.Equal("works", checks["process_vm_readv"].GetProperty("verdict").GetString());
+        Assert.Matches(@"^\d+\.\d+", checks["RocksDB"].GetProperty("verdict").GetString());
+        Assert.Matches(@"^\d+\.\d+\.\d+$", checks["zstd"].GetProperty("verdict").GetString());
+        Assert.Equal(File.ReadAllText("/proc/sys/kernel/osrelease").Trim(), checks["kernel"].GetProperty("verdict").GetString());
+        Assert.False(Directory.Exists(store.Path));
+    }
+
+    [Fact]
+    public void Doctor_works_where_there_is_no_home_directory()
+    {
+        Requires.Root();
+        var result = Run.Command("setpriv", ["--reuid=65533", "--regid=65533", "--clear-groups", "env", "-i", "PATH=/usr/bin:/bin", CrstoreProgram.Path, "doctor"]);
+        Assert.Contains("no home directory", result.MustSucceed().Output);
+    }
+
+    [Fact]
+    public void Doctor_of_a_process_names_the_tracker_that_a_capture_then_uses()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "60");
+        var doctor = store.Json("doctor", $"{target.Pid}").GetProperty("target");
+        Assert.True(doctor.GetProperty("capturable").GetBoolean());
+        Assert.False(doctor.GetProperty("tracked_already").GetBoolean());
+        Assert.Equal(doctor.GetProperty("tracker").GetString(), store.Json("capture", $"{target.Pid}").GetProperty("tracker").GetString());
+        Assert.Equal('S', StateOf(target.Pid));
+    }
+
+    [Fact]
+    public void Doctor_says_why_another_users_process_cannot_be_captured()
+    {
+        Requires.Root();
+        using var target = TargetProcess.Start("/bin/sleep", "60");
+        using var home = new TempDir().OpenToAll();
+        var result = Run.Command("setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", CrstoreProgram.Path, "doctor", $"{target.Pid}",
+            "--json", "--store", home.File("store")]);
+        Assert.Equal((int)ExitCode.Target, result.ExitCode);
+        var doctor = JsonDocument.Parse(result.Output).RootElement.GetProperty("target");
+        Assert.False(doctor.GetProperty("capturable").GetBoolean());
+        Assert.NotEmpty(doctor.GetProperty("gaps").EnumerateArray());
+    }
+
+    [Fact]
+    public void Untrack_takes_the_userfaultfd_out_and_the_next_capture_reads_everything()
+    {
+        using var store = new CliStore();
+        using var target = new DemoTarget();
+        var capture = store.Json("capture", $"{target.Pid}", "--series", "demo");
+        Requires.That(capture.GetProperty("tracker").GetString() == "uffd", "a kernel with userfaultfd write-protect in async mode");
+        Assert.Equal(1, Userfaultfds(target.Pid));
+        Assert.True(store.Json("doctor", $"{target.Pid}").GetProperty("target").GetProperty("tracked_already").GetBoolean());
+
+        Assert.NotEmpty(store.Json("untrack", $"{target.Pid}").GetProperty("closed_fds").EnumerateArray());
+        Assert.Equal(0, Userfaultfds(target.Pid));
+        Assert.Empty(store.Json("untrack", $"{target.Pid}").GetProperty("closed_fds").EnumerateArray());
+
+        target.Next();
+        store.Capture(target.Pid, "--series", "demo");
+        Assert.False(store.Json("show", "demo").GetProperty("tracking")[0].GetProperty("continuous").GetBoolean());
+        store.Do("restore", "demo", "--to", store.File("core"));
+        Assert.True(target.IsIn(store.File("core"), target.Generation));
+
+    }
+
+    [Fact]
+    public void Untrack_of_a_dead_process_is_told() =>
+        Expect.Failure(CrstoreProgram.Start("untrack", "99999999"), ExitCode.Target, "there is no process 99999999");
+
+    private static int Userfaultfds(int pid) =>
+        Directory.EnumerateFileSystemEntries($"/proc/{pid}/fd").Count(fd => new FileInfo(fd).LinkTarget == "anon_inode:[userfaultfd]");
+
+    private static char StateOf(int pid)
+    {
+        var stat = File.ReadAllText($"/proc/{pid}/stat");
+        return stat[stat.LastIndexOf(')') + 2];
+    }
+}
