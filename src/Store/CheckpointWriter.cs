@@ -210,6 +210,13 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 "capture again; does the file system of the store support flock?");
         if (db.Get(ColumnFamily.Manifests, Keys.Crid(Crid)) is not null)
             throw new StoreDamagedException($"CRID {Crid} is committed already: the CRID counter went back");
+        foreach (var family in new[] { ColumnFamily.Chunks, ColumnFamily.Maps, ColumnFamily.Bodies })
+        {
+            // A forgotten CRID's chunks and segments live on in others: new ones under the same keys would replace them.
+            using var i = db.Iterate(family);
+            if (i.Seek(Keys.Crid(Crid)) && Keys.CridOf(i.Key) == Crid)
+                throw new StoreDamagedException($"CRID {Crid} was given out before, the store has {family.ToString().ToLowerInvariant()} of it: the CRID counter went back");
+        }
     }
 
     private void Write(RocksDb db, CheckpointHeader header, byte[] bodyBytes, List<(SpaceId Id, PageMapResult Map)> maps,

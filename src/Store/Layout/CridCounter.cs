@@ -48,14 +48,20 @@ internal static class CridCounter
         return new Crid(next);
     });
 
-    /// <summary>Makes the counter of a new store. The caller syncs the directory.</summary>
-    public static void Create(StorePaths paths)
+    /// <summary>
+    /// Makes the counter of a new store. A store that is completed may be an old one, of which a backup brought back only
+    /// a part: there, a counter that isn't whole goes on behind all that the store knows. The caller syncs the directory.
+    /// </summary>
+    /// <param name="paths">Store.</param>
+    /// <param name="highestInStore">Finds the highest CRID in the store; null if there was no database before.</param>
+    public static void Create(StorePaths paths, Func<Crid>? highestInStore)
     {
         using var file = FileCalls.Open(paths.Counter, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
-        if (TryRead(file, paths, out _)) return;
+        if (TryRead(file, paths, out var last)) return;
+        last = highestInStore is null ? 0 : Math.Max(last, highestInStore().Value) + Leap;
         FileCalls.SetLength(file, 0, paths.Counter);
-        Write(file, paths, 0, slot: 0);
-        Write(file, paths, 0, slot: 1);
+        Write(file, paths, last);
+        Write(file, paths, last == 0 ? 0 : last - 1, slot: (int)(~last & 1));
         FileCalls.Sync(file, paths.Counter);
     }
 

@@ -39,8 +39,14 @@ internal static class StoreCreation
             if (FormatFile.Read(paths) is { } other) return other; // somebody else was faster
             foreach (var directory in new[] { paths.Sessions, paths.SeriesLocks, paths.Incoming, paths.Database }) FileCalls.MakeDirectory(directory);
             FaultPoint.Hit("create.directories");
+            if (!Directory.EnumerateFileSystemEntries(paths.Database).Any())
+            {
+                CridCounter.Create(paths, highestInStore: null); // first, so that a database without a counter is one that has lost it
+                FileCalls.SyncDirectory(paths.Root);
+            }
+
             var id = MakeDatabase(paths);
-            CridCounter.Create(paths);
+            CridCounter.Create(paths, () => HighestCrid.Find(paths));
             FileCalls.SyncDirectory(paths.Root);
             FaultPoint.Hit("create.database");
             var format = new FormatFile(FormatFile.CurrentVersion, id);

@@ -41,6 +41,42 @@ public sealed class CounterAndLockTests
         Assert.Equal(next + 1, temp.Capture(Memory.Random(10, 3)).Crid);
     }
 
+    [Theory]
+    [InlineData("lost")]
+    [InlineData("empty")]
+    [InlineData("first slot")]
+    public void A_store_of_which_a_backup_brought_back_the_database_alone_never_gives_out_a_crid_again(string counter)
+    {
+        using var temp = new TempStore();
+        for (var i = 0; i < 3; i++) temp.Capture(Memory.Random(i, 3));
+        var paths = new StorePaths(temp.Directory);
+        File.Delete(paths.Format);
+        var bytes = File.ReadAllBytes(paths.Counter);
+        bytes[9] ^= 1;
+        if (counter == "lost") File.Delete(paths.Counter);
+        else File.WriteAllBytes(paths.Counter, counter == "empty" ? [] : bytes);
+        var next = temp.Capture(Memory.Random(9, 3)).Crid;
+        Assert.True(next > 3 + CridCounter.Leap, $"{next} may have been given out before");
+        Assert.Equal(next + 1, temp.Capture(Memory.Random(10, 3)).Crid);
+    }
+
+    [Theory]
+    [InlineData(Crstore.Store.Native.ColumnFamily.Chunks)]
+    [InlineData(Crstore.Store.Native.ColumnFamily.Maps)]
+    [InlineData(Crstore.Store.Native.ColumnFamily.Bodies)]
+    public void A_crid_that_left_something_behind_is_never_committed_again(object family)
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 3));
+        using var store = temp.Open();
+        using var writer = store.BeginCapture("s", false);
+        Memory.Random(2, 3).WriteTo(writer.OpenSpace(new SpaceId(0), null));
+        Maintenance.StoreSurgery.Edit(temp, (batch, _) => // as forget leaves it
+            batch.Put((Crstore.Store.Native.ColumnFamily)family, [.. Keys.Crid(writer.Crid), 0, 0, 0, 7], [1]));
+        var e = Assert.Throws<StoreDamagedException>(() => writer.Commit(Memory.Manifest()));
+        Assert.Contains("given out before", e.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Many_threads_never_get_the_same_crid()
     {
