@@ -63,6 +63,30 @@ public sealed class DamageTests
         Assert.Throws<StoreDamagedException>(() => ReadAll(temp, new() { [crid] = memory }));
     }
 
+    [Theory]
+    [InlineData("MANIFEST-*")]
+    [InlineData("*.log")]
+    public void A_disk_that_cannot_be_read_is_damage(string file)
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 10));
+        var path = Directory.GetFiles(Path.Combine(temp.Directory, "db"), file).Max()!;
+        File.Delete(path);
+        File.CreateSymbolicLink(path, "/proc/self/mem"); // reads at 0 fail with EIO
+        using var store = CheckpointStore.Open(temp.Options);
+        var e = Assert.Throws<StoreDamagedException>(() => store.OpenReader());
+        Assert.Contains("Input/output error", e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("IO error: While pread offset 4096 len 48: /s/db/000012.sst: Input/output error", typeof(StoreDamagedException))]
+    [InlineData("IO error: While appending to file: /thread/000012.log: Input/output error", typeof(EnvironmentException))]
+    [InlineData("IO error: While fdatasync: /s/read/000012.log: Input/output error", typeof(EnvironmentException))]
+    [InlineData("IO error: While open a file for appending: /s/db/000012.log: Read-only file system", typeof(EnvironmentException))]
+    [InlineData("IO error: While open a file for random read: /s/db/000012.sst: Permission denied", typeof(EnvironmentException))]
+    public void A_failed_read_is_damage_and_a_failed_write_the_environment(string text, Type error) =>
+        Assert.IsType(error, Crstore.Store.Native.RocksError.Of(text, "/s/db"));
+
     [Fact]
     public void Damage_of_a_page_names_checkpoint_process_and_page()
     {
