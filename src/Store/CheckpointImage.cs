@@ -85,7 +85,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     private void CopyOut(SpaceId space, List<Piece> pieces, VirtualPage start, Span<byte> destination)
     {
         var fetched = new FrameReader?[pieces.Count];
-        if (pieces.Count >= 4) Parallel.For(0, pieces.Count, i => fetched[i] = TryFetch(pieces[i]));
+        if (pieces.Count >= 4) AllCores.For(0, pieces.Count, i => fetched[i] = TryFetch(pieces[i]));
         for (var i = 0; i < pieces.Count; i++)
         {
             var piece = pieces[i];

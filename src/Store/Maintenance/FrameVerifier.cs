@@ -51,7 +51,7 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, IProgress
             cancel.ThrowIfCancellationRequested();
             progress?.Report(new StoreProgress("checking frames, chunks", done, referred.Count));
             var work = batch.Select(f => new Item(f.Frame, f.Slots, Load(f.Frame), Chosen())).ToArray();
-            Parallel.ForEach(work, Check);
+            AllCores.ForEach(work, Check);
             foreach (var item in work)
             {
                 done += (ulong)System.Numerics.BitOperations.PopCount((uint)item.Slots);

@@ -52,7 +52,7 @@ internal sealed class PageHasher(RocksDb snapshot, Dictionary<ContentHash, uint>
         pages = batch;
         var units = (batch.Length / VirtualPage.Size + UnitPages - 1) / UnitPages;
         if (units == 1) Unit(0);
-        else Parallel.For(0, units, Unit);
+        else AllCores.For(0, units, Unit);
         pages = default;
     }
 

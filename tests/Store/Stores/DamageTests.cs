@@ -88,6 +88,32 @@ public sealed class DamageTests
         Assert.IsType(error, Crstore.Store.Native.RocksError.Of(text, "/s/db"));
 
     [Fact]
+    public void A_damaged_index_entry_met_on_another_core_is_said_as_it_is()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, 600);
+        temp.Capture(Memory.Random(2, 3));
+        Maintenance.StoreSurgery.Edit(temp, (batch, _) =>
+        {
+            foreach (var page in memory.Pages.Values)
+            {
+                var key = new byte[ContentHash.Size];
+                ContentHash.Of(page).Write(key);
+                batch.Put(Crstore.Store.Native.ColumnFamily.Index, key, [1, 2, 3]);
+            }
+        });
+        Assert.Throws<StoreDamagedException>(() => temp.Capture(memory));
+    }
+
+    [Fact]
+    public void Errors_of_parallel_loops_are_those_of_their_bodies()
+    {
+        var places = Enumerable.Range(0, 100).ToList();
+        Assert.Throws<EnvironmentException>(() => AllCores.For(0, places.Count, _ => throw new EnvironmentException("x")));
+        Assert.Throws<EnvironmentException>(() => AllCores.ForEach(places, _ => throw new EnvironmentException("x")));
+    }
+
+    [Fact]
     public void Damage_of_a_page_names_checkpoint_process_and_page()
     {
         using var temp = new TempStore(new Compression(null));
