@@ -1,6 +1,8 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Crstore.Linux.Files;
 using Crstore.Model;
+using Crstore.Store.Layout;
 
 namespace Crstore.Store.Native;
 
@@ -97,7 +99,25 @@ internal sealed unsafe class RocksDb : IDisposable
     {
         if (!RocksNative.IsPresent)
             throw new EnvironmentException("the RocksDB library librocksdb.so.7.8 is not installed", "apt-get install librocksdb7.8");
+        if (mode != RocksMode.ReadOnly) StoreErrors.Guard(() => SyncLogs(path));
         return new RocksDb(path, mode);
+    }
+
+    /// <summary>
+    /// Makes durable what an earlier writer wrote and, killed, never synced. Opening replays it from the page cache and
+    /// leaves it where it is (RocksOptions), and what is committed on top of it is synced in a WAL of its own: a power
+    /// cut would take the lower part away from under the upper one. Only the holder of the write lock opens for writing.
+    /// </summary>
+    private static void SyncLogs(string path)
+    {
+        if (!Directory.Exists(path)) return;
+        foreach (var log in Directory.GetFiles(path, "*.log"))
+        {
+            using var file = FileCalls.Open(log, OpenFlags.ReadOnly);
+            FileCalls.Sync(file, log);
+        }
+
+        FileCalls.SyncDirectory(path);
     }
 
     /// <summary>A value, copied; null if there is none.</summary>

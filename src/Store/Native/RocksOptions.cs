@@ -48,7 +48,7 @@ internal sealed class RocksOptions : IDisposable
         "max_open_files=-1",                  // a reader holds every file open, so the owner may delete them
         "skip_stats_update_on_db_open=true",
         "max_total_wal_size=33554432",        // every open replays the WAL
-        "avoid_flush_during_recovery=true",   // or every short-lived writer would leave a level 0 file per column family
+        "avoid_flush_during_recovery=true",   // or every short-lived writer would leave a level 0 file per column family; hence RocksDb.SyncLogs
         "wal_recovery_mode=kTolerateCorruptedTailRecords", // a torn tail is a crash, a bad record before it is damage: say so
         "allow_fallocate=false",              // a killed writer would leave the room set aside for its WAL
         "max_background_jobs=2",

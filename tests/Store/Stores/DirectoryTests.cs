@@ -141,6 +141,20 @@ public sealed class DirectoryTests
     }
 
     [Fact]
+    public void A_writer_builds_on_no_wal_of_another_that_cannot_be_synced()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 10));
+        var log = Path.Combine(temp.Directory, "db", "000001.log"); // RocksDB itself would take it for obsolete
+        File.CreateSymbolicLink(log, "/dev/null");                  // fsync: EINVAL
+        var e = Assert.Throws<EnvironmentException>(() => temp.Capture(Memory.Random(2, 10)));
+        Assert.Contains("fsync", e.Message, StringComparison.Ordinal);
+        Assert.Contains(log, e.Message, StringComparison.Ordinal);
+        File.Delete(log);
+        temp.Capture(Memory.Random(2, 10));
+    }
+
+    [Fact]
     public void What_a_dead_session_left_in_incoming_is_swept_and_a_living_one_is_left_alone()
     {
         using var temp = new TempStore();
