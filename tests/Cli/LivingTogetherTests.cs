@@ -61,6 +61,23 @@ public sealed class LivingTogetherTests
         Assert.Equal(6, store.Do("list", "--quiet").Split('\n').Length);
     }
 
+    [Fact]
+    public void A_gc_that_waits_in_vain_says_for_whom_and_exits_busy()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "60");
+        store.Do("forget", store.Capture(target.Pid));
+        // .NET takes flock(2) for FileShare.None: a session of a capture that never ends.
+        using (var session = new FileStream(Path.Combine(store.Path, "sessions", "999"), FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None))
+        {
+            session.Write("77 0"u8);
+            session.Flush();
+            Expect.Failure(store.Run("gc", "--quiet", "--wait", "0"), ExitCode.Busy, "capture of CRID 999 (pid 77)");
+            store.Do("gc", "--dry-run");
+        }
+        store.Do("gc", "--wait", "0");
+    }
+
     [Theory]
     [InlineData(SigInt)]
     [InlineData(SigTerm)]

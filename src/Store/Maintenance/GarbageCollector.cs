@@ -70,12 +70,13 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
     private List<string> WaitForSessions(ulong generation)
     {
         var told = false;
+        var since = Stopwatch.GetTimestamp(); // each wait for itself: marking a large store takes long too
         while (true)
         {
             var blocking = SweepFiles().Where(s => s.Generation is null || s.Generation < generation).ToList();
             if (blocking.Count == 0) return [];
             var names = blocking.Select(s => $"capture of CRID {s.Crid} (pid {s.Pid})").ToList();
-            if (Stopwatch.GetElapsedTime(_began) >= options.WaitForSessions) return names;
+            if (Stopwatch.GetElapsedTime(since) >= options.WaitForSessions) return names;
             if (!told) store.Options.Waiting?.Invoke($"gc waits for {string.Join(", ", names)}, which began before it");
             told = true;
             progress?.Report(new StoreProgress($"waiting for {names[0]}", 0, 0));
@@ -120,8 +121,6 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
         Housekeeping.Run(db);
         return result;
     }
-
-    
 }
 
 /// <summary>What a gc has freed so far.</summary>

@@ -124,6 +124,28 @@ public sealed class GarbageTests
     }
 
     [Fact]
+    public void The_time_of_the_first_look_is_not_taken_off_the_wait_for_sessions()
+    {
+        using var temp = new TempStore();
+        var a = temp.Capture(Memory.Random(1, 100), "a");
+        using var store = temp.Open();
+        using var session = store.BeginCapture("holds gc", full: false);
+        store.Forget([new Crid(a.Crid)], dryRun: false);
+        temp.Capture(Memory.Random(2, 100), "b");
+        var slow = false;
+        var progress = new Sink(p =>
+        {
+            if (p.Phase == "marking" && !slow) Thread.Sleep(2100);
+            if (p.Phase == "marking") slow = true;
+            if (p.Phase.StartsWith("waiting", StringComparison.Ordinal)) session.Dispose();
+        });
+        var result = store.CollectGarbage(new GcOptions(false, TimeSpan.FromSeconds(2)), progress, default);
+        Assert.True(slow);
+        Assert.Empty(result.HeldBy);
+        Assert.Equal(100UL, result.ChunksFreed);
+    }
+
+    [Fact]
     public async Task A_capture_that_begins_after_the_first_look_stores_condemned_pages_anew()
     {
         using var temp = new TempStore();
@@ -216,7 +238,7 @@ public sealed class GarbageTests
 
             using var cancel = new CancellationTokenSource();
             var countdown = calls;
-            var progress = new Sink(() =>
+            var progress = new Sink(_ =>
             {
                 if (--countdown == 0) cancel.Cancel();
             });
@@ -288,8 +310,8 @@ public sealed class GarbageTests
 
     private static double SizeOf(TempStore temp) => new DirectoryInfo(temp.Directory).GetFiles("*", SearchOption.AllDirectories).Sum(f => f.Length);
 
-    private sealed class Sink(Action action) : IProgress<StoreProgress>
+    private sealed class Sink(Action<StoreProgress> action) : IProgress<StoreProgress>
     {
-        public void Report(StoreProgress value) => action();
+        public void Report(StoreProgress value) => action(value);
     }
 }

@@ -46,7 +46,9 @@ internal sealed class GcVerb : Verb
             result = store.CollectGarbage(options, progress, Context.Cancel);
         if (parsed.GetValue(_json)) WriteJson(result);
         else if (!quiet) WriteText(result);
-        return ExitCode.Ok;
+        if (result.HeldBy.Count == 0) return ExitCode.Ok;
+        CommandContext.Tell($"gc freed no pages: it waited in vain for {string.Join(", ", result.HeldBy)}; run it again later, or with a longer --wait");
+        return ExitCode.Busy;
     }
 
     private void WriteText(GcResult result)
@@ -58,7 +60,6 @@ internal sealed class GcVerb : Verb
         Context.Out.WriteLine(result.DryRun
             ? $"{Units.Bytes(result.BytesBefore)} on disk, took {Units.Span(result.Duration)}"
             : $"{Units.Bytes(freed)} freed ({Units.Bytes(result.BytesBefore)} → {Units.Bytes(result.BytesAfter)}), took {Units.Span(result.Duration)}");
-        foreach (var holder in result.HeldBy) Context.Out.WriteLine(Printable.Of($"held by {holder}"));
     }
 
     private void WriteJson(GcResult result) => JsonOutput.Object(Context, json =>
