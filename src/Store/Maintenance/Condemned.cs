@@ -12,7 +12,9 @@ internal sealed class Condemned
 {
     private const int EntriesPerBatch = 10_000;
 
-    private Condemned(Reachability live) => Live = live;
+    private readonly bool _again;
+
+    private Condemned(Reachability live, bool again) => (Live, _again) = (live, again);
 
     /// <summary>What was reached at the first look.</summary>
     public Reachability Live { get; }
@@ -23,7 +25,7 @@ internal sealed class Condemned
     /// <summary>The count of forgets at the first look.</summary>
     public ulong Forgets { get; private set; }
 
-    /// <summary>Unreached chunks that had an index entry.</summary>
+    /// <summary>Chunks whose index entry was dropped as they were unreached, at this look or at one that a forget made void.</summary>
     public ChunkMarks Chunks { get; } = new();
 
     /// <summary>Entries of the index before.</summary>
@@ -41,17 +43,21 @@ internal sealed class Condemned
     /// <summary>A gc before this one did not finish: there may be dead chunks without an index entry, and live ones too.</summary>
     public bool Thorough { get; private set; }
 
-    /// <summary>True if there is nothing to free.</summary>
-    public bool IsEmpty => !Thorough && Chunks.Count == 0 && Segments.Count == 0 && Roots.Count == 0 && WithFrames.All(Live.Chunks.Any);
+    /// <summary>True if there is nothing to free, and nothing that an earlier look of this gc dropped to put back.</summary>
+    public bool IsEmpty => !Thorough && !_again && Chunks.Count == 0 && Segments.Count == 0 && Roots.Count == 0 && WithFrames.All(Live.Chunks.Any);
 
     /// <summary>Looks; changes nothing.</summary>
-    public static Condemned Look(RocksDb db, IProgress<StoreProgress>? progress, CancellationToken cancel) => Look(db, null, progress, cancel);
+    public static Condemned Look(RocksDb db, IProgress<StoreProgress>? progress, CancellationToken cancel) => Look(db, null, null, progress, cancel);
 
     /// <summary>Looks, drops the index entries and begins a new generation. The caller holds the write lock.</summary>
-    public static Condemned LookAndDrop(RocksDb db, IProgress<StoreProgress>? progress, CancellationToken cancel)
+    /// <param name="db">The store.</param>
+    /// <param name="before">The first look of this same gc, which forgets in between have made void; null at the first time.</param>
+    /// <param name="progress">Told.</param>
+    /// <param name="cancel">Asked.</param>
+    public static Condemned LookAndDrop(RocksDb db, Condemned? before, IProgress<StoreProgress>? progress, CancellationToken cancel)
     {
         using var drop = new IndexDrop(db);
-        var condemned = Look(db, drop, progress, cancel);
+        var condemned = Look(db, before, drop, progress, cancel);
         FaultPoint.Hit("gc.marked");
         if (condemned.IsEmpty) return condemned;
 
@@ -61,16 +67,22 @@ internal sealed class Condemned
         return condemned;
     }
 
-    private static Condemned Look(RocksDb db, IndexDrop? drop, IProgress<StoreProgress>? progress, CancellationToken cancel)
+    private static Condemned Look(RocksDb db, Condemned? before, IndexDrop? drop, IProgress<StoreProgress>? progress, CancellationToken cancel)
     {
-        var condemned = new Condemned(Reachability.Mark(db, progress, cancel))
+        // That the generation is ahead because of the look before says nothing: what that one dropped is known.
+        var generation = StoreMeta.Read(db, StoreMeta.GcGeneration);
+        var thorough = before?.Generation == generation ? before.Thorough : generation > StoreMeta.Read(db, StoreMeta.GcDone);
+        var condemned = new Condemned(Reachability.Mark(db, progress, cancel), again: before is not null)
         {
             Forgets = StoreMeta.Read(db, StoreMeta.Forgets),
-            Thorough = StoreMeta.Read(db, StoreMeta.GcGeneration) > StoreMeta.Read(db, StoreMeta.GcDone),
+            Thorough = thorough,
             WithFrames = [.. CridsWithFrames(db)],
         };
         condemned.LookAtMaps(db, cancel);
         condemned.LookAtIndex(db, drop, progress, cancel);
+        if (before is null) return condemned;
+        foreach (var (frame, slots) in before.Chunks.Frames()) condemned.Chunks.Add(frame, slots);
+        condemned.IndexEntries = Math.Max(condemned.IndexEntries, before.IndexEntries);
         return condemned;
     }
 

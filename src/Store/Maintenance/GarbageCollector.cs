@@ -32,7 +32,7 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
     private Condemned Condemn() => Locked(db =>
     {
         FaultPoint.Hit("gc.locked");
-        return Condemned.LookAndDrop(db, progress, cancel);
+        return Condemned.LookAndDrop(db, null, progress, cancel);
     });
 
     /// <summary>Waits, looks again and frees; returns the sessions that did not end in time.</summary>
@@ -50,7 +50,7 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
             {
                 FaultPoint.Hit("gc.relocked");
                 if (IsUndisturbed(db, condemned)) sweeper = Sweeper.Confirm(db, condemned, store.Options.Compression, _tally, progress, cancel);
-                else condemned = Condemned.LookAndDrop(db, progress, cancel);
+                else condemned = Condemned.LookAndDrop(db, condemned, progress, cancel);
                 return true;
             });
             if (condemned.IsEmpty) return [];

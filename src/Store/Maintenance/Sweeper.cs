@@ -29,13 +29,11 @@ internal sealed class Sweeper
     private Sweeper(Condemned condemned, Reachability now, Compression compression, GcTally tally, IProgress<StoreProgress>? progress) =>
         (_condemned, _now, _compression, _tally, _progress) = (condemned, now, compression, tally, progress);
 
-    /// <summary>The second look. What came back to life gets its index entry back. From here on no session that began
-    /// under an older generation may commit.</summary>
+    /// <summary>The second look. From here on no session that began under an older generation may commit.</summary>
     public static Sweeper Confirm(RocksDb db, Condemned condemned, Compression compression, GcTally tally, IProgress<StoreProgress>? progress, CancellationToken cancel)
     {
         var sweeper = new Sweeper(condemned, Reachability.Mark(db, progress, cancel), compression, tally, progress);
         FaultPoint.Hit("gc.remarked");
-        sweeper.RestoreIndex(db, cancel);
         using var batch = db.NewBatch();
         StoreMeta.Put(batch, StoreMeta.GcFreed, condemned.Generation);
         db.Write(batch);
@@ -43,9 +41,15 @@ internal sealed class Sweeper
         return sweeper;
     }
 
-    /// <summary>The deletions.</summary>
+    /// <summary>The deletions. Before them, what came back to life gets its index entries back.</summary>
     public IEnumerable<Action<RocksDb>> Steps()
     {
+        foreach (var frames in Revived().Chunk(FramesPerStep))
+        {
+            _progress?.Report(new StoreProgress("restoring the index", 0, 0));
+            yield return db => RestoreIndex(db, frames);
+        }
+
         var crids = _condemned.WithFrames;
         for (var i = 0; i < crids.Count; i++)
         {
@@ -249,18 +253,28 @@ internal sealed class Sweeper
 
     /// <summary>
     /// Live chunks whose entry was dropped, by this gc's first look (an older session took them over) or by one that did not
-    /// finish, can be found again. Without it they would only be stored a second time.
+    /// finish; after such a one any entry may be missing.
     /// </summary>
-    private void RestoreIndex(RocksDb db, CancellationToken cancel)
+    private IEnumerable<(FrameId Frame, ushort Slots)> Revived()
+    {
+        foreach (var (id, slots) in _now.Chunks.Frames())
+        {
+            var suspects = _condemned.Thorough ? slots : (ushort)(slots & _condemned.Chunks.Slots(id));
+            if (suspects != 0) yield return (id, suspects);
+        }
+    }
+
+    /// <summary>
+    /// Makes them findable again; without it they would only be stored a second time. They were alive at the second look, so
+    /// this gc frees none of them, and the next one looks at all entries.
+    /// </summary>
+    private static void RestoreIndex(RocksDb db, (FrameId Frame, ushort Slots)[] frames)
     {
         using var batch = db.NewBatch();
         Span<byte> key = stackalloc byte[ContentHash.Size];
         Span<byte> value = stackalloc byte[Keys.LocationSize];
-        foreach (var (id, slots) in _now.Chunks.Frames())
+        foreach (var (id, suspects) in frames)
         {
-            var suspects = _condemned.Thorough ? slots : (ushort)(slots & _condemned.Chunks.Slots(id));
-            if (suspects == 0) continue;
-            cancel.ThrowIfCancellationRequested();
             if (TryLoad(db, id) is not { } frame) continue;
             for (var slot = 0; slot < frame.Slots; slot++)
             {
