@@ -23,8 +23,23 @@ public sealed partial class CheckpointStore
             using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
             var wanted = Forgetting.Check(db, crids);
             if (wanted.Count > 0) Forgetting.Apply(db, wanted);
+            TidyUp(db);
             return new ForgetResult(wanted, false);
         });
+    }
+
+    /// <summary>As after a commit. What is forgotten is forgotten: nothing that goes wrong from here on may call it failed.</summary>
+    private static void TidyUp(RocksDb db)
+    {
+        try
+        {
+            Housekeeping.Run(db);
+        }
+        catch (Exception e) when (e is CrstoreException or IOException)
+        {
+            // A full disk, mostly. The next writer owes the same work, and is told if even its own writing fails.
+            System.Diagnostics.Debug.WriteLine(e.Message);
+        }
     }
 
     /// <summary>Frees what no manifest and no live session can reach. Safe beside captures, restores and forgets; may be

@@ -79,6 +79,18 @@ public sealed class ForgetTests
     }
 
     [Fact]
+    public void Many_forgets_leave_few_logs_to_replay()
+    {
+        using var temp = new TempStore();
+        var crids = Enumerable.Range(0, 40).Select(i => new Crid(temp.Capture(Memory.Random(i, 1)).Crid)).ToList();
+        using var store = temp.Open();
+        foreach (var crid in crids) store.Forget([crid], dryRun: false);
+        Assert.InRange(Directory.GetFiles(Path.Combine(temp.Directory, "db"), "*.log").Length, 1, 20);
+        using var reader = store.OpenReader();
+        Assert.Empty(reader.Headers());
+    }
+
+    [Fact]
     public void A_capture_whose_parent_is_forgotten_and_collected_meanwhile_commits_and_restores()
     {
         using var temp = new TempStore();
