@@ -49,6 +49,7 @@ public sealed class FileCatalog(int pid)
             return Describe(entry, q, true, atPath, atPath);
         _openFiles ??= ListOpenFiles();
         return _openFiles.TryGetValue((entry.Device.Encoded, entry.Inode), out var link) && FileStatus.TryOf(link, out var open) == 0
+            && open.Dev == entry.Device.Encoded && open.Inode == entry.Inode // the target may have another file there by now
             ? Describe(entry, open, false, link, link)
             : Describe(entry, null, false, null, null);
     }

@@ -30,7 +30,7 @@ public static class SharedData
         var offset = vma.Entry.OffsetBytes;
         if (file is null)
         {
-            runs.Add(new PageRun(UpTo(vma, vma.File.Status?.SizeBytes), Populated));
+            runs.Add(new PageRun(vma.Range, Populated)); // not up to the size seen earlier: it may have grown
             return;
         }
 
@@ -64,9 +64,14 @@ public static class SharedData
     {
         var path = $"/proc/{pid}/map_files/{vma.Entry.Start:x}-{vma.Entry.End:x}";
         if (RawFile.TryOpen(path, RawOpen.NonBlock, 0, out var file) == 0) return file;
-        // Without the capability for map_files: the target's own fd of the same object, if it has one.
-        return vma.File!.OpenPath is { } other && vma.File.Status is { IsRegular: true }
-            && RawFile.TryOpen(other, RawOpen.NonBlock, 0, out file) == 0 ? file : null;
+        // Without the capability for map_files: the target's own fd of the same object, if it has one. It may have closed that
+        // since, and have another file under the number: the holes of that one would be taken for ours.
+        if (vma.File!.OpenPath is not { } other || vma.File.Status is not { IsRegular: true }
+            || RawFile.TryOpen(other, RawOpen.NonBlock, 0, out file) != 0) return null;
+        var status = FileStatus.Of(file!);
+        if (status.Dev == vma.Entry.Device.Encoded && status.Inode == vma.Entry.Inode) return file;
+        file!.Dispose();
+        return null;
     }
 
     private static PageRange UpTo(PlannedVma vma, ulong? sizeBytes)
