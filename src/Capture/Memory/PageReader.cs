@@ -91,27 +91,30 @@ public sealed class PageReader : IDisposable
     }
 
     /// <summary>Reads single pages for the lie check; false if one can't be read.</summary>
-    public bool TryReadPage(VirtualPage page, Span<byte> destination)
-    {
-        var n = _memory.TryReadForced(page.Address, destination[..VirtualPage.Size]);
-        return n == VirtualPage.Size;
-    }
+    /// <exception cref="LinuxException">The process is gone.</exception>
+    public bool TryReadPage(VirtualPage page, Span<byte> destination) => ReadPage(page, destination[..VirtualPage.Size]) == VirtualPage.Size;
 
     /// <inheritdoc/>
     public void Dispose() => _memory.Dispose();
 
     private void ReadOne(VirtualPage page, Span<byte> destination, PageBuffer buffer, ISpaceWriter writer)
     {
-        var n = _memory.TryReadForced(page.Address, destination);
+        var n = ReadPage(page, destination);
         if (n == VirtualPage.Size)
         {
             PagesRead++;
             return;
         }
 
-        if (n < 0 && -n == Errno.ESRCH) throw new LinuxException("pread", Errno.ESRCH, $"/proc/{_pid}/mem");
         Unreadable.Add(new UnreadablePage(page, n < 0 ? -n : Errno.EIO));
         buffer.Remove(writer, page);
+    }
+
+    // 0 is the kernel's word for an address space that is gone (mem_rw, fs/proc/base.c); an unreadable page is EIO.
+    private int ReadPage(VirtualPage page, Span<byte> destination)
+    {
+        var n = _memory.TryReadForced(page.Address, destination);
+        return n is 0 or -Errno.ESRCH ? throw new LinuxException("pread", Errno.ESRCH, $"/proc/{_pid}/mem at 0x{page.Address:x}") : n;
     }
 
     private long ReadForced(in RemoteSpan span, Span<byte> destination) =>

@@ -1,4 +1,5 @@
 using Crstore.Linux.Memory;
+using Crstore.Model;
 
 namespace Crstore.Capture.Memory;
 
@@ -30,9 +31,11 @@ public sealed class VmaPlan
 
     /// <summary>Reads smaps, files and build ids. Milliseconds per GiB: before the freeze.</summary>
     /// <exception cref="Linux.LinuxException">The process is gone, or may not be looked at.</exception>
+    /// <exception cref="TargetException">It shows no memory: its main thread has exited.</exception>
     public void Prepare()
     {
         _parser.ReadSmaps(_pid, _entries, _flags);
+        RequireMemory();
         _vmas.Clear();
         for (var i = 0; i < _entries.Count; i++) _vmas.Add(_classifier.Classify(_entries[i], _flags[i]));
         _files.ReadBuildIds();
@@ -40,11 +43,13 @@ public sealed class VmaPlan
 
     /// <summary>Reads maps and classifies again: in the freeze.</summary>
     /// <exception cref="Linux.LinuxException">The process is gone.</exception>
+    /// <exception cref="TargetException">It shows no memory: its main thread has exited.</exception>
     public void Refresh()
     {
         (_known, _vmas) = (_vmas, _known);
         _vmas.Clear();
         _parser.ReadMaps(_pid, _entries);
+        RequireMemory();
         var known = 0;
         for (var i = 0; i < _entries.Count; i++)
         {
@@ -100,7 +105,16 @@ public sealed class VmaPlan
     {
         _vmas.Clear();
         _parser.ReadSmaps(_pid, _entries, _flags);
+        RequireMemory();
         for (var i = 0; i < _entries.Count; i++) _vmas.Add(_classifier.Classify(_entries[i], _flags[i]));
+    }
+
+    // maps of a thread that has exited is empty, without an error: an image of nothing must not come of it.
+    private void RequireMemory()
+    {
+        if (_entries.Count == 0)
+            throw new TargetException($"process {_pid} shows no memory: its main thread has exited (pthread_exit), and such a process is not captured, or it is ending",
+                "capture it while its main thread runs, or let main wait for the threads (pthread_join) instead of calling pthread_exit");
     }
 
     /// <summary>True if the new mapping is what is left of, or has grown from, the old one: they overlap and have the same backing.</summary>
