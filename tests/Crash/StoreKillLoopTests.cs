@@ -19,15 +19,15 @@ public sealed class StoreKillLoopTests
         int killed = 0, compared = 0, rounds = 0;
         while (killed < Kills)
         {
-            // Two at once: they start up in parallel, and they are in each other's way.
-            var drivers = Enumerable.Range(0, 2).Select(i =>
+            // Four at once: they start up in parallel, and they are in each other's way.
+            var drivers = Enumerable.Range(0, 4).Select(i =>
                 new DriverProcess(store, temp.Path, $"{rounds}-{i}", random.Next(), operations: 1000)).ToList();
             try
             {
                 foreach (var driver in drivers) driver.WaitFor(random.Next(5) == 0 ? "started" : "warm");
                 foreach (var driver in drivers)
                 {
-                    Thread.Sleep(random.Next(random.Next(2) == 0 ? 60 : 400));
+                    Thread.Sleep(random.Next(random.Next(2) == 0 ? 40 : 250));
                     driver.Kill();
                 }
 
