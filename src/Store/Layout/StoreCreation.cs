@@ -61,7 +61,8 @@ internal static class StoreCreation
     {
         try
         {
-            var names = Directory.EnumerateFileSystemEntries(paths.Root).Select(Path.GetFileName).ToList();
+            var names = Directory.EnumerateFileSystemEntries(paths.Root).Select(Path.GetFileName)
+                .Where(n => n != "lost+found").ToList(); // a file system of its own has it at its root
             return names.Count == 0 ? Content.Nothing : names.TrueForAll(n => StorePaths.KnownNames.Contains(n!)) ? Content.Ours : Content.Foreign;
         }
         catch (DirectoryNotFoundException)

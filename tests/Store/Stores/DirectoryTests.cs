@@ -29,6 +29,17 @@ public sealed class DirectoryTests
     }
 
     [Fact]
+    public void A_file_system_of_its_own_may_be_a_store_with_its_lost_and_found()
+    {
+        using var temp = new TempDir();
+        Directory.CreateDirectory(temp.File("lost+found"));
+        Assert.Throws<UsageException>(() => CheckpointStore.Open(new StoreOptions(temp.Path)));
+        CheckpointStore.OpenOrCreate(new StoreOptions(temp.Path), out var created).Dispose();
+        Assert.True(created);
+        Assert.True(Directory.Exists(temp.File("lost+found")));
+    }
+
+    [Fact]
     public void Opening_where_nothing_is_says_so_and_makes_nothing()
     {
         using var temp = new TempDir();
