@@ -7,8 +7,8 @@ using Crstore.Store.Reading;
 namespace Crstore.Store;
 
 /// <summary>
-/// Any page of one checkpoint. A range is read frame by frame in map order, which is capture order: frames are fetched,
-/// unpacked and checked on all cores, some at a time, and then copied out.
+/// Any page of one checkpoint. A range is read frame by frame in stored order, each frame once: frames are fetched,
+/// unpacked and checked on all cores, some at a time, and then copied out. Large ranges share frames best.
 /// </summary>
 internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest manifest) : ICheckpointImage
 {
@@ -19,6 +19,9 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
 
     /// <inheritdoc/>
     public CheckpointManifest Manifest => manifest;
+
+    /// <summary>Frames fetched so far, those again that the cache had lost.</summary>
+    internal long FramesFetched => frames.Fetched;
 
     /// <inheritdoc/>
     public IEnumerable<PageSpan> Spans(SpaceId space, PageRange within)
@@ -47,23 +50,19 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
         if ((ulong)destination.Length != range.SizeBytes) throw new ArgumentException($"{destination.Length} bytes for {range}", nameof(destination));
         destination.Clear();
         if (range.IsEmpty || Map(space) is not { } map) return;
-        var window = new List<Piece>(WindowFrames);
-        foreach (var run in map.Spans(range))
+        var pieces = Pieces(map, range);
+        pieces.Sort(); // by frame: in a long chain, a frame has pages all over the range
+        var window = new List<Range>(WindowFrames);
+        for (var first = 0; first < pieces.Count;)
         {
-            if (run.Kind != PageKind.Chunk) continue;
-            for (ulong done = 0; done < run.Range.Count;)
-            {
-                var location = run.First with { Ordinal = (uint)(run.First.Ordinal + done) };
-                var count = (int)Math.Min(run.Range.Count - done, (ulong)(ChunkLocation.SlotsPerFrame - location.Slot));
-                window.Add(new Piece(FrameId.Of(location), location.Slot, count, run.Range.Start + done));
-                done += (ulong)count;
-                if (window.Count < WindowFrames) continue;
-                CopyOut(space, window, range.Start, destination);
-                window.Clear();
-            }
+            var end = first + 1;
+            while (end < pieces.Count && pieces[end].Frame == pieces[first].Frame) end++;
+            window.Add(first..end);
+            first = end;
+            if (window.Count < WindowFrames && end < pieces.Count) continue;
+            CopyOut(space, pieces, window, range.Start, destination);
+            window.Clear();
         }
-
-        CopyOut(space, window, range.Start, destination);
     }
 
     /// <inheritdoc/>
@@ -82,34 +81,57 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
                 ? throw new StoreDamagedException($"CRID {manifest.Crid}, space {s}: its page-map root is missing") : null));
     }
 
-    private void CopyOut(SpaceId space, List<Piece> pieces, VirtualPage start, Span<byte> destination)
+    private static List<Piece> Pieces(PageMap map, PageRange range)
     {
-        var fetched = new FrameReader?[pieces.Count];
-        if (pieces.Count >= 4) AllCores.For(0, pieces.Count, i => fetched[i] = TryFetch(pieces[i]));
-        for (var i = 0; i < pieces.Count; i++)
+        var pieces = new List<Piece>();
+        foreach (var run in map.Spans(range))
         {
-            var piece = pieces[i];
-            var page = piece.Page;
-            try
+            if (run.Kind != PageKind.Chunk) continue;
+            for (ulong done = 0; done < run.Range.Count;)
             {
-                var frame = fetched[i] ?? frames.Get(piece.Frame);
-                for (var slot = piece.Slot; slot < piece.Slot + piece.Count; slot++, page += 1)
-                    frame.Page(slot).CopyTo(destination[(int)((page.Number - start.Number) * VirtualPage.Size)..]);
+                var location = run.First with { Ordinal = (uint)(run.First.Ordinal + done) };
+                var count = (int)Math.Min(run.Range.Count - done, (ulong)(ChunkLocation.SlotsPerFrame - location.Slot));
+                pieces.Add(new Piece(FrameId.Of(location), location.Slot, count, run.Range.Start + done));
+                done += (ulong)count;
             }
-            catch (StoreDamagedException e)
+        }
+
+        return pieces;
+    }
+
+    /// <summary>Copies the pieces of some frames, each of which is a range of <paramref name="pieces"/>.</summary>
+    private void CopyOut(SpaceId space, List<Piece> pieces, List<Range> window, VirtualPage start, Span<byte> destination)
+    {
+        var fetched = new FrameReader?[window.Count];
+        if (window.Count >= 4) AllCores.For(0, window.Count, i => fetched[i] = TryFetch(pieces, window[i]));
+        for (var i = 0; i < window.Count; i++)
+        {
+            for (var p = window[i].Start.Value; p < window[i].End.Value; p++)
             {
-                throw new StoreDamagedException($"CRID {manifest.Crid}, process {PidOf(space)}, page {page}: {e.Message}", e.Hint, e);
+                var piece = pieces[p];
+                var page = piece.Page;
+                try
+                {
+                    var frame = fetched[i] ??= frames.Get(piece.Frame);
+                    for (var slot = piece.Slot; slot < piece.Slot + piece.Count; slot++, page += 1)
+                        frame.Page(slot).CopyTo(destination[(int)((page.Number - start.Number) * VirtualPage.Size)..]);
+                }
+                catch (StoreDamagedException e)
+                {
+                    throw new StoreDamagedException($"CRID {manifest.Crid}, process {PidOf(space)}, page {page}: {e.Message}", e.Hint, e);
+                }
             }
         }
     }
 
     /// <summary>Fetches and checks on another core; null on damage, which the copying then meets and reports by page.</summary>
-    private FrameReader? TryFetch(Piece piece)
+    private FrameReader? TryFetch(List<Piece> pieces, Range ofFrame)
     {
         try
         {
-            var frame = frames.Get(piece.Frame);
-            for (var slot = piece.Slot; slot < piece.Slot + piece.Count; slot++) frame.Page(slot);
+            var frame = frames.Get(pieces[ofFrame.Start].Frame);
+            for (var p = ofFrame.Start.Value; p < ofFrame.End.Value; p++)
+                for (var slot = pieces[p].Slot; slot < pieces[p].Slot + pieces[p].Count; slot++) frame.Page(slot);
             return frame;
         }
         catch (StoreDamagedException)
@@ -121,5 +143,11 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     private string PidOf(SpaceId space) =>
         manifest.Body.Processes.FirstOrDefault(p => p.Space == space.Value && !p.Zombie) is { } process ? $"{process.Pid} (space {space})" : $"of space {space}";
 
-    private readonly record struct Piece(FrameId Frame, int Slot, int Count, VirtualPage Page);
+    /// <summary>Consecutive slots of a frame and their first page; ordered by frame, then by page.</summary>
+    private readonly record struct Piece(FrameId Frame, int Slot, int Count, VirtualPage Page) : IComparable<Piece>
+    {
+        public int CompareTo(Piece other) =>
+            Frame.Crid != other.Frame.Crid ? Frame.Crid.CompareTo(other.Frame.Crid) :
+            Frame.Number != other.Frame.Number ? Frame.Number.CompareTo(other.Frame.Number) : Page.Number.CompareTo(other.Page.Number);
+    }
 }

@@ -6,7 +6,7 @@ namespace Crstore.Restore;
 /// <summary>Copies pages of a process into a file through one buffer of bounded size; zero pages stay holes.</summary>
 internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken cancel)
 {
-    private const int BufferPages = 1024; // 4 MiB
+    private const int BufferPages = 8192; // 32 MiB: in a long chain, pages of one stored frame are scattered, and each Read unpacks it once
 
     private readonly byte[] buffer = new byte[BufferPages * VirtualPage.Size];
 

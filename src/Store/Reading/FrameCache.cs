@@ -12,6 +12,10 @@ internal sealed class FrameCache(RocksDb db, int capacity = FrameCache.DefaultCa
     private readonly Lock gate = new();
     private readonly Dictionary<FrameId, FrameReader> frames = new(capacity);
     private readonly Queue<FrameId> order = new(capacity);
+    private long fetched;
+
+    /// <summary>Frames fetched from the database so far.</summary>
+    public long Fetched => Interlocked.Read(ref fetched);
 
     /// <summary>A frame.</summary>
     /// <exception cref="Model.StoreDamagedException">It is missing or damaged.</exception>
@@ -21,6 +25,7 @@ internal sealed class FrameCache(RocksDb db, int capacity = FrameCache.DefaultCa
             if (frames.TryGetValue(id, out var known)) return known;
         Span<byte> key = stackalloc byte[Keys.FrameSize];
         Keys.Frame(id, key);
+        Interlocked.Increment(ref fetched);
         var frame = FrameReader.Parse(id, db.Get(ColumnFamily.Chunks, key) ?? ReadOnlyMemory<byte>.Empty);
         lock (gate)
         {

@@ -31,6 +31,28 @@ public sealed class RoundTripTests
     }
 
     [Fact]
+    public void A_read_unpacks_each_frame_once_however_scattered_its_pages_are()
+    {
+        const int Pages = 400 * ChunkLocation.SlotsPerFrame; // more frames than the cache holds
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, Pages);
+        using var store = temp.Open();
+        using var writer = store.BeginCapture("s", full: true);
+        var space = writer.OpenSpace(new SpaceId(0), null);
+        for (ulong i = 0; i < Pages; i++) // neighbours in a frame lie 509 pages apart
+        {
+            var page = i * 509 % Pages;
+            space.SetContent(Memory.Base + page, memory.Pages[page]);
+        }
+
+        var crid = new Crid(writer.Commit(Memory.Manifest()).Crid);
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(crid);
+        memory.AssertEquals(image);
+        Assert.Equal(Pages / ChunkLocation.SlotsPerFrame, ((CheckpointImage)image).FramesFetched);
+    }
+
+    [Fact]
     public void An_increment_stores_what_changed_and_reads_as_a_whole()
     {
         using var temp = new TempStore();
