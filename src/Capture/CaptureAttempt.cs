@@ -13,6 +13,7 @@ internal sealed class CaptureAttempt(
     CaptureOptions options, ICheckpointWriter writer, SpaceTable spaces, FileRefs files, FreezeWatchdog watchdog, PhaseClock clock) : IDisposable
 {
     private const long NoGcBytes = 32 << 20;
+    private const int PrepareRounds = 4;
     private readonly Dictionary<int, ProcessCapture> _prepared = [];
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
@@ -28,8 +29,11 @@ internal sealed class CaptureAttempt(
     /// <summary>From the first thread stopped to the last one running again.</summary>
     public TimeSpan FrozenTime { get; private set; }
 
-    /// <summary>The root process's tracker.</summary>
-    public TrackerKind Tracker => _captured[0].Memory.Tracker;
+    /// <summary>Processes that <see cref="CaptureOptions.KeepStopped"/> left stopped in an earlier attempt: nobody else's stop.</summary>
+    public IReadOnlySet<int> StoppedBefore { get; init; } = new HashSet<int>();
+
+    /// <summary>Processes that were running when the freeze came.</summary>
+    public IEnumerable<int> Running => _captured.Where(c => !c.WasStopped).Select(c => c.Pid);
 
     /// <summary>While everything runs: plans, estimates, and room for the pages.</summary>
     public void Prepare()
@@ -38,17 +42,8 @@ internal sealed class CaptureAttempt(
         Add(options.Pid);
         if (options.Tree)
         {
-            foreach (var pid in Descendants(options.Pid))
-            {
-                try
-                {
-                    Add(pid);
-                }
-                catch (TargetException) when (!Directory.Exists($"/proc/{pid}"))
-                {
-                    // Exited since it was listed. What is there at the freeze counts.
-                }
-            }
+            // In the freeze a process that is not prepared yet costs milliseconds: those born meanwhile are looked for again.
+            for (var round = 0; round < PrepareRounds && PrepareDescendants(); round++) { }
         }
 
         clock.Enter("buffer");
@@ -67,7 +62,7 @@ internal sealed class CaptureAttempt(
             foreach (var process in tree.Processes)
             {
                 watchdog.ThrowIfExpired();
-                var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid);
+                var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid, frozen: true);
                 capture.ScanFrozen(process, watchdog);
                 _captured.Add(capture);
             }
@@ -86,27 +81,34 @@ internal sealed class CaptureAttempt(
         }
     }
 
-    /// <summary>Gives it all to the store; returns how many sampled "clean" pages were not.</summary>
-    public int Deliver()
+    /// <summary>Gives it all to the store; returns how many sampled "clean" pages were not, and whose word that was.</summary>
+    public (int Lies, TrackerKind Liar) Deliver()
     {
         spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.PagesDirty);
         foreach (var capture in _captured) capture.Memory.Deliver();
         _buffer.Drain();
-        return _captured.Sum(p => p.Memory.CheckSamples().Count);
+        var (lies, liar) = (0, TrackerKind.Unspecified);
+        foreach (var memory in _captured.Select(c => c.Memory))
+        {
+            var found = memory.CheckSamples().Count;
+            if (found > 0) (lies, liar) = (lies + found, memory.Tracker);
+        }
+
+        return (lies, liar);
     }
 
     /// <summary>The manifest but for what the store and the session fill in.</summary>
     public CheckpointManifest Describe()
     {
         var body = new CheckpointBody { Host = HostReader.Read() };
-        foreach (var capture in _captured) body.Processes.Add(capture.Build(body));
+        foreach (var capture in _captured) body.Processes.Add(capture.Build(body, StoppedBefore.Contains(capture.Pid)));
         body.Processes.AddRange(_zombies);
         if (!Rehearsal)
             foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))
                 body.Warnings.Add($"process {process.Pid}: signal handlers, brk and thread details are missing: {process.StateIncomplete}");
         var header = new CheckpointHeader
         {
-            Tracker = Tracker,
+            Tracker = _captured[0].Memory.Tracker,
             CapturedUnixNs = _capturedUnixNs,
             RootPid = options.Pid,
             Command = body.Processes[0].Comm,
@@ -132,7 +134,31 @@ internal sealed class CaptureAttempt(
         _buffer.Dispose();
     }
 
-    private ProcessCapture Add(int pid)
+    // True if any was new. Zombies have nothing to prepare, and what exits meanwhile doesn't matter: the freeze decides who is there.
+    private bool PrepareDescendants()
+    {
+        var found = false;
+        foreach (var pid in Descendants(options.Pid))
+        {
+            if (_prepared.ContainsKey(pid) || HasEnded(pid)) continue;
+            try
+            {
+                Add(pid);
+                found = true;
+            }
+            catch (CrstoreException) when (HasEnded(pid))
+            {
+                // It exited while it was being looked at.
+            }
+        }
+
+        return found;
+    }
+
+    private static bool HasEnded(int pid) => TaskStat.Read(pid) is not { } stat || (stat.IsDead && stat.ThreadCount <= 1);
+
+    // One that is found only in the freeze is read in full: its continuity record could have to be waited for.
+    private ProcessCapture Add(int pid, bool frozen = false)
     {
         var (id, space, parent) = spaces.Open(pid);
         var capture = ProcessCapture.Prepare(id, new MemoryRequest
@@ -145,7 +171,8 @@ internal sealed class CaptureAttempt(
             Crid = writer.Crid,
             Distrusted = writer.DistrustedTrackers,
             Rehearsal = Rehearsal,
-            ReadEverything = ReadEverything,
+            Watchdog = watchdog,
+            ReadEverything = ReadEverything || frozen,
         }, files);
         _prepared.Add(pid, capture);
         return capture;

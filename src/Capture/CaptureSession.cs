@@ -29,9 +29,10 @@ public static class CaptureSession
         var frozen = TimeSpan.Zero;
         var lies = 0;
         TrackerKind? distrust = null;
+        IReadOnlySet<int> stopped = new HashSet<int>();
         while (true)
         {
-            using var attempt = new CaptureAttempt(options, writer, spaces, files, watchdog, clock) { ReadEverything = distrust is not null };
+            using var attempt = new CaptureAttempt(options, writer, spaces, files, watchdog, clock) { ReadEverything = distrust is not null, StoppedBefore = stopped };
             attempt.Prepare();
             cancel.ThrowIfCancellationRequested();
             thread.Run(() => attempt.Freeze(cancel));
@@ -39,12 +40,13 @@ public static class CaptureSession
             clock.AddFrozen(watchdog.Phases);
 
             clock.Enter("store");
-            var found = attempt.Deliver();
+            var (found, liar) = attempt.Deliver();
             lies += found;
             if (found > 0 && distrust is null)
             {
                 // The pages it called clean were not: nothing it said may be believed. Everything is read again.
-                distrust = attempt.Tracker;
+                distrust = liar;
+                if (options.KeepStopped) stopped = attempt.Running.ToHashSet();
                 spaces.Clear();
                 continue;
             }
@@ -53,8 +55,8 @@ public static class CaptureSession
             var manifest = attempt.Describe();
             manifest.Header.FrozenNs = (ulong)(frozen.Ticks * 100);
             manifest.Header.Pages.Lies = (ulong)lies;
-            if (distrust is { } liar)
-                manifest.Body.Warnings.Insert(0, $"the {liar} tracker called {lies} changed pages clean: everything was read again, and it is not trusted in this series any more");
+            if (distrust is { } caught)
+                manifest.Body.Warnings.Insert(0, $"the {caught} tracker called {lies} changed pages clean: everything was read again, and it is not trusted in this series any more");
             manifest.Header.Warnings = (uint)manifest.Body.Warnings.Count;
             clock.Stop();
             manifest.Body.Phases.AddRange(clock.Report());

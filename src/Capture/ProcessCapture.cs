@@ -24,8 +24,8 @@ internal sealed class ProcessCapture : IDisposable
 
     public MemoryCapture Memory { get; }
 
-    /// <summary>True once it was found among the frozen ones; one that exited before the freeze never is.</summary>
-    public bool Captured { get; private set; }
+    /// <summary>In group-stop when it was frozen.</summary>
+    public bool WasStopped { get; private set; }
 
     public static ProcessCapture Prepare(SpaceId space, MemoryRequest request, FileRefs files)
     {
@@ -52,13 +52,21 @@ internal sealed class ProcessCapture : IDisposable
         Memory.ScanAndPlan(process, remote);
         watchdog.Enter("inject");
         _state.ReadInjected(remote, whyNot ?? "");
-        Captured = true;
+        WasStopped = process.WasStopped;
     }
 
     /// <summary>After the thaw: the finished message with its VMAs.</summary>
-    public Process Build(CheckpointBody body)
+    /// <param name="body">Takes proofs, exclusions and warnings.</param>
+    /// <param name="stoppedByUs">The stop it was found in was an earlier attempt's.</param>
+    public Process Build(CheckpointBody body, bool stoppedByUs)
     {
         var process = _state.Build();
+        if (stoppedByUs)
+        {
+            process.WasStopped = false;
+            foreach (var thread in process.Threads) thread.GroupStopped = false;
+        }
+
         process.Space = _space.Value;
         body.Proofs.Add(Memory.Describe(process.Vmas, body.Exclusions));
         body.Warnings.AddRange(_state.Warnings);

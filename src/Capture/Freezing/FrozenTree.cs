@@ -52,22 +52,26 @@ public sealed class FrozenTree : IDisposable
             {
                 var freezer = new TreeFreezer(pid, tree, options, watchdog);
                 var done = false;
+                var allFree = true;
+                string? stuck = null;
                 try
                 {
-                    done = freezer.Run(out var stuck);
+                    done = freezer.Run(out stuck);
                     if (done) return new FrozenTree(freezer, watchdog, ownWatchdog);
-                    if (attempt >= options.Attempts)
-                        throw new TargetException($"{stuck} did not stop within {options.StopTimeout.TotalSeconds} s",
-                            "it sleeps uninterruptibly in the kernel (a disk or network file system, a vfork, a frozen cgroup); try again when that is over");
                 }
                 finally
                 {
                     if (!done)
                     {
                         watchdog.Stop(); // what can be let go is let go at once; only a stuck thread is waited for
-                        LetGo(freezer.Attached.Select(t => t.Tid).ToArray());
+                        allFree = LetGo(freezer.Attached.Select(t => t.Tid).ToArray());
                     }
                 }
+
+                // A thread that couldn't even be let go is still ours: a second attempt would only be told that it is traced already.
+                if (attempt >= options.Attempts || !allFree)
+                    throw new TargetException($"{stuck} did not stop within {options.StopTimeout.TotalSeconds} s",
+                        "it sleeps uninterruptibly in the kernel (a disk or network file system, a vfork, a frozen cgroup); try again when that is over");
             }
         }
         catch (Exception e)
@@ -111,17 +115,19 @@ public sealed class FrozenTree : IDisposable
 
     /// <summary>
     /// Detaches. A thread that isn't stopped (killed meanwhile, or stuck on its way) is waited for a little; what still
-    /// can't be detached is let go by the kernel when the ptrace thread ends.
+    /// can't be detached is let go by the kernel when the ptrace thread ends; then this returns false.
     /// </summary>
-    private static void LetGo(IReadOnlyList<int> tids)
+    private static bool LetGo(IReadOnlyList<int> tids)
     {
         var left = tids.Where(tid => Ptrace.TryDetach(tid) != 0).ToList();
         var wait = new StopWait(StopWait.DeadlineIn(LetGoTimeout));
         while (left.Count > 0)
         {
             left.RemoveAll(TryLetGo);
-            if (left.Count > 0 && !wait.Again()) return;
+            if (left.Count > 0 && !wait.Again()) return false;
         }
+
+        return true;
     }
 
     private static bool TryLetGo(int tid)

@@ -16,7 +16,7 @@ public sealed class Rehearsal : IDisposable
     /// <summary>The throw-away process.</summary>
     public int Pid { get; }
 
-    /// <summary>Starts one; null if the machine has none of the programs that would do.</summary>
+    /// <summary>Starts one; null if the machine has none of the programs that would do, or no room for one more process.</summary>
     public static Rehearsal? TryStart()
     {
         (string Path, string[] Arguments)[] programs =
@@ -31,7 +31,17 @@ public sealed class Rehearsal : IDisposable
             var (read, write) = Spawn.Pipe();
             using (read)
             using (var sink = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
-                return new Rehearsal(Spawn.Start(path, arguments, read, sink, sink), write);
+            {
+                try
+                {
+                    return new Rehearsal(Spawn.Start(path, arguments, read, sink, sink), write);
+                }
+                catch (LinuxException)
+                {
+                    write.Dispose(); // no process to be had (ulimit -u): the capture goes on without a rehearsal
+                    return null;
+                }
+            }
         }
         return null;
     }

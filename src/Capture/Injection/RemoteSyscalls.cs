@@ -16,6 +16,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     private const int PageSize = 4096, StrictSeccomp = 1;
 
     private readonly FrozenProcess _process;
+    private readonly HashSet<int> _tids;
     private readonly ProcessMemory _memory;
     private readonly SlotStore _slots;
     private readonly List<int> _heldFds = [];
@@ -26,7 +27,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     private InjectedThread? _visitor;
 
     private RemoteSyscalls(FrozenProcess process, ProcessMemory memory, SlotArea area) =>
-        (_process, _memory, _slots) = (process, memory, new SlotStore(memory, area));
+        (_process, _memory, _slots, _tids) = (process, memory, new SlotStore(memory, area), process.Threads.Select(t => t.Tid).ToHashSet());
 
     /// <inheritdoc/>
     public int Pid => _process.Pid;
@@ -39,7 +40,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
             if (_scratch == 0)
             {
                 var address = Guarded(() => Call(Owner(), Mmap, [0, PageSize, ProtReadWrite, MapPrivateAnonymous, -1, 0], Acquires.Page));
-                if (address < 0) throw new TargetException($"{TargetErrors.Name(Pid)}: mmap of a scratch page in it: {Errno.Describe((int)-address)}", "its limit on memory or mappings is reached (ulimit -v, vm.max_map_count)");
+                if (address < 0) throw new LinuxException("mmap of a scratch page (injected; its limit on memory or mappings may be reached)", (int)-address);
                 _scratch = (ulong)address;
                 _heldChanged = true;
             }
@@ -210,7 +211,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
 
     private void CheckThread(int tid)
     {
-        if (_process.Threads.All(t => t.Tid != tid)) throw new ArgumentException($"process {Pid} has no frozen thread {tid}", nameof(tid));
+        if (!_tids.Contains(tid)) throw new ArgumentException($"process {Pid} has no frozen thread {tid}", nameof(tid));
     }
 
     /// <summary>Why seccomp forbids injecting into a thread; null if it doesn't. Suspends a filter, which ends with the loan or with us.</summary>

@@ -124,7 +124,7 @@ public sealed class MemoryCapture : IDisposable
     {
         try
         {
-            _reader = new PageReader(_request.Pid);
+            _reader = new PageReader(_request.Pid) { Watchdog = _request.Watchdog };
             foreach (var run in _plan.Runs)
                 if (run.Action == PageAction.Read)
                     _reader.Copy(run.Range, !_vmas.Vmas[run.Vma].Readable, buffer, _request.Space);
@@ -190,6 +190,7 @@ public sealed class MemoryCapture : IDisposable
     private void PlanVma(PlannedVma vma, int index)
     {
         if (vma.Policy == ReadPolicy.Nothing) return;
+        _request.Watchdog?.ThrowIfExpired();
         _runs.Clear();
         _trusted.Clear();
         if (vma.Policy is ReadPolicy.Everything or ReadPolicy.SharedData)

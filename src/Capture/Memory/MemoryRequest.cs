@@ -1,3 +1,4 @@
+using Crstore.Capture.Freezing;
 using Crstore.Model;
 using Crstore.Model.Format;
 
@@ -26,6 +27,9 @@ public sealed record MemoryRequest
 
     /// <summary>Trackers that were caught lying in this series.</summary>
     public IReadOnlySet<TrackerKind> Distrusted { get; init; } = new HashSet<TrackerKind>();
+
+    /// <summary>Keeps the limit on frozen time; null for none.</summary>
+    public FreezeWatchdog? Watchdog { get; init; }
 
     /// <summary>Run-through on a throw-away process: no continuity record is written, nothing waits.</summary>
     public bool Rehearsal { get; init; }

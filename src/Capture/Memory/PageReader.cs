@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Crstore.Capture.Freezing;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
@@ -33,6 +34,9 @@ public sealed class PageReader : IDisposable
 
     /// <summary>Pages that could not be read.</summary>
     public List<UnreadablePage> Unreadable { get; } = [];
+
+    /// <summary>Asked before every batch; null outside a freeze.</summary>
+    public FreezeWatchdog? Watchdog { get; init; }
 
     /// <summary>Pages read.</summary>
     public ulong PagesRead { get; private set; }
@@ -69,6 +73,7 @@ public sealed class PageReader : IDisposable
     public void Flush(PageBuffer buffer, ISpaceWriter writer)
     {
         if (_count == 0) return;
+        Watchdog?.ThrowIfExpired();
         var destination = _place.Span[.._bytes];
         var spans = _spans.AsSpan(0, _count);
         _count = 0;
