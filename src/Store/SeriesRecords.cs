@@ -30,11 +30,24 @@ internal static class SeriesRecords
     }
 
     /// <summary>All of them, in the order of their names' bytes.</summary>
-    public static List<SeriesRecord> ReadAll(RocksDb db)
+    /// <param name="db">The store.</param>
+    /// <param name="damaged">Told of each record that can't be read, which is then left out; null: the first one is an error.</param>
+    public static List<SeriesRecord> ReadAll(RocksDb db, Action<string>? damaged = null)
     {
         var all = new List<SeriesRecord>();
         using var i = db.Iterate(ColumnFamily.Series);
-        for (var there = i.SeekToFirst(); there; there = i.Next()) all.Add(Decode(i.Key, i.Value));
+        for (var there = i.SeekToFirst(); there; there = i.Next())
+        {
+            try
+            {
+                all.Add(Decode(i.Key, i.Value));
+            }
+            catch (StoreDamagedException e) when (damaged is not null)
+            {
+                damaged(e.Message);
+            }
+        }
+
         return all;
     }
 

@@ -40,12 +40,25 @@ public sealed partial class StoreReader : IDisposable
     internal static StoreReader Over(StorePaths paths, RocksDb db) => new(paths, db) { references = 2 };
 
     /// <summary>Headers in CRID order.</summary>
-    public IEnumerable<CheckpointHeader> Headers(string? series = null)
+    /// <param name="series">Only this one's.</param>
+    /// <param name="damaged">Told of each header that can't be read, which is then left out: whose it is, nobody knows. Null:
+    /// it is an error, for it may be the very one that is asked for.</param>
+    public IEnumerable<CheckpointHeader> Headers(string? series = null, Action<string>? damaged = null)
     {
         using var i = Database.Iterate(ColumnFamily.Manifests);
         for (var there = i.SeekToFirst(); there; there = i.Next())
         {
-            var header = ManifestCodec.DecodeHeader(Keys.CridOf(i.Key), i.Value);
+            CheckpointHeader header;
+            try
+            {
+                header = ManifestCodec.DecodeHeader(Keys.CridOf(i.Key), i.Value);
+            }
+            catch (StoreDamagedException e) when (damaged is not null)
+            {
+                damaged(e.Message);
+                continue;
+            }
+
             if (series is null || header.Series == series) yield return header;
         }
     }
@@ -58,11 +71,12 @@ public sealed partial class StoreReader : IDisposable
     }
 
     /// <summary>All series that have checkpoints, by name.</summary>
-    public IReadOnlyList<SeriesInfo> Series()
+    /// <param name="damaged">Told of headers and records that can't be read, which are then left out; null: an error.</param>
+    public IReadOnlyList<SeriesInfo> Series(Action<string>? damaged = null)
     {
-        var records = SeriesRecords.ReadAll(Database).ToDictionary(r => r.Name);
+        var records = SeriesRecords.ReadAll(Database, damaged).ToDictionary(r => r.Name);
         var all = new SortedDictionary<string, SeriesInfo>(StringComparer.Ordinal);
-        foreach (var header in Headers())
+        foreach (var header in Headers(damaged: damaged))
         {
             var when = TimeOf(header);
             IReadOnlyList<TrackerKind> distrusted = records.TryGetValue(header.Series, out var record) ? [.. record.Distrusted] : [];

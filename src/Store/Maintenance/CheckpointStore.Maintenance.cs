@@ -8,8 +8,11 @@ namespace Crstore.Store;
 public sealed partial class CheckpointStore
 {
     /// <summary>Removes checkpoints from view, all or none, in one synced step; gc frees their space.</summary>
+    /// <param name="crids">Which.</param>
+    /// <param name="dryRun">Only check.</param>
+    /// <param name="damaged">Told of damage that was met and did not matter.</param>
     /// <exception cref="UsageException">Some of them don't exist; names them.</exception>
-    public ForgetResult Forget(IReadOnlyList<Crid> crids, bool dryRun)
+    public ForgetResult Forget(IReadOnlyList<Crid> crids, bool dryRun, Action<string>? damaged = null)
     {
         if (dryRun)
         {
@@ -22,7 +25,7 @@ public sealed partial class CheckpointStore
             using var held = HeldLock.Take(Paths.WriteLock, "forget", $"the store {Paths.Root}", Options.LockTimeout, Options.Waiting);
             using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
             var wanted = Forgetting.Check(db, crids);
-            if (wanted.Count > 0) Forgetting.Apply(db, wanted);
+            if (wanted.Count > 0) Forgetting.Apply(db, wanted, damaged);
             TidyUp(db);
             return new ForgetResult(wanted, false);
         });

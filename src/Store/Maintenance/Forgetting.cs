@@ -21,7 +21,10 @@ internal static class Forgetting
     }
 
     /// <summary>Forgets. The caller holds the write lock.</summary>
-    public static void Apply(RocksDb db, IReadOnlyList<Crid> crids)
+    /// <param name="db">The store.</param>
+    /// <param name="crids">Which.</param>
+    /// <param name="damaged">Told of damaged series records, which don't stand in the way.</param>
+    public static void Apply(RocksDb db, IReadOnlyList<Crid> crids, Action<string>? damaged = null)
     {
         var gone = crids.ToHashSet();
         using var batch = db.NewBatch();
@@ -32,7 +35,7 @@ internal static class Forgetting
             foreach (var space in MapScan.Spaces(db, crid)) batch.Delete(ColumnFamily.Maps, Keys.Root(crid, space));
         }
 
-        MoveSeriesHeads(db, batch, gone);
+        MoveSeriesHeads(db, batch, gone, damaged ?? (_ => { }));
         StoreMeta.Put(batch, StoreMeta.Forgets, StoreMeta.Read(db, StoreMeta.Forgets) + 1);
         FaultPoint.Hit("forget.before-write");
         db.Write(batch);
@@ -40,9 +43,10 @@ internal static class Forgetting
     }
 
     /// <summary>A series whose latest checkpoint goes continues from the latest one that stays.</summary>
-    private static void MoveSeriesHeads(RocksDb db, RocksWriteBatch batch, HashSet<Crid> gone)
+    private static void MoveSeriesHeads(RocksDb db, RocksWriteBatch batch, HashSet<Crid> gone, Action<string> damaged)
     {
-        var records = SeriesRecords.ReadAll(db).Where(r => gone.Contains(new Crid(r.LatestCrid))).ToList();
+        // A record that can't be read stays as it is: made anew from the headers it would have lost which trackers have lied.
+        var records = SeriesRecords.ReadAll(db, damaged).Where(r => gone.Contains(new Crid(r.LatestCrid))).ToList();
         if (records.Count == 0) return;
         var latest = new Dictionary<string, ulong>();
         using (var i = db.Iterate(ColumnFamily.Manifests))

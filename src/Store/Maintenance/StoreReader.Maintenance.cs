@@ -22,11 +22,14 @@ public sealed partial class StoreReader
         new Verifier(this, options, progress, cancel).Run(crids);
 
     /// <summary>Sizes and ratios.</summary>
-    public StoreStats Stats(IProgress<StoreProgress>? progress, CancellationToken cancel)
+    /// <param name="progress">Told.</param>
+    /// <param name="cancel">Asked.</param>
+    /// <param name="damaged">Told of headers and series records that can't be read, which then don't count; null: an error.</param>
+    public StoreStats Stats(IProgress<StoreProgress>? progress, CancellationToken cancel, Action<string>? damaged = null)
     {
         ulong logical = 0, chunks = 0;
         var checkpoints = 0;
-        foreach (var header in Headers())
+        foreach (var header in Headers(damaged: damaged is null ? null : _ => { })) // Series tells of them
         {
             checkpoints++;
             logical += (header.Pages?.Logical ?? 0) * VirtualPage.Size;
@@ -42,6 +45,6 @@ public sealed partial class StoreReader
 
         return new StoreStats(checkpoints, logical, chunks * VirtualPage.Size, StoreSizes.Of(Database, ColumnFamily.Chunks),
             StoreSizes.Of(Database, ColumnFamily.Maps), StoreSizes.Of(Database, ColumnFamily.Index),
-            StoreSizes.DirectoryBytes(Paths.Root), chunks, Series());
+            StoreSizes.DirectoryBytes(Paths.Root), chunks, Series(damaged));
     }
 }

@@ -46,7 +46,7 @@ internal sealed class ForgetVerb : Verb
     {
         using var store = CommandContext.OpenStore(parsed);
         var crids = Chosen(parsed, store);
-        var result = store.Forget(crids, parsed.GetValue(_dryRun));
+        var result = store.Forget(crids, parsed.GetValue(_dryRun), line => CommandContext.Warn($"{line}; it stays as it is"));
         if (parsed.GetValue(_json))
         {
             JsonOutput.Object(Context, json =>

@@ -36,8 +36,9 @@ internal sealed class ListVerb : Verb
         using var store = CommandContext.OpenStore(parsed);
         using var reader = store.OpenReader();
         var series = parsed.GetValue(_series);
-        var headers = reader.Headers(series).ToList();
-        if (series is not null && headers.Count == 0 && !reader.Series().Any(known => known.Name == series))
+        var damage = new DamageWarnings();
+        var headers = reader.Headers(series, damage.Tell).ToList();
+        if (series is not null && headers.Count == 0 && !damage.Any)
             throw new UsageException($"there is no series {series}", "`crstore series` lists them");
 
         if (parsed.GetValue(_json))
@@ -51,7 +52,7 @@ internal sealed class ListVerb : Verb
             foreach (var header in headers) Context.Out.WriteLine(header.Crid);
         else
             WriteTable(headers);
-        return ExitCode.Ok;
+        return damage.ExitCode;
     }
 
     private void WriteTable(List<CheckpointHeader> headers)

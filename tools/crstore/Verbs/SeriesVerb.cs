@@ -33,7 +33,8 @@ internal sealed class SeriesVerb : Verb
     {
         using var store = CommandContext.OpenStore(parsed);
         using var reader = store.OpenReader();
-        var all = reader.Series();
+        var damage = new DamageWarnings();
+        var all = reader.Series(damage.Tell);
         if (parsed.GetValue(_json))
         {
             JsonOutput.Array(Context, all, static (json, series) =>
@@ -51,7 +52,7 @@ internal sealed class SeriesVerb : Verb
         {
             Table(all).Write(Context.Out);
         }
-        return ExitCode.Ok;
+        return damage.ExitCode;
     }
 
     /// <summary>The table, which `stats` shows too.</summary>

@@ -28,11 +28,12 @@ internal sealed class StatsVerb : Verb
     {
         using var store = CommandContext.OpenStore(parsed);
         using var reader = store.OpenReader();
+        var damage = new DamageWarnings();
         StoreStats stats;
-        using (var progress = ProgressDisplay.Start("reading page maps")) stats = reader.Stats(progress, Context.Cancel);
+        using (var progress = ProgressDisplay.Start("reading page maps")) stats = reader.Stats(progress, Context.Cancel, damage.Tell);
         if (parsed.GetValue(_json)) WriteJson(stats);
         else WriteText(stats);
-        return ExitCode.Ok;
+        return damage.ExitCode;
     }
 
     private void WriteText(StoreStats stats)
