@@ -1,4 +1,6 @@
 using Crstore.Model;
+using Crstore.Model.Format;
+using Crstore.Store.Manifests;
 using Crstore.Store.Native;
 using Crstore.Store.PageMaps;
 using Crstore.Store.Reading;
@@ -6,8 +8,9 @@ using Crstore.Store.Reading;
 namespace Crstore.Store.Maintenance;
 
 /// <summary>
-/// What the committed checkpoints reach: the mark phase of gc. Goes by the roots alone: a manifest's header or body may be
-/// damaged, its pages are kept all the same. Damage in a root or segment stops it: what it would have reached is unknown.
+/// What the committed checkpoints reach: the mark phase of gc. Goes by the roots: a manifest's header or body may be
+/// damaged, its pages are kept all the same. A root or segment that is damaged, or missing, stops it: what it would have
+/// reached is unknown.
 /// </summary>
 internal sealed class Reachability
 {
@@ -33,10 +36,12 @@ internal sealed class Reachability
             for (var there = i.SeekToFirst(); there; there = i.Next()) marks.Committed.Add(Keys.CridOf(i.Key));
         var source = new StoreSegments(db);
         var seen = new HashSet<Crid>();
+        var roots = new HashSet<(Crid, SpaceId)>();
         foreach (var (crid, space, root) in MapScan.Roots(db))
         {
             cancel.ThrowIfCancellationRequested();
             if (!marks.Committed.Contains(crid)) continue;
+            roots.Add((crid, space));
             if (seen.Add(crid)) progress?.Report(new StoreProgress("marking", (ulong)seen.Count, (ulong)marks.Committed.Count));
             foreach (var entry in RootCodec.Decode(crid, space, root))
             {
@@ -46,7 +51,32 @@ internal sealed class Reachability
             }
         }
 
+        foreach (var crid in marks.Committed.Order())
+        {
+            cancel.ThrowIfCancellationRequested();
+            CheckRoots(db, crid, roots);
+        }
+
         return marks;
+    }
+
+    /// <summary>Every process that has memory has a root. Only a body that can be read can tell that one is missing.</summary>
+    private static void CheckRoots(RocksDb db, Crid crid, HashSet<(Crid, SpaceId)> roots)
+    {
+        CheckpointBody body;
+        try
+        {
+            body = ManifestCodec.DecodeBody(crid, db.Get(ColumnFamily.Bodies, Keys.Crid(crid)));
+        }
+        catch (StoreDamagedException)
+        {
+            return; // verify's business: the roots that are there count
+        }
+
+        foreach (var process in body.Processes)
+            if (!process.Zombie && !roots.Contains((crid, new SpaceId(process.Space))))
+                throw new StoreDamagedException($"CRID {crid}, process {process.Pid}: its page-map root is missing, so what it reaches is unknown",
+                    $"`crstore forget {crid}`, then gc works again");
     }
 
     private void Mark(StoreSegments source, SegmentKey key, Crid crid)

@@ -54,4 +54,23 @@ public sealed class BesideDamageTests
             Assert.Throws<StoreDamagedException>(() => list(null)); // never silently
         }
     }
+
+    [Fact]
+    public void A_missing_root_stops_gc_until_its_checkpoint_is_forgotten()
+    {
+        using var temp = new TempStore();
+        var a = temp.Capture(Memory.Random(1, 1000), "a");
+        var b = temp.Capture(Memory.Random(2, 100), "b");
+        using var store = temp.Open();
+        store.Forget([new Crid(b.Crid)], dryRun: false);
+        StoreSurgery.Edit(temp, (batch, _) => batch.Delete(ColumnFamily.Maps, Keys.Root(new Crid(a.Crid), new SpaceId(0))));
+        var frames = StoreSurgery.AllKeys(temp, ColumnFamily.Chunks);
+        var error = Assert.Throws<StoreDamagedException>(() => store.CollectGarbage(Now, null, default));
+        Assert.Contains($"CRID {a.Crid}", error.Message);
+        Assert.Contains("root is missing", error.Message);
+        Assert.Equal(frames, StoreSurgery.AllKeys(temp, ColumnFamily.Chunks));
+
+        store.Forget([new Crid(a.Crid)], dryRun: false);
+        Assert.Equal(1100UL, store.CollectGarbage(Now, null, default).ChunksFreed);
+    }
 }
