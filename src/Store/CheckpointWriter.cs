@@ -183,16 +183,14 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private ulong BuildIndexFiles()
     {
         if (sink.Fresh.Count <= options.SmallCapturePages) return 0;
-        var sorted = sink.Fresh.ToArray();
-        Array.Sort(sorted, static (x, y) => Compare(x.Key, y.Key));
         var path = paths.IncomingFile(Crid, "index", 0);
         indexFiles.Add(path);
         using var writer = new RocksSstWriter(path, ColumnFamily.Index);
         Span<byte> key = stackalloc byte[ContentHash.Size];
         Span<byte> value = stackalloc byte[Keys.LocationSize];
-        foreach (var (hash, ordinal) in sorted)
+        foreach (var ordinal in sink.Fresh.Sorted())
         {
-            hash.Write(key);
+            sink.Fresh[ordinal].Write(key);
             Keys.Location(new ChunkLocation(Crid, ordinal), value);
             writer.Put(key, value);
         }
@@ -270,9 +268,9 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     {
         Span<byte> key = stackalloc byte[ContentHash.Size];
         Span<byte> value = stackalloc byte[Keys.LocationSize];
-        foreach (var (hash, ordinal) in sink.Fresh)
+        for (uint ordinal = 0; ordinal < sink.Fresh.Count; ordinal++)
         {
-            hash.Write(key);
+            sink.Fresh[ordinal].Write(key);
             Keys.Location(new ChunkLocation(Crid, ordinal), value);
             batch.Put(ColumnFamily.Index, key, value);
         }
@@ -299,9 +297,6 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         if (distrust is { } tracker && !record.Distrusted.Contains(tracker)) record.Distrusted.Add(tracker);
         SeriesRecords.Put(batch, record);
     }
-
-    private static int Compare(in ContentHash x, in ContentHash y) =>
-        x.A != y.A ? x.A.CompareTo(y.A) : x.B != y.B ? x.B.CompareTo(y.B) : x.C != y.C ? x.C.CompareTo(y.C) : x.D.CompareTo(y.D);
 
     private void ThrowIfEnded()
     {

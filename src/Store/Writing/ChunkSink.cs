@@ -11,7 +11,7 @@ namespace Crstore.Store.Writing;
 internal sealed class ChunkSink : IDisposable
 {
     private readonly Crid crid;
-    private readonly Dictionary<ContentHash, uint> fresh = new(new HashComparer());
+    private readonly FreshChunks fresh = new();
     private readonly PageHasher hasher;
     private readonly FramePipeline pipeline;
 
@@ -35,8 +35,8 @@ internal sealed class ChunkSink : IDisposable
     /// <summary>Of them all zero.</summary>
     public ulong Zero { get; private set; }
 
-    /// <summary>Chunks new to the store, with their ordinals: what the index will get.</summary>
-    public IReadOnlyDictionary<ContentHash, uint> Fresh => fresh;
+    /// <summary>Chunks new to the store: what the index will get.</summary>
+    public FreshChunks Fresh => fresh;
 
     /// <summary>Takes consecutive pages; their memory is free again when this returns.</summary>
     public void Take(VirtualPage first, ReadOnlyMemory<byte> pages, PageHandler handler)
@@ -90,19 +90,9 @@ internal sealed class ChunkSink : IDisposable
 
     private uint NewChunk(in ContentHash hash, ReadOnlySpan<byte> page)
     {
-        if (fresh.TryGetValue(hash, out var ordinal)) return ordinal; // twice in one batch
+        if (fresh.TryFind(hash, out var ordinal)) return ordinal; // twice in one batch
         ordinal = pipeline.Add(hash, page);
-        fresh.Add(hash, ordinal);
+        fresh.Add(hash); // counts as the pipeline does
         return ordinal;
-    }
-
-    /// <summary>The first bits of a SHA-256 are as good a hash code as any; a seed keeps page contents from aiming at buckets.</summary>
-    private sealed class HashComparer : IEqualityComparer<ContentHash>
-    {
-        private readonly ulong seed = (ulong)Random.Shared.NextInt64() | 1;
-
-        public bool Equals(ContentHash x, ContentHash y) => x == y;
-
-        public int GetHashCode(ContentHash hash) => (int)((hash.A ^ hash.B) * seed >> 32);
     }
 }

@@ -23,7 +23,7 @@ internal enum PageFate : byte
 /// The parallel half of dedup: for a batch of pages, on all cores, the zero test, SHA-256, the look into what this session
 /// has already, and one batched probe of the store's index. Its buffers are used again for the next batch.
 /// </summary>
-internal sealed class PageHasher(RocksDb snapshot, Dictionary<ContentHash, uint> taken)
+internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
 {
     /// <summary>Pages in a batch.</summary>
     public const int BatchPages = 2048;
@@ -44,7 +44,7 @@ internal sealed class PageHasher(RocksDb snapshot, Dictionary<ContentHash, uint>
     public ReadOnlySpan<ChunkLocation> Locations => locations;
 
     /// <summary>Of the last batch, for pages that this session has already.</summary>
-    public uint OrdinalOf(int page) => taken[hashes[page]];
+    public uint OrdinalOf(int page) => taken.TryFind(hashes[page], out var ordinal) ? ordinal : throw new InvalidOperationException($"page {page} is not taken");
 
     /// <summary>Looks at up to <see cref="BatchPages"/> pages.</summary>
     public void Process(ReadOnlyMemory<byte> batch)
@@ -74,7 +74,7 @@ internal sealed class PageHasher(RocksDb snapshot, Dictionary<ContentHash, uint>
             }
 
             var hash = hashes[i] = ContentHash.Of(page);
-            if (taken.ContainsKey(hash))
+            if (taken.TryFind(hash, out _))
             {
                 fates[i] = PageFate.Taken;
                 continue;
