@@ -81,6 +81,26 @@ public sealed class DirectoryTests
     }
 
     [Fact]
+    public void A_database_that_a_backup_brought_back_in_part_is_never_made_anew()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, 5200);
+        var crid = new Crid(temp.Capture(memory).Crid);
+        var paths = new StorePaths(temp.Directory);
+        var format = File.ReadAllText(paths.Format);
+        File.Delete(paths.Format);
+        File.Move(Path.Combine(paths.Database, "CURRENT"), Path.Combine(paths.Root, "incoming", "CURRENT"));
+        var e = Assert.Throws<StoreDamagedException>(() => CheckpointStore.OpenOrCreate(temp.Options, out _));
+        Assert.Contains("CURRENT", e.Message, StringComparison.Ordinal);
+        File.Move(Path.Combine(paths.Root, "incoming", "CURRENT"), Path.Combine(paths.Database, "CURRENT"));
+        File.WriteAllText(paths.Format, format);
+        using var store = CheckpointStore.Open(temp.Options);
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(crid);
+        memory.AssertEquals(image);
+    }
+
+    [Fact]
     public void A_newer_format_is_refused_by_its_number()
     {
         using var temp = new TempStore();
