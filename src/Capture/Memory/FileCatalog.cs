@@ -1,3 +1,5 @@
+using System.Globalization;
+using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 
@@ -77,18 +79,17 @@ public sealed class FileCatalog(int pid)
         var directory = $"/proc/{pid}/fd";
         try
         {
-            foreach (var link in Directory.EnumerateFileSystemEntries(directory))
-                if (FileStatus.TryOf(link, out var status) == 0 && status.IsRegular)
-                    found.TryAdd((status.Dev, status.Inode), link);
+            foreach (var fd in TaskFile.ListNumbers(directory))
+            {
+                var link = string.Create(CultureInfo.InvariantCulture, $"{directory}/{fd}");
+                if (FileStatus.TryOf(link, out var status) == 0 && status.IsRegular) found.TryAdd((status.Dev, status.Inode), link);
+            }
         }
-        catch (UnauthorizedAccessException)
+        catch (LinuxException)
         {
-            // Not ours to list: nothing found, and the callers fall back to reading the memory itself.
+            // Not ours to list: nothing found, and the callers fall back to reading the memory itself. Or the process is gone,
+            // which the freeze says with a better message.
             return found;
-        }
-        catch (DirectoryNotFoundException)
-        {
-            return found; // the process is gone; the freeze says so with a better message
         }
 
         return found;

@@ -77,7 +77,7 @@ public sealed class MemoryCapture : IDisposable
         try
         {
             capture._vmas.Prepare();
-            capture._tracking.Prepare();
+            capture._tracking.Prepare(capture._vmas.Vmas);
             capture.Estimate();
             return capture;
         }
@@ -100,7 +100,7 @@ public sealed class MemoryCapture : IDisposable
         try
         {
             _vmas.Refresh();
-            _tracking.Begin(process, remote);
+            _tracking.Begin(process, remote, _vmas.Vmas);
             _plan.Reset(_parent);
             for (var i = 0; i < _vmas.Vmas.Count; i++) PlanVma(_vmas.Vmas[i], i);
             _tracking.Finish();

@@ -3,6 +3,7 @@ using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Google.Protobuf;
@@ -25,6 +26,7 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
     private string _passedOver = "";
     private byte[] _token = [];
     private bool _finished;
+    private bool _pinned;
 
     /// <summary>The tracker in use.</summary>
     public TrackerKind Kind => _tracker.Kind;
@@ -42,16 +44,18 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
     public IEnumerable<string> Warnings => _warnings;
 
     /// <summary>Before the freeze: chooses the tracker and takes the target's record.</summary>
-    public void Prepare()
+    /// <param name="vmas">Its mappings.</param>
+    public void Prepare(IReadOnlyList<PlannedVma> vmas)
     {
         _target = TargetIdentity.Read(request.Pid);
         var asked = request.ReadEverything ? TrackerKind.Hash : request.Options.Tracker;
         if (asked is not TrackerKind.Hash) OpenRecord();
         _parking = new UffdParking(_record, request.StoreId, request.Crid);
         if (asked is not TrackerKind.Hash) _parking.Prepare(request.Pid);
+        var pins = MemoryPins.FindAio(vmas) is { Length: > 0 } aio ? aio : _parking.PinsMemory;
         // Without a record no reset could be told to others: then nothing may be reset.
         var kind = _record is null && !request.Rehearsal && asked is null or TrackerKind.Unspecified ? TrackerKind.Hash
-            : TrackerSelection.Choose(asked, new TrackerCircumstances(request.Pid, _parking.Foreign, _parking.PinsMemory, request.Distrusted) { SharesMemory = FindSharer() }, out _passedOver);
+            : TrackerSelection.Choose(asked, new TrackerCircumstances(request.Pid, _parking.Foreign, pins, request.Distrusted) { SharesMemory = FindSharer() }, out _passedOver);
         _tracker = kind switch
         {
             TrackerKind.Uffd => new UffdTracker(_parking),
@@ -64,7 +68,10 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
     }
 
     /// <summary>In the freeze, before the first scan: the last word on continuity, then the bump, then the tracker.</summary>
-    public void Begin(FrozenProcess process, IRemoteSyscalls? remote)
+    /// <param name="process">The target.</param>
+    /// <param name="remote">System calls in it, if they can be made.</param>
+    /// <param name="vmas">Its mappings as of the freeze.</param>
+    public void Begin(FrozenProcess process, IRemoteSyscalls? remote, IReadOnlyList<PlannedVma> vmas)
     {
         if (!_target!.IsStillThere())
         {
@@ -76,6 +83,13 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
         }
 
         _verdict = Judge();
+        if (Kind != TrackerKind.Hash && FindPins(process.Pid, vmas) is { Length: > 0 } pins)
+        {
+            // Since our look before the freeze. What is written from here on goes unseen too, so no proof is left either.
+            _verdict = ContinuityVerdict.No($"the kernel or a device may write to its memory unseen: {pins}");
+            _pinned = true;
+        }
+
         _record?.Bump();
         _tracker.Begin(process.Pid, process.Threads[0].Tid, remote);
     }
@@ -112,7 +126,7 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
             UffdFd = _tracker.ParkedFd,
             AtRandom = ByteString.CopyFrom(_target?.AtRandom ?? []),
         };
-        if (_finished && _record is not null) proof.GenerationToken = ByteString.CopyFrom(_token);
+        if (_finished && !_pinned && _record is not null) proof.GenerationToken = ByteString.CopyFrom(_token);
         return proof;
     }
 
@@ -125,6 +139,13 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
 
     private ContinuityVerdict Judge() =>
         ContinuityVerdict.Decide(Kind, request.Parent, _target!, _bootId, _record is null ? default : _record.ReadToken());
+
+    private static string FindPins(int pid, IReadOnlyList<PlannedVma> vmas)
+    {
+        if (MemoryPins.FindAio(vmas) is { Length: > 0 } aio) return aio;
+        using var proc = ProcDirectory.Open(pid);
+        return MemoryPins.FindFd(proc);
+    }
 
     private void OpenRecord()
     {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Crstore.Capture.Injection;
 using Crstore.Linux;
 using Crstore.Linux.Files;
@@ -36,24 +37,26 @@ public sealed class UffdParking(ContinuityRecord? record, Guid store, Crid crid)
     public string PinsMemory { get; private set; } = "";
 
     /// <summary>Before the freeze: looks through the target's fds.</summary>
+    /// <exception cref="LinuxException">The process is gone.</exception>
     public void Prepare(int pid)
     {
         var limit = ProcLimits.Parse(TaskFile.ReadBytes($"/proc/{pid}/limits")).FirstOrDefault(l => l.Resource == ProcLimits.OpenFiles).Soft;
         // Near the top of what the target may have: it neither gets in the way of its own numbers nor is refused.
         _firstFd = limit > HighFd + 16 ? HighFd : (int)(limit * 7 / 8);
-        foreach (var path in Directory.EnumerateFileSystemEntries($"/proc/{pid}/fd"))
+        using var proc = ProcDirectory.Open(pid);
+        foreach (var fd in proc.Numbers("fd"))
         {
-            var target = new FileInfo(path).LinkTarget ?? "";
+            var name = string.Create(CultureInfo.InvariantCulture, $"fd/{fd}");
+            if (proc.TryReadLink(name, out var target) != 0) continue; // closed since it was listed
             if (target == Link)
             {
-                var inode = FileStatus.TryOf(path, out var status) == 0 ? status.Inode : 0;
+                var inode = proc.TryStat(name, out var status) == 0 ? status.Inode : 0;
                 if (record is not null && record.ParkedFd != 0 && inode == record.ParkedInode) IsParked = true;
-                else if (record is null || !record.IsOurs(inode)) Foreign = $"fd {Path.GetFileName(path)}";
+                else if (record is null || !record.IsOurs(inode)) Foreign = $"fd {fd}";
             }
-            else if (target is "anon_inode:[io_uring]" or "anon_inode:kvm-vm" || target.StartsWith("/dev/vfio/", StringComparison.Ordinal)
-                || target.StartsWith("/dev/infiniband/", StringComparison.Ordinal))
+            else if (MemoryPins.IsPinning(target))
             {
-                PinsMemory = $"fd {Path.GetFileName(path)} ({target})";
+                PinsMemory = $"fd {fd} ({target})";
             }
         }
     }
