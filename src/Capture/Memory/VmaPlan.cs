@@ -35,7 +35,8 @@ public sealed class VmaPlan
     public void Prepare()
     {
         _parser.ReadSmaps(_pid, _entries, _flags);
-        RequireMemory();
+        // A zombie of a tree shows none either. It is no error here: the freeze sorts it out.
+        if (_entries.Count == 0 && Linux.TaskFile.ListNumbers($"/proc/{_pid}/task").Count > 1) RequireMemory();
         _vmas.Clear();
         for (var i = 0; i < _entries.Count; i++) _vmas.Add(_classifier.Classify(_entries[i], _flags[i]));
         _files.ReadBuildIds();
