@@ -1,3 +1,4 @@
+using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Model.Format;
 
@@ -21,7 +22,9 @@ public sealed class VmaClassifier(FileCatalog files, bool embedFiles, bool honou
             return Save(entry, vmFlags, file, entry.Shared ? ReadPolicy.SharedData : ReadPolicy.Populated);
         if (entry.Shared) return ClassifyShared(entry, vmFlags, file);
         if (file is null) return Save(entry, vmFlags, null, ReadPolicy.Populated, trackable: true);
-        if (file.Status is { IsRegular: false }) return Save(entry, vmFlags, file, ReadPolicy.Populated, trackable: true); // /dev/zero
+        // Other drivers than that of /dev/zero may write to the pages that they gave out.
+        if (file.Status is { IsRegular: false } device)
+            return Save(entry, vmFlags, file, ReadPolicy.Populated, trackable: device.Rdev == FileStatus.MakeDev(1, 5));
         if (!file.SameAtPath) return Save(entry, vmFlags, file, ReadPolicy.Everything);
         if (embedFiles) return Reference(entry, vmFlags, file, ReadPolicy.Everything);
         return Reference(entry, vmFlags, file, ReadPolicy.Modified, trackable: true);
