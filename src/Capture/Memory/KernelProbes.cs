@@ -10,6 +10,7 @@ namespace Crstore.Capture.Memory;
 /// </summary>
 public sealed class KernelProbes
 {
+    private const ulong HugeSize = 2 * 1024 * 1024; // of a page table's reach, x86-64
     private static readonly Lazy<KernelProbes> Cached = new(static () => new KernelProbes());
 
     // Keeps the huge zero page alive, and so in its place: it is freed when nobody has it.
@@ -25,6 +26,7 @@ public sealed class KernelProbes
         UffdWriteProtect = ProbeUffd(out var uffdReason);
         UffdReason = uffdReason;
         ZeroFrames = ProbeZeroFrames(out _hugeZero);
+        PagemapScanTellsHugeZero = PagemapScan && ProbeHugeZeroScan(_hugeZero);
     }
 
     /// <summary>The findings of this machine.</summary>
@@ -57,14 +59,18 @@ public sealed class KernelProbes
     /// <summary>Frame numbers of the zero pages; all 0 without CAP_SYS_ADMIN.</summary>
     public ZeroFrames ZeroFrames { get; }
 
+    /// <summary>PAGEMAP_SCAN calls the huge zero page a zero page; up to a fix of September 2025 only the small one. True if there is none to try.</summary>
+    public bool PagemapScanTellsHugeZero { get; }
+
     /// <summary>The zero page can be told from other clean pages, which soft-dirty needs: a read after MADV_DONTNEED maps it without setting the bit.</summary>
-    public bool ZeroPageTellable => PagemapScan || ZeroFrames.Small != 0;
+    public bool ZeroPageTellable => PagemapScan && PagemapScanTellsHugeZero
+        || ZeroFrames.Small != 0 && (!PagemapScan || ZeroFrames.Huge != 0); // PAGEMAP_SCAN has shown that there is a huge one
 
     /// <summary>The best scanner here for a process. It is bound to the address space of now: open it in the freeze.</summary>
     /// <param name="pid">Process.</param>
     /// <param name="needSoftDirty">The soft-dirty bit must be told.</param>
     public IPageScanner OpenScanner(int pid, bool needSoftDirty) =>
-        PagemapScan && (!needSoftDirty || (PagemapScanCategories & PageCategories.SoftDirty) != 0)
+        PagemapScan && (!needSoftDirty || (PagemapScanTellsHugeZero && (PagemapScanCategories & PageCategories.SoftDirty) != 0))
             ? new PagemapScanScanner(pid, PagemapScanCategories)
             : new ClassicScanner(pid, ZeroFrames);
 
@@ -170,8 +176,7 @@ public sealed class KernelProbes
 
     private static ZeroFrames ProbeZeroFrames(out MappedMemory hugeZero)
     {
-        const int hugeSize = 2 * 1024 * 1024;
-        hugeZero = new MappedMemory(2 * hugeSize, huge: true);
+        hugeZero = new MappedMemory(2 * (int)HugeSize, huge: true);
         using var small = NewPage();
         using var pagemap = Pagemap.Open(Environment.ProcessId);
         Span<ulong> entries = stackalloc ulong[2];
@@ -183,12 +188,29 @@ public sealed class KernelProbes
         var zero = new PagemapEntry(entries[0]).FrameNumber;
         if (zero != new PagemapEntry(entries[1]).FrameNumber) zero = 0;
 
-        var aligned = (int)((hugeSize - hugeZero.Address % hugeSize) % hugeSize);
+        var aligned = (int)((HugeSize - hugeZero.Address % HugeSize) % HugeSize);
         sum += hugeZero.GetSpan()[aligned] + hugeZero.GetSpan()[aligned + VirtualPage.Size];
         pagemap.Read(VirtualPage.Of(hugeZero.Address + (ulong)aligned), entries);
         var first = new PagemapEntry(entries[0]).FrameNumber;
         var huge = sum == 0 && first != 0 && first % 512 == 0 && new PagemapEntry(entries[1]).FrameNumber == first + 1 ? first : 0;
         return new ZeroFrames(zero, huge);
+    }
+
+    // The block that ProbeZeroFrames has read and never written: mapped by a huge entry, it is the huge zero page, unless that was
+    // switched off by hand.
+    private static bool ProbeHugeZeroScan(MappedMemory hugeZero)
+    {
+        const string setting = "/sys/kernel/mm/transparent_hugepage/use_zero_page";
+        if (File.Exists(setting) && File.ReadAllText(setting).Trim() == "0") return true;
+        using var pagemap = Pagemap.Open(Environment.ProcessId);
+        var start = hugeZero.Address + (HugeSize - hugeZero.Address % HugeSize) % HugeSize;
+        Span<PageRegion> regions = stackalloc PageRegion[4];
+        var request = new ScanRequest(PageCategories.Present, PageCategories.Present | PageCategories.Huge | PageCategories.ZeroFrame);
+        var n = pagemap.TryScan(start, start + HugeSize, request, regions, out _);
+        foreach (ref readonly var region in regions[..Math.Max(n, 0)])
+            if ((region.Categories & PageCategories.Huge) != 0 && (region.Categories & PageCategories.ZeroFrame) == 0)
+                return false;
+        return true;
     }
 
     private static MappedMemory NewPage() => new(VirtualPage.Size, huge: false);

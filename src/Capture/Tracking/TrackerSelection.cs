@@ -55,6 +55,8 @@ public static class TrackerSelection
         {
             TrackerKind.Uffd => probes.UffdReason,
             TrackerKind.SoftDirty when !probes.SoftDirty => probes.SoftDirtyReason,
+            TrackerKind.SoftDirty when !probes.ZeroPageTellable && probes.PagemapScan =>
+                "the huge zero page can't be told from others (PAGEMAP_SCAN of this kernel doesn't tell it, and frame numbers are hidden without CAP_SYS_ADMIN)",
             TrackerKind.SoftDirty when !probes.ZeroPageTellable =>
                 "the zero page can't be told from others (frame numbers are hidden without CAP_SYS_ADMIN, and there is no PAGEMAP_SCAN)",
             TrackerKind.SoftDirty when !probes.SoftDirtySurvivesMove && probes.ZeroFrames.Small == 0 =>

@@ -26,4 +26,20 @@ public sealed class PageScannerTests
         var expected = Enumerable.Range(0, runs).Select(i => VirtualPage.Of(memory.Address) + (ulong)(2 * i));
         Assert.Equal(expected, found.SelectMany(run => Enumerable.Range(0, (int)run.Range.Count).Select(i => run.Range.Start + (ulong)i)));
     }
+
+    [Fact]
+    public void The_huge_zero_page_is_told_by_the_scanner_that_soft_dirty_uses()
+    {
+        Requires.That(KernelProbes.Current.ZeroFrames.Huge != 0, "a huge zero page, and frame numbers");
+        const int huge = 2 * 1024 * 1024;
+        using var memory = new MappedMemory(2 * huge, huge: true);
+        var offset = (int)((huge - memory.Address % huge) % huge);
+        Assert.Equal(0, memory.GetSpan()[offset]);
+        using var scanner = KernelProbes.Current.OpenScanner(Environment.ProcessId, needSoftDirty: true);
+        var found = new List<PageRun>();
+        scanner.Scan(PageRange.OfAddresses(memory.Address + (ulong)offset, memory.Address + (ulong)offset + huge), fileMapping: false, found);
+        Assert.Equal(512UL, Assert.Single(found).Range.Count);
+        Assert.NotEqual(PageCategories.None, found[0].Flags & PageCategories.ZeroFrame);
+        Assert.True(KernelProbes.Current.ZeroPageTellable);
+    }
 }
