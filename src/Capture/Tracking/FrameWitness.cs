@@ -51,10 +51,8 @@ public sealed class FrameWitness(ContinuityRecord? record) : IDisposable
     /// <summary>Marks as written, in a VMA's runs, every block that is not proven to have stayed in its place; remembers the frames of now.</summary>
     public void Check(PlannedVma vma, List<PageRun> runs)
     {
-        // Only blocks that lie wholly within the VMA can be moved as a page table; the others carry their bits along.
-        var first = (vma.Range.Start.Number + 511) >> BlockShift;
-        var end = vma.Range.End.Number >> BlockShift;
-        if (first >= end) return;
+        // Every block, be it covered in part only: mremap widens what it moves down to the start of a block (since 6.7), and what
+        // was moved as a whole may have been split or cut since. A block has one page table, so one witness serves all VMAs in it.
         _split.Clear();
         foreach (var run in runs)
         {
@@ -63,7 +61,7 @@ public sealed class FrameWitness(ContinuityRecord? record) : IDisposable
             {
                 var block = rest.Start.Number >> BlockShift;
                 var part = rest.Intersect(new PageRange(new VirtualPage(block << BlockShift), 512));
-                var moved = block >= first && block < end && !StayedInPlace(block, part, run.Flags);
+                var moved = !StayedInPlace(block, part, run.Flags);
                 RunBuilder.Append(_split, part, moved ? run.Flags | PageCategories.SoftDirty : run.Flags);
                 rest = PageRange.Between(part.End, rest.End);
             }
