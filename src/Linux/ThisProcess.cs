@@ -1,10 +1,15 @@
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Crstore.Linux;
 
-/// <summary>Ending this process without any of the runtime's ceremony.</summary>
-public static unsafe class ThisProcess
+/// <summary>This process: as whom it runs, and ending it without any of the runtime's ceremony.</summary>
+public static unsafe partial class ThisProcess
 {
+    /// <summary>geteuid(2): who the kernel takes us for. /proc/self belongs to root where the process may not be dumped.</summary>
+    [LibraryImport("libc", EntryPoint = "geteuid")]
+    public static partial uint EffectiveUser();
+
     /// <summary>
     /// Writes a message to stderr, if it takes it without blocking (its reader may be the very process that is frozen),
     /// and ends at once: no finally-block, no finalizer. The kernel detaches all tracees.

@@ -66,6 +66,9 @@ public sealed record ContinuityPlace(string Directory, uint Owner)
     /// <summary>Path of the marker that says: this userfaultfd was parked by crstore, whoever has inherited it.</summary>
     public string MarkerOf(ulong uffdInode) => string.Create(CultureInfo.InvariantCulture, $"{Directory}/uffd-{uffdInode}");
 
+    /// <summary>Path where a marker is written before it gets its name.</summary>
+    public string TemporaryFor(int ownPid, ulong uffdInode) => string.Create(CultureInfo.InvariantCulture, $"{Directory}/{ownPid}-uffd-{uffdInode}");
+
     /// <summary>Removes the records of processes that are gone, and the markers of earlier boots.</summary>
     public void Sweep(string bootId)
     {
@@ -74,8 +77,9 @@ public sealed record ContinuityPlace(string Directory, uint Owner)
             var name = Path.GetFileName(path);
             var dash = name.IndexOf('-');
             if (dash <= 0) continue;
+            // An empty marker may be about to be written.
             var stale = name.StartsWith("uffd-", StringComparison.Ordinal)
-                ? FileCalls.ReadText(path)?.Trim() is { } boot && boot != bootId
+                ? FileCalls.ReadText(path)?.Trim() is { Length: > 0 } boot && boot != bootId
                 : int.TryParse(name.AsSpan(0, dash), NumberStyles.None, CultureInfo.InvariantCulture, out var pid) && !File.Exists($"/proc/{pid}/stat");
             if (stale) FileCalls.Unlink(path);
         }

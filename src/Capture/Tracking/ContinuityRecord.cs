@@ -62,7 +62,7 @@ public sealed class ContinuityRecord : IDisposable
     /// <exception cref="LinuxException">The directory can't be used.</exception>
     public static ContinuityRecord Open(TargetIdentity target, string bootId)
     {
-        var uid = EffectiveUser();
+        var uid = ThisProcess.EffectiveUser();
         var own = ContinuityPlace.Own(uid, target.Uid) with { Owner = uid };
         own.Create();
         own.Sweep(bootId);
@@ -106,8 +106,12 @@ public sealed class ContinuityRecord : IDisposable
     public void Park(Guid store, Crid crid, int fd, ulong inode)
     {
         var marker = _own.MarkerOf(inode);
-        using (var file = RawFile.Open(marker, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NoFollow, 0x1A4 /* 0644 */))
-            RawFile.Write(file, Encoding.ASCII.GetBytes(_bootId + "\n"), marker);
+        // Whole at once, by rename: nobody may find it empty. The name of the temporary file begins with our pid, so that it is
+        // swept if we end here.
+        var temporary = _own.TemporaryFor(Environment.ProcessId, inode);
+        using (var file = RawFile.Open(temporary, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NoFollow, 0x1A4 /* 0644 */))
+            RawFile.Write(file, Encoding.ASCII.GetBytes(_bootId + "\n"), temporary);
+        FileCalls.Rename(temporary, marker);
         ParkedFd = fd;
         ParkedInode = inode;
         PrepareBump(store, crid, fd, inode);
@@ -209,6 +213,4 @@ public sealed class ContinuityRecord : IDisposable
                 fields[line[..space]] = line[(space + 1)..];
         return fields.GetValueOrDefault("boot") == _bootId ? fields : null;
     }
-
-    private static uint EffectiveUser() => FileStatus.Of("/proc/self").Uid;
 }

@@ -1,4 +1,5 @@
 using Crstore.Capture.Memory;
+using Crstore.Capture.Tracking;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Tests.Support;
@@ -145,6 +146,44 @@ public sealed class ContinuityTests
         using var target = TrapTests.Started();
         var missing = KernelProbes.Current.SoftDirty ? TrackerKind.Uffd : TrackerKind.SoftDirty;
         Assert.Throws<EnvironmentException>(() => TestCapture.Take(target, null, missing));
+    }
+
+    [Fact]
+    public void A_target_with_asynchronous_io_is_read_in_full()
+    {
+        using var target = TargetProcess.Python("""
+            import ctypes, sys
+            libc = ctypes.CDLL(None, use_errno=True)
+            print("ready", flush=True)
+            for line in sys.stdin:
+                context = ctypes.c_ulong(0)
+                print("io_setup", libc.syscall(206, 4, ctypes.byref(context)), flush=True)
+            """);
+        target.Expect("ready");
+        Assert.NotEqual(TrackerKind.Hash, TestCapture.Take(target, null, Best).Proof.Tracker);
+        Assert.Equal("io_setup 0", target.Ask("setup"));
+        var capture = TestCapture.Take(target, null, Best);
+        Assert.Equal(TrackerKind.Hash, capture.Proof.Tracker);
+        Assert.Contains("io_setup", capture.Proof.Reason);
+    }
+
+    [Theory, InlineData("/dev/nvidia0"), InlineData("/dev/kfd"), InlineData("/dev/dri/renderD128"), InlineData("anon_inode:[io_uring]")]
+    public void An_fd_that_pins_memory_is_known(string link) => Assert.True(MemoryPins.IsPinning(link));
+
+    [Fact]
+    public void A_file_of_a_like_name_pins_nothing() => Assert.False(MemoryPins.IsPinning("/home/dev/dri/file"));
+
+    [Fact]
+    public void Sweeping_takes_the_markers_of_earlier_boots_and_leaves_the_others()
+    {
+        using var directory = new TempDir("crstore-sweep-");
+        var place = new ContinuityPlace(directory.Path, 0);
+        File.WriteAllText(place.MarkerOf(1), "earlier\n");
+        File.WriteAllText(place.MarkerOf(2), "now\n");
+        File.WriteAllText(place.MarkerOf(3), ""); // somebody is about to write it
+        File.WriteAllText(place.TemporaryFor(int.MaxValue, 4), "now\n"); // its writer is gone
+        place.Sweep("now");
+        Assert.Equal([place.MarkerOf(2), place.MarkerOf(3)], Directory.GetFiles(directory.Path).Order(StringComparer.Ordinal));
     }
 
     private static TargetProcess TrackedTarget(out TestCapture first)
