@@ -48,4 +48,8 @@ public sealed record GcOptions(bool DryRun, TimeSpan WaitForSessions);
 
 /// <summary>What gc freed, or would free.</summary>
 public sealed record GcResult(ulong ChunksFreed, ulong FramesDeleted, ulong FramesRewritten, ulong SegmentsFreed, ulong OrphanFilesFreed,
-    ulong BytesBefore, ulong BytesAfter, TimeSpan Duration, bool DryRun, IReadOnlyList<string> HeldBy);
+    ulong BytesBefore, ulong BytesAfter, TimeSpan Duration, bool DryRun, IReadOnlyList<string> HeldBy)
+{
+    /// <summary>Damaged frames that some checkpoint still refers to, as far as gc came across them: they stay, but no capture finds their pages any more.</summary>
+    public ulong DamagedFrames { get; init; }
+}

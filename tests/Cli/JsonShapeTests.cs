@@ -71,7 +71,7 @@ public sealed class JsonShapeTests : IDisposable
         Assert.Equal(["a", "b", "processes"], Names(_store.Json("diff", crid, crid)));
         Assert.Equal(["bytes", "crid", "files", "format", "warnings"], Names(_store.Json("restore", crid, "--to", _store.File("core"))));
         Assert.Equal(["dry_run", "forgotten"], Names(_store.Json("forget", crid)));
-        Assert.Equal(["bytes_after", "bytes_before", "chunks_freed", "dry_run", "duration_ms", "frames_deleted", "frames_rewritten",
+        Assert.Equal(["bytes_after", "bytes_before", "chunks_freed", "damaged_frames", "dry_run", "duration_ms", "frames_deleted", "frames_rewritten",
             "held_by", "orphan_files_freed", "segments_freed"], Names(_store.Json("gc")));
     }
 

@@ -141,7 +141,10 @@ internal sealed class GcTally
     /// <summary>Files of dead sessions.</summary>
     public ulong OrphanFiles { get; set; }
 
+    /// <summary>Frames with live pages that turned out to be damaged.</summary>
+    public ulong DamagedFrames { get; set; }
+
     /// <summary>As the caller gets it.</summary>
     public GcResult Result(ulong before, ulong after, TimeSpan duration, IReadOnlyList<string> heldBy, bool dryRun = false) =>
-        new(Chunks, FramesDeleted, FramesRewritten, Segments, OrphanFiles, before, after, duration, dryRun, heldBy);
+        new(Chunks, FramesDeleted, FramesRewritten, Segments, OrphanFiles, before, after, duration, dryRun, heldBy) { DamagedFrames = DamagedFrames };
 }

@@ -14,6 +14,7 @@ internal sealed class Sweeper
 {
     private const ulong BatchBytes = 8 << 20;
     private const int FramesPerStep = 512;
+    private const int EntriesPerBatch = 10_000;
 
     // A frame is rewritten when at least half of what it holds is dead: at most as much is copied as is freed.
     private const int WorthRewriting = 2;
@@ -24,6 +25,7 @@ internal sealed class Sweeper
     private readonly GcTally _tally;
     private readonly IProgress<StoreProgress>? _progress;
     private readonly List<FrameId> _touched = [];
+    private readonly HashSet<FrameId> _damaged = [];
     private ulong _segmentsDeleted;
 
     private Sweeper(Condemned condemned, Reachability now, Compression compression, GcTally tally, IProgress<StoreProgress>? progress) =>
@@ -66,7 +68,8 @@ internal sealed class Sweeper
             foreach (var frames in suspects.Chunk(FramesPerStep)) yield return db => DropFrames(db, frames);
         }
 
-        foreach (var segments in _condemned.Segments.Chunk(10_000)) yield return db => DropSegments(db, segments);
+        if (_damaged.Count > 0) yield return DropDamagedEntries;
+        foreach (var segments in _condemned.Segments.Chunk(EntriesPerBatch)) yield return db => DropSegments(db, segments);
         yield return DropRoots;
     }
 
@@ -102,7 +105,8 @@ internal sealed class Sweeper
         db.Compact(ColumnFamily.Chunks, first, last, rewriteBottom: true);
     }
 
-    private static FrameReader? TryLoad(RocksDb db, FrameId id)
+    /// <summary>Loads a frame; null if it is not there, or damaged: then it is noted as such.</summary>
+    private FrameReader? TryLoad(RocksDb db, FrameId id)
     {
         Span<byte> key = stackalloc byte[Keys.FrameSize];
         Keys.Frame(id, key);
@@ -113,7 +117,8 @@ internal sealed class Sweeper
         }
         catch (StoreDamagedException)
         {
-            return null; // verify's business; what is damaged is left as it is
+            _damaged.Add(id);
+            return null;
         }
     }
 
@@ -160,10 +165,34 @@ internal sealed class Sweeper
         for (var there = i.Seek(Keys.Crid(crid)); there && Keys.CridOf(i.Key) == crid; there = i.Next())
         {
             frames++;
-            chunks += i.Value.Length > 5 ? (ulong)BitOperations.PopCount((uint)(i.Value[4] | i.Value[5] << 8)) : 0;
+            chunks += SlotsOf(i.Value);
         }
 
         return (frames, chunks);
+    }
+
+    /// <summary>Live slots as the frame's header says, for the tally.</summary>
+    private static ulong SlotsOf(ReadOnlySpan<byte> frame) => frame.Length > 5 ? (ulong)BitOperations.PopCount((uint)(frame[4] | frame[5] << 8)) : 0;
+
+    /// <summary>
+    /// What is damaged stays for verify to tell, but no capture shall find it any more: the same content is stored again.
+    /// Its own list of content addresses can't be trusted, so all entries are looked at.
+    /// </summary>
+    private void DropDamagedEntries(RocksDb db)
+    {
+        using var batch = db.NewBatch();
+        using var i = db.Iterate(ColumnFamily.Index);
+        for (var there = i.SeekToFirst(); there; there = i.Next())
+        {
+            if (!_damaged.Contains(FrameId.Of(Keys.LocationOf(i.Value)))) continue;
+            batch.Delete(ColumnFamily.Index, i.Key);
+            if (batch.Count < EntriesPerBatch) continue;
+            db.Write(batch);
+            batch.Clear();
+        }
+
+        db.Write(batch);
+        _tally.DamagedFrames = (ulong)_damaged.Count;
     }
 
     private void DropFrames(RocksDb db, FrameId[] frames)
@@ -175,10 +204,16 @@ internal sealed class Sweeper
             foreach (var id in frames)
             {
                 var live = Live(id);
+                Keys.Frame(id, key);
+                if (live == 0)
+                {
+                    DropWhole(db, batch, key, id);
+                    continue;
+                }
+
                 if (BitOperations.PopCount((uint)live) * WorthRewriting > ChunkLocation.SlotsPerFrame || TryLoad(db, id) is not { } frame) continue;
                 var dead = (ushort)(frame.Live & ~live);
                 if (dead == 0 || (frame.Live & live) != 0 && BitOperations.PopCount((uint)(frame.Live & live)) * WorthRewriting > frame.LiveCount) continue;
-                Keys.Frame(id, key);
                 if (!Rewrite(batch, key, frame, dead)) continue;
                 _tally.Chunks += (ulong)BitOperations.PopCount((uint)dead);
                 _touched.Add(id);
@@ -198,6 +233,16 @@ internal sealed class Sweeper
         FaultPoint.Hit("gc.frames-rewritten");
     }
 
+    /// <summary>Nobody refers to any of its pages: it need not be whole to go.</summary>
+    private void DropWhole(RocksDb db, RocksWriteBatch batch, ReadOnlySpan<byte> key, FrameId id)
+    {
+        if (db.Get(ColumnFamily.Chunks, key) is not { } bytes) return;
+        batch.Delete(ColumnFamily.Chunks, key);
+        _tally.FramesDeleted++;
+        _tally.Chunks += SlotsOf(bytes);
+        _touched.Add(id);
+    }
+
     private bool Rewrite(RocksWriteBatch batch, ReadOnlySpan<byte> key, FrameReader frame, ushort dead)
     {
         byte[]? rest;
@@ -207,7 +252,8 @@ internal sealed class Sweeper
         }
         catch (StoreDamagedException)
         {
-            return false; // a live page in it is damaged: leave it for verify, as it is
+            _damaged.Add(frame.Id); // a live page in it: leave it for verify, as it is
+            return false;
         }
 
         if (rest is null)
@@ -268,7 +314,7 @@ internal sealed class Sweeper
     /// Makes them findable again; without it they would only be stored a second time. They were alive at the second look, so
     /// this gc frees none of them, and the next one looks at all entries.
     /// </summary>
-    private static void RestoreIndex(RocksDb db, (FrameId Frame, ushort Slots)[] frames)
+    private void RestoreIndex(RocksDb db, (FrameId Frame, ushort Slots)[] frames)
     {
         using var batch = db.NewBatch();
         Span<byte> key = stackalloc byte[ContentHash.Size];

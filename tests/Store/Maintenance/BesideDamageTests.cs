@@ -1,5 +1,6 @@
 using Crstore.Model;
 using Crstore.Store;
+using Crstore.Store.Frames;
 using Crstore.Store.Native;
 using Crstore.Tests.Store.Stores;
 using Xunit;
@@ -73,4 +74,54 @@ public sealed class BesideDamageTests
         store.Forget([new Crid(a.Crid)], dryRun: false);
         Assert.Equal(1100UL, store.CollectGarbage(Now, null, default).ChunksFreed);
     }
+
+    [Fact]
+    public void A_damaged_frame_without_live_pages_is_freed()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, 160);
+        var a = temp.Capture(memory);
+        var next = memory.Clone();
+        for (ulong p = 0; p < 80; p++) next.Remove(p);
+        var b = Chain.Increment(temp, memory, next);
+        var rotten = new FrameId(new Crid(a.Crid), 2); // of the first half
+        Rot(temp, rotten);
+        using var store = temp.Open();
+        store.Forget([new Crid(a.Crid)], dryRun: false);
+        var result = store.CollectGarbage(Now, null, default);
+        Assert.Equal((5UL, 80UL, 0UL), (result.FramesDeleted, result.ChunksFreed, result.DamagedFrames));
+        Assert.DoesNotContain(StoreSurgery.Key(rotten), StoreSurgery.AllKeys(temp, ColumnFamily.Chunks));
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(new Crid(b));
+        next.AssertEquals(image);
+    }
+
+    [Fact]
+    public void After_gc_met_a_damaged_frame_captures_store_its_pages_again_and_restore()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, 160);
+        var a = temp.Capture(memory);
+        var next = memory.Clone();
+        for (ulong p = 0; p < 160; p++)
+            if (p % 16 >= 4) next.Remove(p); // four pages of each frame live on
+        Chain.Increment(temp, memory, next);
+        Rot(temp, new FrameId(new Crid(a.Crid), 2));
+        using var store = temp.Open();
+        store.Forget([new Crid(a.Crid)], dryRun: false);
+        var result = store.CollectGarbage(Now, null, default);
+        Assert.Equal((9UL, 1UL), (result.FramesRewritten, result.DamagedFrames));
+        var c = temp.Capture(next, "again");
+        Assert.Equal(4UL, c.Pages.Fresh); // those of the damaged frame; all others are found
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(new Crid(c.Crid));
+        next.AssertEquals(image);
+    }
+
+    private static void Rot(TempStore temp, FrameId id) => StoreSurgery.Edit(temp, (batch, db) =>
+    {
+        var bytes = StoreSurgery.Frame(db, id);
+        bytes[^100] ^= 1; // the frame's checksum tells
+        batch.Put(ColumnFamily.Chunks, StoreSurgery.Key(id), bytes);
+    });
 }

@@ -60,6 +60,8 @@ internal sealed class GcVerb : Verb
         Context.Out.WriteLine(result.DryRun
             ? $"{Units.Bytes(result.BytesBefore)} on disk, took {Units.Span(result.Duration)}"
             : $"{Units.Bytes(freed)} freed ({Units.Bytes(result.BytesBefore)} → {Units.Bytes(result.BytesAfter)}), took {Units.Span(result.Duration)}");
+        if (result.DamagedFrames > 0)
+            Context.Out.WriteLine($"{Units.Count(result.DamagedFrames, "damaged frame")} met: new captures store that content again; `crstore verify --all --read-data` says which checkpoints are hit");
     }
 
     private void WriteJson(GcResult result) => JsonOutput.Object(Context, json =>
@@ -69,6 +71,7 @@ internal sealed class GcVerb : Verb
         json.WriteNumber("frames_rewritten", result.FramesRewritten);
         json.WriteNumber("segments_freed", result.SegmentsFreed);
         json.WriteNumber("orphan_files_freed", result.OrphanFilesFreed);
+        json.WriteNumber("damaged_frames", result.DamagedFrames);
         json.WriteNumber("bytes_before", result.BytesBefore);
         json.WriteNumber("bytes_after", result.BytesAfter);
         json.WriteNumber("duration_ms", Math.Round(result.Duration.TotalMilliseconds, 1));
