@@ -16,14 +16,8 @@ public sealed class StoreFaultPointTests
     public void Death_at_each_named_point_of_commit_and_gc_loses_nothing(string point)
     {
         var random = Seeds.Random();
-        using var temp = new TempDir();
+        using var temp = DieAt(point, random);
         var store = temp.File("store");
-        using (var driver = new DriverProcess(store, temp.Path, "dying", random.Next(), 0, Script, fault: point))
-        {
-            var code = driver.WaitForExit();
-            Assert.True(code == 137, $"{point} was never passed: exit code {code}\n{driver.Errors}");
-        }
-
         StoreOracleCheck.Run(store, temp.Path, verify: true);
         using (var driver = new DriverProcess(store, temp.Path, "heir", random.Next(), 0, "ccbfgccr"))
         {
@@ -34,5 +28,22 @@ public sealed class StoreFaultPointTests
         Assert.True(StoreOracleCheck.Run(store, temp.Path, verify: true) > 0);
         Assert.Empty(Directory.GetFiles(Path.Combine(store, "incoming")));
         Assert.Empty(Directory.GetFiles(Path.Combine(store, "sessions")));
+    }
+
+    /// <summary>
+    /// The directory in which a driver died at the point. What a gc finds to free hangs on which CRIDs chance forgets: a few
+    /// points are not passed with every seed, so others are tried, each on a new store.
+    /// </summary>
+    private static TempDir DieAt(string point, Random random)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            var temp = new TempDir();
+            using var driver = new DriverProcess(temp.File("store"), temp.Path, "dying", random.Next(), 0, Script, fault: point);
+            var code = driver.WaitForExit();
+            if (code == 137) return temp;
+            temp.Dispose();
+            Assert.True(code == 0 && attempt < 10, $"{point} was never passed in {attempt} tries: exit code {code}\n{driver.Errors}");
+        }
     }
 }
