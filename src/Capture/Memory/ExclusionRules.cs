@@ -47,6 +47,8 @@ internal static class ExclusionReport
         foreach (var run in plan.Runs)
             if (run.Action == PageAction.Exclude)
                 exclusions.Add(New(pid, run.Range, vmas[run.Vma].LeaveOut ? "MADV_DONTDUMP" : "--exclude"));
+            else if (run.Action == PageAction.Hide)
+                exclusions.Add(New(pid, run.Range, SharedData.WhyUnknown(vmas[run.Vma])));
         unreadable.Sort((a, b) => a.Page.CompareTo(b.Page));
         for (var i = 0; i < unreadable.Count;)
         {

@@ -56,7 +56,8 @@ public sealed class MemoryCapture : IDisposable
     public bool NeedsRemote => _tracking.NeedsRemote;
 
     /// <summary>What a person should be told: fallbacks that were not asked for.</summary>
-    public IEnumerable<string> Warnings => _tracking.Warnings;
+    public IEnumerable<string> Warnings => _plan.Hidden == 0 ? _tracking.Warnings : _tracking.Warnings.Append(
+        $"process {_request.Pid}: {_plan.Hidden} pages of shared memory that it has not mapped are left out, for they may be holes, which reading would fill; `crstore show` lists them");
 
     /// <summary>The VMAs as of the freeze.</summary>
     public IReadOnlyList<PlannedVma> Vmas => _vmas.Vmas;
@@ -144,7 +145,7 @@ public sealed class MemoryCapture : IDisposable
         {
             if (run.Action == PageAction.Keep) _request.Space.Keep(run.Range);
             else if (run.Action == PageAction.Zero) _request.Space.SetZero(run.Range);
-            else if (run.Action == PageAction.Exclude) _request.Space.SetExcluded(run.Range);
+            else if (run.Action is PageAction.Exclude or PageAction.Hide) _request.Space.SetExcluded(run.Range);
         }
 
         foreach (var page in _reader!.Unreadable) _request.Space.SetExcluded(new PageRange(page.Page, 1));
@@ -213,7 +214,7 @@ public sealed class MemoryCapture : IDisposable
             else scanner.Scan(vma.Range, vma.File is not null, _runs);
             var tracked = vma.Trackable && _tracking.MayBeContinuous;
             foreach (var run in _runs)
-                if (!tracked || (run.Flags & _tracking.Dirty) != 0)
+                if (run.Flags != SharedData.Unknown && (!tracked || (run.Flags & _tracking.Dirty) != 0))
                     pages += run.Range.Count;
         }
 

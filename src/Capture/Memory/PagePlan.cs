@@ -27,13 +27,16 @@ public sealed class PagePlan
     /// <summary>Pages to read.</summary>
     public ulong ToRead { get; private set; }
 
+    /// <summary>Pages left out because nobody can tell whether they hold data.</summary>
+    public ulong Hidden { get; private set; }
+
     /// <summary>Starts anew against a parent.</summary>
     public void Reset(ParentMap parent)
     {
         _runs.Clear();
         _parent = parent;
         _spanCursor = 0;
-        Scanned = Kept = ToRead = 0;
+        Scanned = Kept = ToRead = Hidden = 0;
     }
 
     /// <summary>Adds a VMA's pages.</summary>
@@ -52,6 +55,13 @@ public sealed class PagePlan
         foreach (var run in runs)
         {
             if ((run.Flags & PageCategories.Guard) != 0) continue;
+            if (run.Flags == SharedData.Unknown)
+            {
+                Emit(run.Range, PageAction.Hide);
+                Hidden += run.Range.Count;
+                continue;
+            }
+
             Scanned += run.Range.Count;
             if (IsBackingsOwn(vma, run.Flags)) continue;
             var rest = run.Range;

@@ -20,6 +20,9 @@ public enum PageAction : byte
 
     /// <summary>Left out.</summary>
     Exclude,
+
+    /// <summary>Left out, since data can't be told from holes: shared memory that this process has not mapped.</summary>
+    Hide,
 }
 
 /// <summary>A run of pages to be treated alike.</summary>

@@ -14,7 +14,10 @@ public static class SharedData
     // The page table tells nothing: another process may have written pages that this one never touched.
     private const PageCategories Populated = PageCategories.Present | PageCategories.Written;
 
-    /// <summary>Appends the pages of a VMA that hold data, up to the end of the file.</summary>
+    /// <summary>Flags of pages that may hold data or be holes, which can't be told: <see cref="PageAction.Hide"/>.</summary>
+    public const PageCategories Unknown = PageCategories.None;
+
+    /// <summary>Appends the pages of a VMA that hold data, up to the end of the file, and those that nobody can tell (<see cref="Unknown"/>).</summary>
     /// <param name="pid">Process.</param>
     /// <param name="vma">VMA with policy <see cref="ReadPolicy.SharedData"/> or <see cref="ReadPolicy.Everything"/>.</param>
     /// <param name="runs">Appended to.</param>
@@ -28,15 +31,15 @@ public static class SharedData
 
         using var file = Open(pid, vma);
         var offset = vma.Entry.OffsetBytes;
-        if (file is null)
+        // Not up to the size seen earlier: it may have grown.
+        var inFile = file is null ? vma.Range : UpTo(vma, FileStatus.Of(file).SizeBytes);
+        if (vma.Policy == ReadPolicy.SharedData && (IsHugetlb(vma) || (file is null && MayHaveHoles(vma.File))))
         {
-            runs.Add(new PageRun(vma.Range, Populated)); // not up to the size seen earlier: it may have grown
+            FindMapped(pid, inFile, runs);
             return;
         }
 
-        var size = FileStatus.Of(file).SizeBytes; // it may have grown since the plan was made
-        var inFile = UpTo(vma, size);
-        if (vma.Policy == ReadPolicy.Everything || !vma.File.IsShmem)
+        if (file is null || vma.Policy == ReadPolicy.Everything || !vma.File.IsShmem)
         {
             if (!inFile.IsEmpty) runs.Add(new PageRun(inFile, Populated));
             return;
@@ -59,6 +62,32 @@ public static class SharedData
             at = hole;
         }
     }
+
+    /// <summary>Why pages are <see cref="Unknown"/>, for the manifest.</summary>
+    public static string WhyUnknown(PlannedVma vma) => IsHugetlb(vma)
+        ? "shared huge pages that this process has not mapped" : "shared memory that this process has not mapped, and that only root can look into";
+
+    // Nothing to ask for holes (hugetlbfs has no SEEK_DATA): only what this process has mapped is known to be there. The rest may
+    // be another process's data, or holes, which reading would fill; shared memory that is swapped out looks like them too.
+    private static void FindMapped(int pid, PageRange range, List<PageRun> runs)
+    {
+        var mapped = new List<PageRun>();
+        using (var scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: false)) scanner.Scan(range, fileMapping: true, mapped);
+        var at = range.Start;
+        foreach (var run in mapped)
+        {
+            if (at.Number < run.Range.Start.Number) RunBuilder.Append(runs, PageRange.Between(at, run.Range.Start), Unknown);
+            RunBuilder.Append(runs, run.Range, Populated | (run.Flags & PageCategories.Guard));
+            at = run.Range.End;
+        }
+
+        if (at.Number < range.End.Number) RunBuilder.Append(runs, PageRange.Between(at, range.End), Unknown);
+    }
+
+    private static bool IsHugetlb(PlannedVma vma) => vma.File is { IsHugetlb: true } || VmaClassifier.HasFlag(vma.VmFlags, "ht");
+
+    // Without a stat it may be anything, for instance a deleted file in /dev/shm. Holes of other file systems cost nothing to read.
+    private static bool MayHaveHoles(MappedFile file) => file.IsShmem || file.Status is null;
 
     private static SafeFileHandle? Open(int pid, PlannedVma vma)
     {

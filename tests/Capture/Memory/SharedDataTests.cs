@@ -35,6 +35,73 @@ public sealed class SharedDataTests
         Assert.Equal(3UL, Assert.Single(runs).Range.Count);
     }
 
+    [Fact]
+    public void Shared_memory_without_an_object_to_ask_is_content_only_where_it_is_mapped()
+    {
+        // Our own anonymous memory stands for it: what matters is what the page table shows.
+        using var memory = new MappedMemory(16 * (int)Page, huge: false);
+        memory.GetSpan()[3 * (int)Page] = 1;
+        memory.GetSpan()[4 * (int)Page] = 1;
+        var vma = new PlannedVma
+        {
+            Entry = new MapsEntry(memory.Address, memory.Address + 16 * Page, MemoryProtection.Read | MemoryProtection.Write, true, 0, new DeviceNumber(0, 1), 1, "/dev/zero (deleted)"),
+            VmFlags = "",
+            Content = VmaContent.Saved,
+            Policy = ReadPolicy.SharedData,
+            File = new MappedFile { Path = "/dev/zero", Status = null, SameAtPath = false, IsShmem = true, IsHugetlb = false, OpenPath = null },
+        };
+        var runs = new List<PageRun>();
+        SharedData.Find(Environment.ProcessId, vma, runs);
+        Assert.Equal([3UL, 2UL, 11UL], runs.Select(r => r.Range.Count));
+        Assert.Equal([true, false, true], runs.Select(r => r.Flags == SharedData.Unknown));
+        var plan = new PagePlan();
+        plan.Reset(ParentMap.None);
+        plan.Add(vma, 0, runs, PageCategories.None, [], []);
+        Assert.Equal([PageAction.Hide, PageAction.Read, PageAction.Hide], plan.Runs.Select(r => r.Action));
+        Assert.Equal(14UL, plan.Hidden);
+    }
+
+    [Fact]
+    public void Shared_huge_pages_are_not_allocated_by_a_capture()
+    {
+        const string setting = "/proc/sys/vm/nr_hugepages";
+        var before = File.ReadAllText(setting).Trim();
+        try
+        {
+            File.WriteAllText(setting, "4");
+        }
+        catch (Exception e) when (e is UnauthorizedAccessException or IOException)
+        {
+            Requires.Missing($"hugetlb pages: {e.Message}");
+        }
+
+        try
+        {
+            using var target = TargetProcess.Python("""
+                import mmap, sys
+                try:
+                    m = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x40000)
+                except OSError as e:
+                    print("failed", e, flush=True)
+                    sys.exit()
+                m[0:3] = b"abc"
+                print("ready", flush=True)
+                sys.stdin.readline()
+                """);
+            var answer = target.ReadLine();
+            Requires.That(answer == "ready", $"free hugetlb pages: {answer}");
+            var capture = TestCapture.Take(target, null, null, check: false);
+            var vma = capture.Process.Vmas.Single(v => v.Name.StartsWith("/anon_hugepage", StringComparison.Ordinal));
+            Assert.Equal(512UL, capture.ReadWithin(vma.Start, 1024));
+            Assert.Contains(capture.Exclusions, e => e.Start == vma.Start + 512 * Page && e.SizeBytes == 512 * Page && e.Reason.Contains("not mapped", StringComparison.Ordinal));
+            Assert.Contains(capture.Warnings, w => w.Contains("512 pages of shared memory", StringComparison.Ordinal));
+        }
+        finally
+        {
+            File.WriteAllText(setting, before);
+        }
+    }
+
     // A VMA of 16 pages that map_files knows nothing of.
     private static PlannedVma Unmapped(string path, FileStatus status, ulong inode)
     {
