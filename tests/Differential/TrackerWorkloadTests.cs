@@ -87,7 +87,7 @@ public sealed class TrackerWorkloadTests
         target.Expect("ready");
         ulong kept = 0, dirty = 0;
         TestCapture? parent = null;
-        for (var i = 0; i < 6; i++)
+        for (var i = 0; i < (InVm ? 4 : 6); i++)
         {
             parent = Capture(target, parent, tracker, []);
             kept += parent.Kept;
