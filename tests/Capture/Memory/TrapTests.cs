@@ -28,8 +28,10 @@ public sealed class TrapTests
         var second = TestCapture.Take(target, first, tracker);
         Assert.True(second.Proof.Continuous, second.Proof.Reason);
         Assert.Equal(PageAction.Read, second.ActionAt(area + 101 * Page));
-        Assert.InRange(second.ReadWithin(area, 2000), 3UL, 3UL);
-        Assert.Equal(1997UL, second.KeptWithin(area, 2000));
+        // One bit for a whole transparent huge page: with THP "always", soft-dirty may take the two that the pages lie in.
+        var read = second.ReadWithin(area, 2000);
+        Assert.InRange(read, 3UL, tracker == TrackerKind.SoftDirty ? 1024UL : 3UL);
+        Assert.Equal(2000UL - read, second.KeptWithin(area, 2000));
         Assert.True(second.Sampled > 0);
         Assert.Empty(second.Lies);
         var third = TestCapture.Take(target, second, tracker);
