@@ -1,6 +1,6 @@
-// floor PID ADDRESS PAGES DIRTY SEED: the floor of the frozen time of an increment, to compare crstore with: seize and stop every
-// thread, one PAGEMAP_SCAN that gets and resets the written pages of the region, a memcpy of as many pages as it found from random
-// places of a region of the same size of our own into a buffer that is already faulted in. Prints nanoseconds:
+// floor PID SEED ADDRESS PAGES [ADDRESS PAGES]: the floor of the frozen time of an increment, to compare crstore with: seize and stop every
+// thread, a PAGEMAP_SCAN per region that gets and resets its written pages, a memcpy of as many pages as that found from random
+// places of memory of the same size of our own into a buffer that is already faulted in. Prints nanoseconds:
 // "seize N scan N memcpy N readv N pages N"; readv is process_vm_readv of the very pages, for comparison.
 // The target must be armed (pattern_writer's "arm"). ptrace(2), pagemap_scan: Documentation/admin-guide/mm/pagemap.rst.
 #define _GNU_SOURCE
@@ -77,11 +77,11 @@ static void *populated(uint64_t bytes)
 
 int main(int argc, char **argv)
 {
-    if (argc < 6)
-        return fprintf(stderr, "usage: floor PID ADDRESS PAGES DIRTY SEED\n"), 2;
+    if (argc < 5 || argc % 2 == 0)
+        return fprintf(stderr, "usage: floor PID SEED ADDRESS PAGES [ADDRESS PAGES]\n"), 2;
     int pid = atoi(argv[1]);
-    uint64_t address = strtoull(argv[2], NULL, 16), pages = strtoull(argv[3], NULL, 10), most = strtoull(argv[4], NULL, 10) + 65536;
-    srand48(strtoull(argv[5], NULL, 10));
+    srand48(strtoull(argv[2], NULL, 10));
+    uint64_t pages = strtoull(argv[4], NULL, 10), most = 65536;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/pagemap", pid);
     int pagemap = open(path, O_RDONLY | O_CLOEXEC);
@@ -92,17 +92,21 @@ int main(int argc, char **argv)
     uint64_t *order = populated(most * sizeof *order);
     for (uint64_t i = 0; i < most; i++)
         order[i] = lrand48() % pages;
-    struct pm_scan_arg scan = { .size = sizeof scan, .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, .start = address,
-        .end = address + pages * PAGE, .vec = (uintptr_t)found, .vec_len = most, .category_mask = PAGE_IS_WRITTEN,
-        .return_mask = PAGE_IS_WRITTEN };
-
     uint64_t t0 = now();
     stop_all(pid);
     uint64_t t1 = now();
-    int regions = ioctl(pagemap, PAGEMAP_SCAN, &scan);
+    int regions = 0;
+    for (int i = 3; i < argc; i += 2) {
+        uint64_t start = strtoull(argv[i], NULL, 16);
+        struct pm_scan_arg scan = { .size = sizeof scan, .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, .start = start,
+            .end = start + strtoull(argv[i + 1], NULL, 10) * PAGE, .vec = (uintptr_t)(found + regions), .vec_len = most - regions,
+            .category_mask = PAGE_IS_WRITTEN, .return_mask = PAGE_IS_WRITTEN };
+        int n = ioctl(pagemap, PAGEMAP_SCAN, &scan);
+        if (n < 0)
+            DIE("PAGEMAP_SCAN");
+        regions += n;
+    }
     uint64_t t2 = now(), dirty = 0;
-    if (regions < 0)
-        DIE("PAGEMAP_SCAN");
     for (int i = 0; i < regions; i++)
         for (uint64_t p = found[i].start; p < found[i].end && dirty < most; p += PAGE, dirty++)
             memcpy(buffer + dirty * PAGE, source + order[dirty] * PAGE, PAGE);

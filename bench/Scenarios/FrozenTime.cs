@@ -23,18 +23,20 @@ internal sealed partial class FrozenTime : IScenario
         using var theirs = TargetProcess.Start("pattern_writer", size, $"{context.Seed + 1}");
         ours.Expect("ready ");
         var (address, pages) = theirs.Expect("ready ").Split(' ') switch { [var a, var p] => (a, p), _ => throw new FormatException() };
-        if (theirs.Ask("arm") == "armed -1") throw new InvalidOperationException("no userfaultfd with asynchronous write protection here (Linux 6.7)");
+        var armed = theirs.Ask("arm").Split(' ');
+        if (armed[1] == "-1") throw new InvalidOperationException("no userfaultfd with asynchronous write protection here (Linux 6.7)");
         var crstore = new CrstoreProgram(context.Program, context.FreshPath("store"));
         var first = crstore.Capture(ours.Pid, "--series", "frozen", "--tracker", "uffd");
+        string[] regions = [address, pages, .. armed[2..]];
         theirs.Ask("write-permille 10");
-        Floor(context, theirs.Pid, address, pages, 0);
+        Floor(context, theirs.Pid, regions, 0);
 
         var samples = new List<(Captured Ours, double[] Floor)>();
         for (var round = 1; round <= rounds; round++)
         {
             ours.Ask("write-permille 10");
             theirs.Ask("write-permille 10");
-            var floor = Floor(context, theirs.Pid, address, pages, round);
+            var floor = Floor(context, theirs.Pid, regions, round);
             samples.Add((crstore.Capture(ours.Pid, "--series", "frozen", "--tracker", "uffd"), floor));
         }
 
@@ -64,10 +66,9 @@ internal sealed partial class FrozenTime : IScenario
     }
 
     /// <summary>Seize, scan, memcpy, readv in ms, and the number of dirty pages.</summary>
-    private static double[] Floor(BenchContext context, int pid, string address, string pages, int round)
+    private static double[] Floor(BenchContext context, int pid, string[] regions, int round)
     {
-        var dirty = ulong.Parse(pages, CultureInfo.InvariantCulture) / 100;
-        var line = Tests.Support.Run.Command(context.FloorProgram, [$"{pid}", address, pages, $"{dirty}", $"{context.Seed + round}"]).MustSucceed().Output;
+        var line = Tests.Support.Run.Command(context.FloorProgram, [$"{pid}", $"{context.Seed + round}", .. regions]).MustSucceed().Output;
         var values = Numbers().Matches(line).Select(m => double.Parse(m.Value, CultureInfo.InvariantCulture)).ToArray();
         return [values[0] / 1e6, values[1] / 1e6, values[2] / 1e6, values[3] / 1e6, values[4]];
     }

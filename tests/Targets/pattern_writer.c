@@ -1,5 +1,6 @@
 // pattern_writer MIB SEED [KIND]: fills memory by formula and rewrites parts of it on command (region.h has kinds and commands).
-// Says "ready ADDRESS PAGES". "arm" puts the region under a userfaultfd of its own (asynchronous write protection): "armed FD". "start" and "stop" run a thread that keeps writing random pages; verify only after "stop".
+// Says "ready ADDRESS PAGES". "arm" puts the region and the list of what is in it under a
+// userfaultfd of its own (asynchronous write protection): "armed FD LIST-ADDRESS LIST-PAGES". "start" and "stop" run a thread that keeps writing random pages; verify only after "stop".
 #include "region.h"
 #include "uffd.h"
 
@@ -36,7 +37,12 @@ int main(int argc, char **argv)
             pthread_join(writer, NULL);
             printf("stopped\n");
         } else if (!strcmp(line, "arm")) {
-            printf("armed %d\n", uffd_arm(region.memory, region.pages * PAGE));
+            int fd = uffd_open();
+            if (fd >= 0) {
+                uffd_arm(fd, region.memory, region.pages * PAGE);
+                uffd_arm(fd, region.written, region.written_bytes);
+            }
+            printf("armed %d %lx %lu\n", fd, (uintptr_t)region.written, region.written_bytes / PAGE);
         } else if (!region_command(&region, line))
             printf("what? %s\n", line);
     }

@@ -7,6 +7,7 @@ struct region {
     char *memory;
     uint64_t pages, seed, generation, random;
     uint64_t *written;      // generation of each page, 0: zero
+    uint64_t written_bytes;
     int fd;                 // of a memfd or file, else -1
     int shared;
 };
@@ -19,7 +20,10 @@ static void region_create(struct region *r, uint64_t bytes, uint64_t seed, const
     r->pages = bytes / PAGE;
     r->seed = seed;
     r->random = seed;
-    r->written = calloc(r->pages, sizeof *r->written);
+    r->written_bytes = (r->pages * sizeof *r->written + PAGE - 1) / PAGE * PAGE;
+    r->written = mmap(NULL, r->written_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (r->written == MAP_FAILED)
+        DIE("mmap");
     if (!strcmp(kind, "shared"))
         flags = MAP_SHARED | MAP_ANONYMOUS;
     else if (!strcmp(kind, "memfd")) {

@@ -13,18 +13,23 @@
 #define FEATURE_WP_ASYNC (1 << 15)
 
 // The fd, or -1: the kernel has it not.
-static inline int uffd_arm(void *start, uint64_t bytes)
+static inline int uffd_open(void)
 {
     int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
     struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_HUGETLBFS_SHMEM
         | FEATURE_WP_UNPOPULATED | FEATURE_WP_ASYNC };
-    struct uffdio_register area = { .range = { (uintptr_t)start, bytes }, .mode = UFFDIO_REGISTER_MODE_WP };
-    struct uffdio_writeprotect protect = { .range = { (uintptr_t)start, bytes }, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
-    if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &area) || ioctl(fd, UFFDIO_WRITEPROTECT, &protect)) {
-        if (fd >= 0)
-            close(fd);
+    if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+        close(fd);
         return -1;
     }
     return fd;
+}
+
+static inline void uffd_arm(int fd, void *start, uint64_t bytes)
+{
+    struct uffdio_register area = { .range = { (uintptr_t)start, bytes }, .mode = UFFDIO_REGISTER_MODE_WP };
+    struct uffdio_writeprotect protect = { .range = { (uintptr_t)start, bytes }, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+    if (ioctl(fd, UFFDIO_REGISTER, &area) || ioctl(fd, UFFDIO_WRITEPROTECT, &protect))
+        DIE("userfaultfd");
 }
 #endif
