@@ -4,6 +4,7 @@
 //   over X FIRST N        a new mapping with MAP_FIXED over part of the area, one page of it written
 //   move X | grow X N     mremap: to another place; larger
 //   swap X Y              mremap X over Y's place (MREMAP_FIXED): Y's content is gone, X's is there
+//   part X FIRST | rejoin X    mremap: the pages from FIRST on to another place; back, where they merge with the rest
 //   protect X FIRST N rw|r|none
 //   guard X FIRST N       MADV_GUARD_INSTALL
 //   pwrite X FIRST N | child-write X FIRST N    through the memfd; by a forked child through shared memory
@@ -187,6 +188,15 @@ static void on_area(const char *verb, int i, uint64_t first, uint64_t n, const c
         areas[i].start = to;
         fill(to + areas[i].pages * PAGE, first);
         areas[i].pages += first;
+    } else if (!strcmp(verb, "part") || !strcmp(verb, "rejoin")) {
+        static uint64_t parted;
+        int away = verb[0] == 'p';
+        if (away)
+            parted = first;
+        char *here = areas[i].start + parted * PAGE, *there = here + (64ul << 30);
+        if (mremap(away ? here : there, (areas[i].pages - parted) * PAGE, (areas[i].pages - parted) * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+                away ? there : here) == MAP_FAILED)
+            DIE("mremap");
     } else if (!strcmp(verb, "protect")) {
         int prot = !strcmp(rest, "rw") ? PROT_READ | PROT_WRITE : !strcmp(rest, "r") ? PROT_READ : PROT_NONE;
         if (mprotect(at, n * PAGE, prot))

@@ -68,6 +68,7 @@ public sealed class UffdTracker(UffdParking parking) : ITracker
         // Not registered: new, moved or never tracked. Its pages all count as written now, and are tracked from here on.
         _scanner.Scan(vma.Range, isFile, runs);
         if (!HasOwnPages(runs, isFile) || !Register(vma)) return false;
+        if (HasStaleMarks(runs) && !TryUnprotect(vma)) return false;
         _armed.Clear();
         vma.Tracked = _scanner.TryScanAndProtect(vma.Range, isFile, _armed);
         return false;
@@ -91,6 +92,24 @@ public sealed class UffdTracker(UffdParking parking) : ITracker
     public void Dispose() => End();
 
     private bool Register(PlannedVma vma) => _uffd!.Register(vma.Entry.Start, vma.Entry.End - vma.Entry.Start) == 0;
+
+    // A mapping that is moved beside another and merges with it takes its registration away, but leaves the marks in its page
+    // table (6.18). A page that is written then keeps its mark and is writable: registered again it would never be protected,
+    // for it reads as protected already, and its next change would go unseen.
+    private static bool HasStaleMarks(List<PageRun> runs)
+    {
+        foreach (var run in runs)
+            if ((run.Flags & PageCategories.Written) == 0)
+                return true;
+        return false;
+    }
+
+    private bool TryUnprotect(PlannedVma vma)
+    {
+        if (_uffd!.Unprotect(vma.Entry.Start, vma.Entry.End - vma.Entry.Start) == 0) return true;
+        _uffd.Unregister(vma.Entry.Start, vma.Entry.End - vma.Entry.Start);
+        return false;
+    }
 
     private Userfaultfd? Fail(string reason)
     {

@@ -21,6 +21,7 @@ public sealed partial class Userfaultfd : IDisposable
     private const ulong RequestApi = 0xC018AA3F;            // _IOWR(0xAA, 0x3F, struct uffdio_api)
     private const ulong RequestRegister = 0xC020AA00;       // _IOWR(0xAA, 0x00, struct uffdio_register)
     private const ulong RequestUnregister = 0x8010AA01;     // _IOR(0xAA, 0x01, struct uffdio_range)
+    private const ulong RequestWriteProtect = 0xC018AA06;   // _IOWR(0xAA, 0x06, struct uffdio_writeprotect)
     private const ulong RegisterModeWp = 2;                 // UFFDIO_REGISTER_MODE_WP
 
     private readonly SafeFileHandle _file;
@@ -56,6 +57,16 @@ public sealed partial class Userfaultfd : IDisposable
         return IoctlRegister(_file, RequestRegister, ref arg) < 0 ? Marshal.GetLastPInvokeError() : 0;
     }
 
+    /// <summary>
+    /// UFFDIO_WRITEPROTECT with mode 0: takes the protection and its mark off every page of a registered range, which all read as
+    /// written from then on. Returns 0 or the errno.
+    /// </summary>
+    public int Unprotect(ulong start, ulong lengthBytes)
+    {
+        var arg = new WriteProtectArg { Start = start, Length = lengthBytes };
+        return IoctlWriteProtect(_file, RequestWriteProtect, ref arg) < 0 ? Marshal.GetLastPInvokeError() : 0;
+    }
+
     /// <summary>UFFDIO_UNREGISTER: protection in the range is gone. Returns 0 or the errno.</summary>
     public int Unregister(ulong start, ulong lengthBytes)
     {
@@ -87,6 +98,12 @@ public sealed partial class Userfaultfd : IDisposable
         public ulong Start, Length;
     }
 
+    [StructLayout(LayoutKind.Sequential)]
+    private struct WriteProtectArg
+    {
+        public ulong Start, Length, Mode;
+    }
+
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial long Syscall(long number, long a0, long a1, long a2);
 
@@ -98,4 +115,7 @@ public sealed partial class Userfaultfd : IDisposable
 
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
     private static partial int IoctlRange(SafeFileHandle fd, ulong request, ref RangeArg arg);
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    private static partial int IoctlWriteProtect(SafeFileHandle fd, ulong request, ref WriteProtectArg arg);
 }

@@ -98,6 +98,25 @@ public sealed class TrapTests
     }
 
     [Theory, MemberData(nameof(Trackers))]
+    public void Pages_written_after_another_mapping_merged_with_theirs_are_read(TrackerKind tracker)
+    {
+        // mremap(2) drops the userfaultfd of what it moves, and with it that of the VMA it merges with, but not the marks there.
+        using var target = StartedFor(tracker);
+        var area = Area(target.Ask("map a 100"));
+        target.Ask("part a 50");
+        var first = TestCapture.Take(target, null, tracker);
+        target.Ask("rejoin a");
+        target.Ask("fill a 7 3");
+        var second = TestCapture.Take(target, first, tracker);
+        target.Ask("fill a 8 1");
+        target.Ask("fill a 60 1");
+        var third = TestCapture.Take(target, second, tracker); // the witness knows what must be there
+        Assert.Equal(PageAction.Read, third.ActionAt(area + 8 * Page));
+        Assert.Equal(PageAction.Read, third.ActionAt(area + 60 * Page));
+        if (tracker == TrackerKind.Uffd) Assert.Equal(98UL, third.KeptWithin(area, 100));
+    }
+
+    [Theory, MemberData(nameof(Trackers))]
     public void A_grown_mapping_is_kept_in_its_old_part_and_read_in_its_new_one(TrackerKind tracker)
     {
         using var target = StartedFor(tracker);
