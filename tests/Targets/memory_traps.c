@@ -25,7 +25,7 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-static struct { char *start; uint64_t pages; int fd; } areas[26];
+static struct { char *start; uint64_t pages; int fd, shared; } areas[26];
 static uint64_t counter;
 static char **arguments;
 
@@ -61,7 +61,7 @@ static void map(int i, uint64_t pages, const char *kind)
         madvise(start, pages * PAGE, MADV_HUGEPAGE);
     if (filled)
         fill(start, pages);
-    areas[i].start = start, areas[i].pages = pages, areas[i].fd = fd;
+    areas[i].start = start, areas[i].pages = pages, areas[i].fd = fd, areas[i].shared = flags & MAP_SHARED;
     printf("area %lx %lu\n", (uintptr_t)start, pages);
 }
 
@@ -69,7 +69,7 @@ static void map_file(int i, const char *path, uint64_t pages)
 {
     int fd = open(path, O_RDWR);
     areas[i].start = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-    areas[i].pages = pages, areas[i].fd = fd;
+    areas[i].pages = pages, areas[i].fd = fd, areas[i].shared = 0;
     printf(areas[i].start == MAP_FAILED ? "failed\n" : "area %lx %lu\n", (uintptr_t)areas[i].start, pages);
 }
 
@@ -101,7 +101,7 @@ static void fork_child(void)
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (int i = 0; i < 26; i++)
-            if (areas[i].start && areas[i].fd < 0)
+            if (areas[i].start && areas[i].fd < 0 && !areas[i].shared) // it writes while its parent is captured
                 pattern_fill(areas[i].start, 8, ++counter, i);
         for (;;)
             pause();
