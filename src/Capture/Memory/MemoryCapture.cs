@@ -18,8 +18,8 @@ public sealed class MemoryCapture : IDisposable
     private readonly VmaPlan _vmas;
     private readonly PagePlan _plan = new();
     private readonly SampleSet _samples = new();
-    private readonly List<PageRun> _runs = new(16384);
-    private readonly List<PageRange> _trusted = new(64);
+    private readonly RunList<PageRun> _runs = new(16384);
+    private readonly RunList<PageRange> _trusted = new(64);
     private readonly TargetTracking _tracking;
     private readonly ParentMap _parent;
     private readonly ExclusionRules _exclusions;

@@ -9,14 +9,14 @@ namespace Crstore.Capture.Memory;
 /// </summary>
 public sealed class PagePlan
 {
-    private readonly List<PlanRun> _runs = new(16384);
-    private readonly List<PageRange> _excludedParts = [];
+    private readonly RunList<PlanRun> _runs = new(16384);
+    private readonly RunList<PageRange> _excludedParts = new(16);
     private ParentMap _parent = ParentMap.None;
     private int _spanCursor;
     private int _vma;
 
     /// <summary>In address order; pages in none of them are absent.</summary>
-    public IReadOnlyList<PlanRun> Runs => _runs;
+    public RunList<PlanRun> Runs => _runs;
 
     /// <summary>Populated pages looked at.</summary>
     public ulong Scanned { get; private set; }
@@ -46,7 +46,7 @@ public sealed class PagePlan
     /// <param name="dirty">Categories that mean "written"; a clean page has none of them.</param>
     /// <param name="trusted">Where a clean page is proven unchanged; empty: nowhere.</param>
     /// <param name="excluded">Where the user wants nothing, sorted.</param>
-    public void Add(PlannedVma vma, int index, List<PageRun> runs, PageCategories dirty, List<PageRange> trusted, ReadOnlySpan<PageRange> excluded)
+    public void Add(PlannedVma vma, int index, RunList<PageRun> runs, PageCategories dirty, RunList<PageRange> trusted, ReadOnlySpan<PageRange> excluded)
     {
         _vma = index;
         ClipExclusions(vma, excluded);
@@ -87,7 +87,7 @@ public sealed class PagePlan
     private static bool IsBackingsOwn(PlannedVma vma, PageCategories flags) =>
         vma.Policy == ReadPolicy.Modified && (flags & PageCategories.File) != 0;
 
-    private void AddRun(PlannedVma vma, PageRange range, PageCategories flags, PageCategories dirty, List<PageRange> trusted, ref int part)
+    private void AddRun(PlannedVma vma, PageRange range, PageCategories flags, PageCategories dirty, RunList<PageRange> trusted, ref int part)
     {
         if (range.IsEmpty) return;
         if ((flags & PageCategories.ZeroFrame) != 0)
@@ -147,10 +147,17 @@ public sealed class PagePlan
         if (range.IsEmpty) return;
         if (action == PageAction.Keep) Kept += range.Count;
         if (action == PageAction.Read) ToRead += range.Count;
-        if (_runs.Count > 0 && _runs[^1] is var last && last.Action == action && last.Vma == _vma && last.Range.End == range.Start)
-            _runs[^1] = last with { Range = new PageRange(last.Range.Start, last.Range.Count + range.Count) };
-        else
-            _runs.Add(new PlanRun(range, action, _vma));
+        if (_runs.Count > 0)
+        {
+            ref var last = ref _runs[_runs.Count - 1];
+            if (last.Action == action && last.Vma == _vma && last.Range.End == range.Start)
+            {
+                last = new PlanRun(new PageRange(last.Range.Start, last.Range.Count + range.Count), action, _vma);
+                return;
+            }
+        }
+
+        _runs.Add(new PlanRun(range, action, _vma));
     }
 
     private void ClipExclusions(PlannedVma vma, ReadOnlySpan<PageRange> excluded)

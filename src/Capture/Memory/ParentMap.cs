@@ -29,7 +29,7 @@ public sealed class ParentMap
     public ulong Pages => _spans.Aggregate(0UL, (sum, s) => sum + (s.Kind is PageKind.Chunk or PageKind.Zero ? s.Range.Count : 0));
 
     /// <summary>The parts of a VMA for which the parent had a VMA with the same backing that its tracker vouched for.</summary>
-    public void TrackedParts(in MapsEntry now, List<PageRange> parts)
+    public void TrackedParts(in MapsEntry now, RunList<PageRange> parts)
     {
         parts.Clear();
         for (var i = FirstEndingBehind(now.Start); i < _trackedVmas.Length && _trackedVmas[i].Start < now.End; i++)
@@ -37,8 +37,10 @@ public sealed class ParentMap
             ref readonly var old = ref _trackedVmas[i];
             if (!HasSameBacking(old, now)) continue;
             var range = PageRange.OfAddresses(old.Start, old.End).Intersect(PageRange.OfAddresses(now.Start, now.End));
-            if (parts.Count > 0 && parts[^1].End == range.Start) parts[^1] = new PageRange(parts[^1].Start, parts[^1].Count + range.Count);
-            else parts.Add(range);
+            if (parts.Count > 0 && parts[parts.Count - 1].End == range.Start)
+                parts[parts.Count - 1] = new PageRange(parts[parts.Count - 1].Start, parts[parts.Count - 1].Count + range.Count);
+            else
+                parts.Add(range);
         }
     }
 

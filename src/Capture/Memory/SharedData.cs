@@ -21,7 +21,7 @@ public static class SharedData
     /// <param name="pid">Process.</param>
     /// <param name="vma">VMA with policy <see cref="ReadPolicy.SharedData"/> or <see cref="ReadPolicy.Everything"/>.</param>
     /// <param name="runs">Appended to.</param>
-    public static void Find(int pid, PlannedVma vma, List<PageRun> runs)
+    public static void Find(int pid, PlannedVma vma, RunList<PageRun> runs)
     {
         if (vma.File is null)
         {
@@ -69,9 +69,9 @@ public static class SharedData
 
     // Nothing to ask for holes (hugetlbfs has no SEEK_DATA): only what this process has mapped is known to be there. The rest may
     // be another process's data, or holes, which reading would fill; shared memory that is swapped out looks like them too.
-    private static void FindMapped(int pid, PageRange range, List<PageRun> runs)
+    private static void FindMapped(int pid, PageRange range, RunList<PageRun> runs)
     {
-        var mapped = new List<PageRun>();
+        var mapped = new RunList<PageRun>();
         using (var scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: false)) scanner.Scan(range, fileMapping: true, mapped);
         var at = range.Start;
         foreach (var run in mapped)

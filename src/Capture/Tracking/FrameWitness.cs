@@ -20,7 +20,7 @@ public sealed class FrameWitness(ContinuityRecord? record) : IDisposable
 
     private readonly Dictionary<ulong, Frame> _known = [];
     private readonly Dictionary<ulong, Frame> _found = new(4096);
-    private readonly List<PageRun> _split = new(4096);
+    private readonly RunList<PageRun> _split = new(4096);
     private Pagemap? _pagemap;
     private ulong _lastBlock = ulong.MaxValue;
     private bool _lastStayed;
@@ -49,7 +49,7 @@ public sealed class FrameWitness(ContinuityRecord? record) : IDisposable
     }
 
     /// <summary>Marks as written, in a VMA's runs, every block that is not proven to have stayed in its place; remembers the frames of now.</summary>
-    public void Check(PlannedVma vma, List<PageRun> runs)
+    public void Check(PlannedVma vma, RunList<PageRun> runs)
     {
         // Every block, be it covered in part only: mremap widens what it moves down to the start of a block (since 6.7), and what
         // was moved as a whole may have been split or cut since. A block has one page table, so one witness serves all VMAs in it.

@@ -23,7 +23,7 @@ public sealed class HashTracker : ITracker
     public void Begin(int pid, int tid, IRemoteSyscalls? remote) => _scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: false);
 
     /// <inheritdoc/>
-    public bool Scan(PlannedVma vma, List<PageRun> runs)
+    public bool Scan(PlannedVma vma, RunList<PageRun> runs)
     {
         _scanner!.Scan(vma.Range, vma.File is not null, runs);
         return false;

@@ -32,7 +32,7 @@ public interface ITracker : IDisposable
     /// written from now on. Sets <see cref="PlannedVma.Tracked"/> if it will.
     /// </summary>
     /// <returns>True if the tracker covered the whole VMA since the last reset: a clean page was not written.</returns>
-    bool Scan(PlannedVma vma, List<PageRun> runs);
+    bool Scan(PlannedVma vma, RunList<PageRun> runs);
 
     /// <summary>After the last VMA.</summary>
     void Finish();

@@ -33,7 +33,7 @@ public sealed class SoftDirtyTracker(FrameWitness? witness) : ITracker
     }
 
     /// <inheritdoc/>
-    public bool Scan(PlannedVma vma, List<PageRun> runs)
+    public bool Scan(PlannedVma vma, RunList<PageRun> runs)
     {
         _scanner!.Scan(vma.Range, vma.File is not null, runs);
         // Pages merged by KSM share a frame, which would then prove nothing.

@@ -95,7 +95,7 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
     }
 
     /// <summary>Scans and resets a VMA; true if clean pages of it may be believed.</summary>
-    public bool Scan(PlannedVma vma, List<PageRun> runs) => _tracker.Scan(vma, runs) && _verdict.Continuous;
+    public bool Scan(PlannedVma vma, RunList<PageRun> runs) => _tracker.Scan(vma, runs) && _verdict.Continuous;
 
     /// <summary>In the freeze, after the last scan.</summary>
     public void Finish()

@@ -13,7 +13,7 @@ namespace Crstore.Capture.Tracking;
 /// <param name="parking">Knows and keeps the parked fd.</param>
 public sealed class UffdTracker(UffdParking parking) : ITracker
 {
-    private readonly List<PageRun> _armed = new(4096);
+    private readonly RunList<PageRun> _armed = new(4096);
     private PagemapScanScanner? _scanner;
     private Userfaultfd? _uffd;
     private bool _adopted;
@@ -41,7 +41,7 @@ public sealed class UffdTracker(UffdParking parking) : ITracker
     }
 
     /// <inheritdoc/>
-    public bool Scan(PlannedVma vma, List<PageRun> runs)
+    public bool Scan(PlannedVma vma, RunList<PageRun> runs)
     {
         var isFile = vma.File is not null;
         if (!vma.Trackable || _uffd is null)
@@ -96,7 +96,7 @@ public sealed class UffdTracker(UffdParking parking) : ITracker
     // A mapping that is moved beside another and merges with it takes its registration away, but leaves the marks in its page
     // table (6.18). A page that is written then keeps its mark and is writable: registered again it would never be protected,
     // for it reads as protected already, and its next change would go unseen.
-    private static bool HasStaleMarks(List<PageRun> runs)
+    private static bool HasStaleMarks(RunList<PageRun> runs)
     {
         foreach (var run in runs)
             if ((run.Flags & PageCategories.Written) == 0)
@@ -118,7 +118,7 @@ public sealed class UffdTracker(UffdParking parking) : ITracker
     }
 
     // Text and read-only data have no pages of their own: nothing to track.
-    private static bool HasOwnPages(List<PageRun> runs, bool isFile)
+    private static bool HasOwnPages(RunList<PageRun> runs, bool isFile)
     {
         if (!isFile) return runs.Count > 0;
         foreach (var run in runs)

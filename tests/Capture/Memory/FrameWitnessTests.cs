@@ -15,7 +15,7 @@ public sealed class FrameWitnessTests
     public void A_block_that_a_mapping_covers_in_part_is_read_when_it_is_not_known()
     {
         // 100 pages from the middle of a block on: no block lies wholly within.
-        var runs = new List<PageRun> { new(new PageRange(new VirtualPage(0x100080), 100), PageCategories.Present) };
+        var runs = new RunList<PageRun> { new(new PageRange(new VirtualPage(0x100080), 100), PageCategories.Present) };
         var vma = new PlannedVma
         {
             Entry = new MapsEntry(0x100080000, 0x100080000 + 100 * 4096, MemoryProtection.Read | MemoryProtection.Write, false, 0, default, 0, ""),

@@ -42,11 +42,11 @@ public sealed class PagePlanTests
         for (var round = 0; round < 300; round++)
         {
             PageCategories[] flags = [Clean, Written, Clean | PageCategories.ZeroFrame, PageCategories.Swapped, Written | PageCategories.Guard];
-            var runs = RandomRanges(random).Select(r => new PageRun(r, flags[random.Next(flags.Length)])).ToList();
+            var runs = RandomRanges(random).Select(r => new PageRun(r, flags[random.Next(flags.Length)])).ToArray();
             var spans = RandomRanges(random).Select(r => new PageSpan(r, (PageKind)random.Next(1, 4))).ToList();
-            var trusted = RandomRanges(random).ToList();
+            var trusted = RandomRanges(random).ToArray();
             var excluded = RandomRanges(random).Where(_ => random.Next(4) == 0).ToArray();
-            var plan = Plan(runs, trusted, spans, excluded: excluded);
+            var plan = Plan([.. runs], [.. trusted], spans, excluded: excluded);
             for (ulong page = 0; page < 200; page++)
             {
                 var expected = Decide(new VirtualPage(1000 + page), runs, trusted, spans, excluded);
@@ -59,13 +59,13 @@ public sealed class PagePlanTests
         Assert.Equal(5, decided.Count);
     }
 
-    private static PageAction? Decide(VirtualPage page, List<PageRun> runs, List<PageRange> trusted, List<PageSpan> spans, PageRange[] excluded)
+    private static PageAction? Decide(VirtualPage page, PageRun[] runs, PageRange[] trusted, List<PageSpan> spans, PageRange[] excluded)
     {
-        var run = runs.Find(r => r.Range.Contains(page));
+        var run = Array.Find(runs, r => r.Range.Contains(page));
         if (run.Range.IsEmpty || (run.Flags & PageCategories.Guard) != 0) return null;
         if (Array.Exists(excluded, e => e.Contains(page))) return PageAction.Exclude;
         if ((run.Flags & PageCategories.ZeroFrame) != 0) return PageAction.Zero;
-        var kept = (run.Flags & PageCategories.Written) == 0 && trusted.Exists(t => t.Contains(page))
+        var kept = (run.Flags & PageCategories.Written) == 0 && Array.Exists(trusted, t => t.Contains(page))
             && spans.Exists(s => s.Range.Contains(page) && s.Kind is PageKind.Chunk or PageKind.Zero);
         return kept ? PageAction.Keep : PageAction.Read;
     }
@@ -80,7 +80,7 @@ public sealed class PagePlanTests
         }
     }
 
-    private static PagePlan Plan(List<PageRun> runs, List<PageRange> trusted, List<PageSpan> spans, ReadPolicy policy = ReadPolicy.Populated,
+    private static PagePlan Plan(RunList<PageRun> runs, RunList<PageRange> trusted, List<PageSpan> spans, ReadPolicy policy = ReadPolicy.Populated,
         PageRange[]? excluded = null)
     {
         var plan = new PagePlan();

@@ -20,12 +20,56 @@ public sealed class PageScannerTests
         using var memory = new MappedMemory(2 * runs * VirtualPage.Size, huge: false);
         for (var i = 0; i < runs; i++) memory.GetSpan()[2 * i * VirtualPage.Size] = 1;
         using var scanner = new PagemapScanScanner(Environment.ProcessId, KernelProbes.Current.PagemapScanCategories);
-        var found = new List<PageRun>();
+        var found = new RunList<PageRun>();
         scanner.Scan(PageRange.OfAddresses(memory.Address, memory.Address + (ulong)memory.SizeBytes), fileMapping: false, found);
 
         var expected = Enumerable.Range(0, runs).Select(i => VirtualPage.Of(memory.Address) + (ulong)(2 * i));
         Assert.Equal(expected, found.SelectMany(run => Enumerable.Range(0, (int)run.Range.Count).Select(i => run.Range.Start + (ulong)i)));
     }
+
+    [Fact]
+    public void Scanning_for_changes_tells_of_every_page_what_a_scan_of_all_pages_tells()
+    {
+        Requires.That(KernelProbes.Current.UffdWriteProtect, "userfaultfd with asynchronous write protection");
+        const int pages = 4 * 512;
+        var random = Seeds.Random();
+        using var memory = new MappedMemory(pages * VirtualPage.Size, huge: true);
+        var range = PageRange.OfAddresses(memory.Address, memory.Address + (ulong)memory.SizeBytes);
+        using var uffd = Userfaultfd.TryCreate(out _)!;
+        Assert.Equal(0, uffd.EnableAsyncWriteProtect());
+        Assert.Equal(0, uffd.Register(memory.Address, (ulong)memory.SizeBytes));
+        using var scanner = new PagemapScanScanner(Environment.ProcessId, KernelProbes.Current.PagemapScanCategories);
+        var kinds = new HashSet<PageCategories>();
+        for (var round = 0; round < 60; round++)
+        {
+            for (var i = 0; i < 40; i++)
+            {
+                var first = random.Next(pages);
+                var count = Math.Min(random.Next(random.Next(4) == 0 ? 900 : 4) + 1, pages - first);
+                if (random.Next(3) == 0) memory.Release(first * VirtualPage.Size, count * VirtualPage.Size);
+                else
+                    for (var page = first; page < first + count; page++)
+                        if (i % 2 == 0) memory.GetSpan()[page * VirtualPage.Size]++;
+                        else Assert.InRange(memory.GetSpan()[page * VirtualPage.Size], 0, 255); // maps the zero page
+            }
+
+            var all = new RunList<PageRun>();
+            scanner.Scan(range, fileMapping: false, all);
+            var changes = new RunList<PageRun>();
+            Assert.True(scanner.TryScanAndProtect(range, fileMapping: false, changes));
+            Assert.Equal(PerPage(all), PerPage(changes));
+            foreach (var run in changes) kinds.Add(run.Flags & ~PageCategories.Huge);
+        }
+
+        Assert.Contains(PageCategories.Present, kinds);
+        Assert.Contains(PageCategories.Present | PageCategories.Written, kinds);
+        Assert.Contains(PageCategories.Present | PageCategories.Written | PageCategories.ZeroFrame, kinds);
+    }
+
+    // Of a clean page nobody needs to know whether it is the zero page.
+    private static IEnumerable<(VirtualPage Page, PageCategories Flags)> PerPage(RunList<PageRun> runs) => runs.SelectMany(run =>
+        Enumerable.Range(0, (int)run.Range.Count).Select(i => (run.Range.Start + (ulong)i,
+            (run.Flags & PageCategories.Written) != 0 ? run.Flags : run.Flags & ~PageCategories.ZeroFrame)));
 
     [Fact]
     public void The_huge_zero_page_is_told_by_the_scanner_that_soft_dirty_uses()
@@ -36,7 +80,7 @@ public sealed class PageScannerTests
         var offset = (int)((huge - memory.Address % huge) % huge);
         Assert.Equal(0, memory.GetSpan()[offset]);
         using var scanner = KernelProbes.Current.OpenScanner(Environment.ProcessId, needSoftDirty: true);
-        var found = new List<PageRun>();
+        var found = new RunList<PageRun>();
         scanner.Scan(PageRange.OfAddresses(memory.Address + (ulong)offset, memory.Address + (ulong)offset + huge), fileMapping: false, found);
         Assert.Equal(512UL, Assert.Single(found).Range.Count);
         Assert.NotEqual(PageCategories.None, found[0].Flags & PageCategories.ZeroFrame);

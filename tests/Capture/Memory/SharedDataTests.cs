@@ -19,7 +19,7 @@ public sealed class SharedDataTests
         var other = directory.File("other");
         File.WriteAllBytes(other, new byte[Page]);
         var vma = Unmapped(other, FileStatus.Of(other), inode: 1);
-        var runs = new List<PageRun>();
+        var runs = new RunList<PageRun>();
         SharedData.Find(Environment.ProcessId, vma, runs);
         Assert.Equal(vma.Range.Count, Assert.Single(runs).Range.Count);
     }
@@ -30,7 +30,7 @@ public sealed class SharedDataTests
         using var directory = new TempDir("crstore-shared-");
         var file = directory.File("file");
         File.WriteAllBytes(file, new byte[3 * Page]);
-        var runs = new List<PageRun>();
+        var runs = new RunList<PageRun>();
         SharedData.Find(Environment.ProcessId, Unmapped(file, FileStatus.Of(file), FileStatus.Of(file).Inode), runs);
         Assert.Equal(3UL, Assert.Single(runs).Range.Count);
     }
@@ -50,7 +50,7 @@ public sealed class SharedDataTests
             Policy = ReadPolicy.SharedData,
             File = new MappedFile { Path = "/dev/zero", Status = null, SameAtPath = false, IsShmem = true, IsHugetlb = false, OpenPath = null },
         };
-        var runs = new List<PageRun>();
+        var runs = new RunList<PageRun>();
         SharedData.Find(Environment.ProcessId, vma, runs);
         Assert.Equal([3UL, 2UL, 11UL], runs.Select(r => r.Range.Count));
         Assert.Equal([true, false, true], runs.Select(r => r.Flags == SharedData.Unknown));
