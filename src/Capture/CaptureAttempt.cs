@@ -18,6 +18,7 @@ internal sealed class CaptureAttempt(
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
     private readonly PageBuffer _buffer = new(options.BufferBytes);
+    private readonly CopyCrew _crew = new();
     private long _capturedUnixNs;
 
     /// <summary>A run-through on a throw-away process.</summary>
@@ -70,7 +71,7 @@ internal sealed class CaptureAttempt(
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("copy");
-            foreach (var capture in _captured) capture.Memory.Copy(_buffer);
+            foreach (var capture in _captured) capture.Memory.Copy(_buffer, _crew);
             watchdog.Enter("thaw");
             tree.Thaw(options.KeepStopped);
             FrozenTime = tree.FrozenTime;
@@ -131,6 +132,7 @@ internal sealed class CaptureAttempt(
     public void Dispose()
     {
         foreach (var capture in _prepared.Values) capture.Dispose();
+        _crew.Dispose();
         _buffer.Dispose();
     }
 

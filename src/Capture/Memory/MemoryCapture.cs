@@ -120,17 +120,19 @@ public sealed class MemoryCapture : IDisposable
     /// In the freeze: copies the pages to read and the sample. When the buffer is full it is drained into the store at once and
     /// used again.
     /// </summary>
+    /// <param name="buffer">Where to.</param>
+    /// <param name="crew">Who copies.</param>
     /// <exception cref="TargetException">The target is gone or refused.</exception>
-    public void Copy(PageBuffer buffer)
+    public void Copy(PageBuffer buffer, CopyCrew crew)
     {
         try
         {
-            _reader = new PageReader(_request.Pid) { Watchdog = _request.Watchdog };
+            using var reader = _reader = new PageReader(_request.Pid, crew, _request.Watchdog);
             foreach (var run in _plan.Runs)
                 if (run.Action == PageAction.Read)
-                    _reader.Copy(run.Range, !_vmas.Vmas[run.Vma].Readable, buffer, _request.Space);
-            _reader.Flush(buffer, _request.Space);
-            _samples.Take(_plan, _request.Options.SampleShare, _reader);
+                    reader.Copy(run.Range, !_vmas.Vmas[run.Vma].Readable, buffer, _request.Space);
+            reader.Flush(buffer, _request.Space);
+            _samples.Take(_plan, _request.Options.SampleShare, reader);
         }
         catch (LinuxException e)
         {
@@ -183,7 +185,6 @@ public sealed class MemoryCapture : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _reader?.Dispose();
         _samples.Dispose();
         _tracking.Dispose();
     }

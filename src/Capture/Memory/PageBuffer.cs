@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 
@@ -13,7 +12,7 @@ public sealed class PageBuffer : IDisposable
 {
     private const int MinBytes = 1 << 20;
     private readonly List<MappedMemory> _segments = [];
-    private readonly List<BufferedRun> _runs = new(16384);
+    private readonly RunList<BufferedRun> _runs = new(16384);
     private readonly long _budgetBytes;
     private int _segment;
     private int _used;
@@ -48,9 +47,9 @@ public sealed class PageBuffer : IDisposable
     /// </summary>
     /// <param name="writer">Where the pages go at <see cref="Drain"/>.</param>
     /// <param name="range">Pages wanted.</param>
-    /// <param name="place">Where to put their content.</param>
+    /// <param name="place">Where to put their content, one page behind the other.</param>
     /// <returns>Pages granted, from the start of the range on.</returns>
-    public int Reserve(ISpaceWriter writer, PageRange range, out Memory<byte> place)
+    public int Reserve(ISpaceWriter writer, PageRange range, out BufferPlace place)
     {
         place = default;
         while (_segment < _segments.Count && _used == _segments[_segment].SizeBytes)
@@ -67,9 +66,8 @@ public sealed class PageBuffer : IDisposable
         }
 
         var pages = (int)Math.Min(range.Count, (ulong)(_segments[_segment].SizeBytes - _used) / VirtualPage.Size);
-        place = _segments[_segment].Memory.Slice(_used, pages * VirtualPage.Size);
-        var last = CollectionsMarshal.AsSpan(_runs);
-        if (last.Length > 0 && last[^1].Follows(writer, range.Start, _segment, _used)) last[^1].Pages += pages;
+        place = new BufferPlace(_segments[_segment], _used);
+        if (_runs.Count > 0 && _runs[_runs.Count - 1].Follows(writer, range.Start, _segment, _used)) _runs[_runs.Count - 1].Pages += pages;
         else _runs.Add(new BufferedRun { Writer = writer, First = range.Start, Segment = _segment, Offset = _used, Pages = pages });
         _used += pages * VirtualPage.Size;
         return pages;
@@ -78,17 +76,21 @@ public sealed class PageBuffer : IDisposable
     /// <summary>Takes out a page that could not be read: its place is skipped at <see cref="Drain"/>.</summary>
     public void Remove(ISpaceWriter writer, VirtualPage page)
     {
-        for (var i = _runs.Count - 1; i >= 0; i--)
+        var before = new RunList<BufferedRun>(_runs.Count + 1);
+        before.AddRange(_runs);
+        _runs.Clear();
+        foreach (ref var run in before)
         {
-            var run = _runs[i];
-            if (run.Writer != writer || page.Number - run.First.Number >= (ulong)run.Pages) continue;
-            var before = (int)(page.Number - run.First.Number);
-            var after = run.Pages - before - 1;
-            _runs.RemoveAt(i);
-            if (after > 0)
-                _runs.Insert(i, run with { First = page + 1, Offset = run.Offset + (before + 1) * VirtualPage.Size, Pages = after });
-            if (before > 0) _runs.Insert(i, run with { Pages = before });
-            return;
+            var at = page.Number - run.First.Number; // wraps around for a page in front of it
+            if (run.Writer != writer || at >= (ulong)run.Pages)
+            {
+                _runs.Add(run);
+                continue;
+            }
+
+            var skip = (int)at + 1;
+            if (at > 0) _runs.Add(run with { Pages = (int)at });
+            if (skip < run.Pages) _runs.Add(run with { First = page + 1, Offset = run.Offset + skip * VirtualPage.Size, Pages = run.Pages - skip });
         }
     }
 

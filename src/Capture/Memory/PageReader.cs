@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Crstore.Capture.Freezing;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
@@ -10,50 +9,47 @@ namespace Crstore.Capture.Memory;
 public readonly record struct UnreadablePage(VirtualPage Page, int ErrorNumber);
 
 /// <summary>
-/// Copies pages of one process: process_vm_readv in batches of up to 1024 runs, /proc/PID/mem for areas without PROT_READ and
-/// for pages that the former refuses. Nothing is ever zero-filled silently: what can't be read is listed.
+/// Copies pages of one process: process_vm_readv by the crew, /proc/PID/mem for areas without PROT_READ and for pages that the
+/// former refuses. Nothing is ever zero-filled silently: what can't be read is listed.
 /// </summary>
 public sealed class PageReader : IDisposable
 {
-    private const int BatchBytes = 16 << 20;
     private readonly int _pid;
     private readonly RemoteMemory _memory;
-    private readonly RemoteSpan[] _spans = new RemoteSpan[RemoteMemory.MaxSpans];
-    private Memory<byte> _place; // of the batch: consecutive in the buffer
-    private int _count;
-    private int _bytes;
-    private bool _forced;
+    private readonly CopyCrew _crew;
+    private readonly Action _ask;
 
-    /// <summary>Opens the process; its address space must be the one to read.</summary>
+    /// <summary>Opens the process; its address space must be the one to read. The crew works for it until it is disposed of.</summary>
+    /// <param name="pid">Process.</param>
+    /// <param name="crew">Who copies.</param>
+    /// <param name="watchdog">Asked before every batch; null outside a freeze.</param>
     /// <exception cref="LinuxException">Gone, or refused.</exception>
-    public PageReader(int pid)
+    public PageReader(int pid, CopyCrew crew, FreezeWatchdog? watchdog = null)
     {
         _pid = pid;
         _memory = RemoteMemory.Open(pid);
+        _crew = crew;
+        _ask = watchdog is null ? static () => { } : watchdog.ThrowIfExpired;
+        crew.Begin(pid);
     }
 
     /// <summary>Pages that could not be read.</summary>
     public List<UnreadablePage> Unreadable { get; } = [];
 
-    /// <summary>Asked before every batch; null outside a freeze.</summary>
-    public FreezeWatchdog? Watchdog { get; init; }
-
-    /// <summary>Pages read.</summary>
+    /// <summary>Pages read into the buffer.</summary>
     public ulong PagesRead { get; private set; }
 
-    /// <summary>Copies a run of pages into the buffer, draining it when it is full. The last batch waits for <see cref="Flush"/>.</summary>
+    /// <summary>Copies a run of pages into the buffer, draining it when it is full. All of it is there after <see cref="Flush"/>.</summary>
     /// <param name="range">Pages.</param>
     /// <param name="forced">The VMA has no PROT_READ.</param>
     /// <param name="buffer">Where to.</param>
     /// <param name="writer">The space they belong to.</param>
+    /// <exception cref="LinuxException">The process is gone.</exception>
     public void Copy(PageRange range, bool forced, PageBuffer buffer, ISpaceWriter writer)
     {
         while (!range.IsEmpty)
         {
-            if (_count == _spans.Length || _bytes >= BatchBytes || (_count > 0 && _forced != forced)) Flush(buffer, writer);
-            _forced = forced;
-            var wanted = new PageRange(range.Start, Math.Min(range.Count, (ulong)(BatchBytes - _bytes) / VirtualPage.Size));
-            var granted = buffer.Reserve(writer, wanted, out var place);
+            var granted = buffer.Reserve(writer, range, out var place);
             if (granted == 0)
             {
                 Flush(buffer, writer);
@@ -61,112 +57,113 @@ public sealed class PageReader : IDisposable
                 continue;
             }
 
-            if (_count > 0 && !IsBehind(place))
-                granted = Restart(buffer, writer, granted);
-            Add(range.Start, granted, place);
+            if (forced) CopyForced(range.Start, granted, place, buffer, writer);
+            else Queue(range.Start, granted, place, buffer, writer);
             range = new PageRange(range.Start + (ulong)granted, range.Count - (ulong)granted);
         }
     }
 
-    /// <summary>Reads the batch that waits.</summary>
+    /// <summary>Waits for what was asked for.</summary>
     /// <exception cref="LinuxException">The process is gone.</exception>
-    public void Flush(PageBuffer buffer, ISpaceWriter writer)
+    public void Flush(PageBuffer buffer, ISpaceWriter writer) => PagesRead += FinishRound((page, error) => Lose(page, error, buffer, writer));
+
+    /// <summary>Copies single pages one behind the other into a segment, for the lie check.</summary>
+    /// <param name="pages">Pages, in ascending order.</param>
+    /// <param name="segment">Where to.</param>
+    /// <param name="lost">Told the pages that can't be read, with errno.</param>
+    /// <exception cref="LinuxException">The process is gone.</exception>
+    public void CopyEach(ReadOnlySpan<VirtualPage> pages, MappedMemory segment, Action<VirtualPage, int> lost)
     {
-        if (_count == 0) return;
-        Watchdog?.ThrowIfExpired();
-        var destination = _place.Span[.._bytes];
-        var spans = _spans.AsSpan(0, _count);
-        _count = 0;
-        _bytes = 0;
-        while (!spans.IsEmpty)
+        for (var i = 0; i < pages.Length;)
         {
-            var done = _forced ? ReadForced(spans[0], destination) : _memory.TryRead(spans, destination);
-            if (done < 0 && -done is not (Errno.EFAULT or Errno.EIO or Errno.EPERM))
-                throw new LinuxException(_forced ? "pread" : "process_vm_readv", (int)-done, $"pid {_pid} at 0x{spans[0].Address:x}");
-            var whole = Math.Max(0, done) & ~(VirtualPage.Size - 1L);
-            PagesRead += (ulong)whole / VirtualPage.Size;
-            destination = destination[(int)whole..];
-            spans = Advance(spans, (ulong)whole);
-            if (spans.IsEmpty || (whole > 0 && _forced)) continue;
-            // The page at the front is the one that stopped it.
-            ReadOne(VirtualPage.Of(spans[0].Address), destination[..VirtualPage.Size], buffer, writer);
-            destination = destination[VirtualPage.Size..];
-            spans = Advance(spans, VirtualPage.Size);
+            while (i < pages.Length && _crew.Add(pages[i], 1, new BufferPlace(segment, i * VirtualPage.Size)) == 1) i++;
+            FinishRound(lost);
         }
     }
 
-    /// <summary>Reads single pages for the lie check; false if one can't be read.</summary>
-    /// <exception cref="LinuxException">The process is gone.</exception>
-    public bool TryReadPage(VirtualPage page, Span<byte> destination) => ReadPage(page, destination[..VirtualPage.Size]) == VirtualPage.Size;
-
     /// <inheritdoc/>
-    public void Dispose() => _memory.Dispose();
-
-    private void ReadOne(VirtualPage page, Span<byte> destination, PageBuffer buffer, ISpaceWriter writer)
+    public void Dispose()
     {
-        var n = ReadPage(page, destination);
-        if (n == VirtualPage.Size)
+        _crew.End();
+        _memory.Dispose();
+    }
+
+    // Returns the pages asked for.
+    private ulong FinishRound(Action<VirtualPage, int> lost)
+    {
+        _crew.Complete(_ask);
+        ulong pages = 0;
+        foreach (ref readonly var batch in _crew.Batches)
         {
-            PagesRead++;
-            return;
+            pages += (ulong)batch.Bytes / VirtualPage.Size;
+            if (batch.Result != batch.Bytes) Repair(batch, lost);
         }
 
-        Unreadable.Add(new UnreadablePage(page, n < 0 ? -n : Errno.EIO));
-        buffer.Remove(writer, page);
+        _crew.Reset();
+        return pages;
+    }
+
+    private void Queue(VirtualPage first, int pages, BufferPlace place, PageBuffer buffer, ISpaceWriter writer)
+    {
+        while (true)
+        {
+            var taken = _crew.Add(first, pages, place);
+            if (taken == pages) return;
+            Flush(buffer, writer);
+            first += (ulong)taken;
+            pages -= taken;
+            place = place with { Offset = place.Offset + taken * VirtualPage.Size };
+        }
+    }
+
+    private void CopyForced(VirtualPage first, int pages, in BufferPlace place, PageBuffer buffer, ISpaceWriter writer)
+    {
+        var destination = place.Segment.GetSpan().Slice(place.Offset, pages * VirtualPage.Size);
+        while (!destination.IsEmpty)
+        {
+            _ask();
+            var done = Check(_memory.TryReadForced(first.Address, destination), first);
+            var whole = Math.Max(0, done) / VirtualPage.Size;
+            PagesRead += (ulong)whole;
+            destination = destination[(whole * VirtualPage.Size)..];
+            first += (ulong)whole;
+            if (whole > 0 || destination.IsEmpty) continue;
+            // The page at the front is the one that stopped it.
+            PagesRead++;
+            ReadOne(first, destination[..VirtualPage.Size], (page, error) => Lose(page, error, buffer, writer));
+            destination = destination[VirtualPage.Size..];
+            first += 1;
+        }
+    }
+
+    // A batch that was cut short: page by page the other way, from the first page that did not make it on.
+    private void Repair(in CopyBatch batch, Action<VirtualPage, int> lost)
+    {
+        if (batch.Result < 0 && -batch.Result is not (Errno.EFAULT or Errno.EIO or Errno.EPERM))
+            throw new LinuxException("process_vm_readv", (int)-batch.Result, $"pid {_pid} at 0x{_crew.SpansOf(batch)[0].Address:x}");
+        var whole = Math.Max(0, batch.Result) & ~(VirtualPage.Size - 1L);
+        var destination = batch.Segment.GetSpan().Slice(batch.Offset, batch.Bytes);
+        long at = 0;
+        foreach (ref readonly var span in _crew.SpansOf(batch))
+            for (ulong i = 0; i < span.LengthBytes; i += VirtualPage.Size, at += VirtualPage.Size)
+                if (at >= whole)
+                    ReadOne(VirtualPage.Of(span.Address + i), destination.Slice((int)at, VirtualPage.Size), lost);
+    }
+
+    private void ReadOne(VirtualPage page, Span<byte> destination, Action<VirtualPage, int> lost)
+    {
+        var n = Check(_memory.TryReadForced(page.Address, destination), page);
+        if (n != VirtualPage.Size) lost(page, n < 0 ? -n : Errno.EIO);
     }
 
     // 0 is the kernel's word for an address space that is gone (mem_rw, fs/proc/base.c); an unreadable page is EIO.
-    private int ReadPage(VirtualPage page, Span<byte> destination)
+    private int Check(int n, VirtualPage at) =>
+        n is 0 or -Errno.ESRCH ? throw new LinuxException("pread", Errno.ESRCH, $"/proc/{_pid}/mem at 0x{at.Address:x}") : n;
+
+    private void Lose(VirtualPage page, int error, PageBuffer buffer, ISpaceWriter writer)
     {
-        var n = _memory.TryReadForced(page.Address, destination);
-        return n is 0 or -Errno.ESRCH ? throw new LinuxException("pread", Errno.ESRCH, $"/proc/{_pid}/mem at 0x{page.Address:x}") : n;
-    }
-
-    private long ReadForced(in RemoteSpan span, Span<byte> destination) =>
-        _memory.TryReadForced(span.Address, destination[..(int)span.LengthBytes]);
-
-    // A batch is one stretch of the buffer. When the next place is elsewhere (a new segment), what waits is read first.
-    private int Restart(PageBuffer buffer, ISpaceWriter writer, int granted)
-    {
-        Flush(buffer, writer);
-        return granted;
-    }
-
-    private void Add(VirtualPage first, int pages, Memory<byte> place)
-    {
-        if (_count == 0)
-        {
-            _place = place;
-        }
-        else
-        {
-            MemoryMarshal.TryGetMemoryManager<byte, MappedMemory>(_place, out var segment, out var start, out _);
-            _place = segment!.Memory.Slice(start, _bytes + place.Length);
-        }
-
-        _spans[_count++] = new RemoteSpan(first.Address, (ulong)place.Length);
-        _bytes += pages * VirtualPage.Size;
-    }
-
-    private bool IsBehind(Memory<byte> place) =>
-        MemoryMarshal.TryGetMemoryManager<byte, MappedMemory>(_place, out var mine, out var start, out _)
-        && MemoryMarshal.TryGetMemoryManager<byte, MappedMemory>(place, out var other, out var at, out _)
-        && ReferenceEquals(mine, other) && start + _bytes == at;
-
-    private static Span<RemoteSpan> Advance(Span<RemoteSpan> spans, ulong bytes)
-    {
-        while (bytes > 0)
-        {
-            if (bytes < spans[0].LengthBytes)
-            {
-                spans[0] = new RemoteSpan(spans[0].Address + bytes, spans[0].LengthBytes - bytes);
-                return spans;
-            }
-
-            bytes -= spans[0].LengthBytes;
-            spans = spans[1..];
-        }
-
-        return spans;
+        PagesRead--;
+        Unreadable.Add(new UnreadablePage(page, error));
+        buffer.Remove(writer, page);
     }
 }

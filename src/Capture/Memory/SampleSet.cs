@@ -24,10 +24,12 @@ public sealed class SampleSet : IDisposable
     /// <summary>Pages in the sample.</summary>
     public int Count { get; private set; }
 
-    /// <summary>Faults in room for the sample of that many kept pages. Before the freeze.</summary>
+    /// <summary>Faults in room for the sample of that many kept pages, and throws the dice. Before the freeze.</summary>
     public void Prepare(ulong keptEstimate, double share)
     {
         _prepared = Math.Min(Max, Math.Max(Min, Size(keptEstimate, share) * 5 / 4));
+        // Drawn here: the first use of the generator loads a library.
+        RandomNumberGenerator.Fill(System.Runtime.InteropServices.MemoryMarshal.AsBytes(_picks.AsSpan()));
         _content.Populate(0, _prepared * VirtualPage.Size);
     }
 
@@ -38,7 +40,6 @@ public sealed class SampleSet : IDisposable
         var wanted = Size(plan.Kept, share);
         if (wanted == 0) return;
         var picks = _picks.AsSpan(0, wanted);
-        RandomNumberGenerator.Fill(System.Runtime.InteropServices.MemoryMarshal.AsBytes(picks));
         // One page from each of as many equal shares: spread over all memory, none twice, and in order already.
         for (var i = 0; i < wanted; i++)
         {
@@ -52,11 +53,14 @@ public sealed class SampleSet : IDisposable
         {
             if (run.Action != PageAction.Keep) continue;
             for (; next < wanted && picks[next] < before + run.Range.Count; next++)
-                Copy(run.Range.Start + (picks[next] - before), reader);
+                _pages[Count++] = run.Range.Start + (picks[next] - before);
 
             before += run.Range.Count;
-            if (next == wanted) return;
+            if (next == wanted) break;
         }
+
+        Array.Clear(_unreadable);
+        reader.CopyEach(_pages.AsSpan(0, Count), _content, (page, _) => _unreadable[Array.IndexOf(_pages, page)] = true);
     }
 
     /// <summary>Compares with the parent; returns the pages that the tracker called clean and that are not.</summary>
@@ -77,14 +81,7 @@ public sealed class SampleSet : IDisposable
     /// <inheritdoc/>
     public void Dispose() => ((IDisposable)_content).Dispose();
 
-    private void Copy(VirtualPage page, PageReader reader)
-    {
-        _pages[Count] = page;
-        _unreadable[Count] = !reader.TryReadPage(page, _content.GetSpan().Slice(Count * VirtualPage.Size, VirtualPage.Size));
-        Count++;
-    }
-
-    private static ulong Share(ulong kept, int i, int of) => (ulong)((UInt128)kept * (ulong)i / (ulong)of);
+    private static ulong Share(ulong kept, int i, int of) => kept / (ulong)of * (ulong)i + kept % (ulong)of * (ulong)i / (ulong)of;
 
     private static int Size(ulong kept, double share) =>
         (int)Math.Min(kept, (ulong)Math.Clamp(kept * Math.Clamp(share, 0, 1), Min, Max));

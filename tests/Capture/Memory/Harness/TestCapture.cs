@@ -75,6 +75,7 @@ internal sealed class TestCapture
             Distrusted = distrusted ?? new HashSet<TrackerKind>(),
         });
         using var buffer = new PageBuffer(captureOptions.BufferBytes);
+        using var crew = new CopyCrew();
         buffer.Prepare(capture.EstimatedBytes);
         Witness? witness = null;
         using (var thread = new PtraceThread())
@@ -83,7 +84,7 @@ internal sealed class TestCapture
                 using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
                 using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
                     capture.ScanAndPlan(frozen.Processes[0], remote);
-                capture.Copy(buffer);
+                capture.Copy(buffer, crew);
                 witness = Witness.Read(pid, capture.Vmas);
             });
         capture.Deliver();
