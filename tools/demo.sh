@@ -14,7 +14,8 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-ensure_packages "${runtime_packages[@]}" python3 || exit 1
+# gdb is shown if it is to be had.
+ensure_packages "${runtime_packages[@]}" python3 gdb || ensure_packages "${runtime_packages[@]}" python3 || exit 1
 program=$("$root_dir/tools/build.sh")
 use_dotnet
 # Not the one on the PATH, which may be a version manager's shell script.

@@ -53,9 +53,13 @@ find_dotnet() {
     die "the .NET 10 SDK is needed: neither DOTNET_ROOT nor PATH nor the usual places have it"
 }
 
+# What the SDK loads at run time and brings along only as a Debian package, not unpacked from an archive.
+sdk_packages=(libicu72 libssl3 ca-certificates libstdc++6 zlib1g)
+
 # use_dotnet: sets DOTNET_ROOT and puts the SDK on the PATH, for the rest of the script.
 use_dotnet() {
-    DOTNET_ROOT=$(find_dotnet)
+    DOTNET_ROOT=$(find_dotnet) || exit 1
+    ensure_packages "${sdk_packages[@]}" || say "going on: if the .NET SDK does not work, this is why"
     export DOTNET_ROOT PATH="$DOTNET_ROOT:$PATH" DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
     # The SDK wants a home directory for its caches; containers may have none.
     if [ ! -w "${HOME:-/nonexistent}" ]; then

@@ -14,7 +14,7 @@ internal sealed class DemoTarget : IDisposable
     {
         if (uid != 0) _records.OpenToAll();
         _process = TargetProcess.Start(new TargetStart(Requires.Python(),
-            ["-u", Repository.Path("tools", "demo_target.py"), _records.Path, "--mib", mib.ToString(CultureInfo.InvariantCulture)])
+            ["-u", uid == 0 ? Repository.Path("tools", "demo_target.py") : OtherUser.DemoTargetScript, _records.Path, "--mib", mib.ToString(CultureInfo.InvariantCulture)])
         { Uid = uid });
         AwaitGeneration();
     }

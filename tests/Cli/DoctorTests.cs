@@ -29,8 +29,7 @@ public sealed class DoctorTests
     [Fact]
     public void Doctor_works_where_there_is_no_home_directory()
     {
-        Requires.Root();
-        var result = Run.Command("setpriv", ["--reuid=65533", "--regid=65533", "--clear-groups", "env", "-i", "PATH=/usr/bin:/bin", CrstoreProgram.Path, "doctor"]);
+        var result = OtherUser.Run(65533, [], "doctor");
         Assert.Contains("no home directory", result.MustSucceed().Output);
     }
 
@@ -38,7 +37,7 @@ public sealed class DoctorTests
     public void Doctor_of_a_process_names_the_tracker_that_a_capture_then_uses()
     {
         using var store = new CliStore();
-        using var target = TargetProcess.Start("/bin/sleep", "60");
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
         var doctor = store.Json("doctor", $"{target.Pid}").GetProperty("target");
         Assert.True(doctor.GetProperty("capturable").GetBoolean());
         Assert.False(doctor.GetProperty("tracked_already").GetBoolean());
@@ -49,11 +48,9 @@ public sealed class DoctorTests
     [Fact]
     public void Doctor_says_why_another_users_process_cannot_be_captured()
     {
-        Requires.Root();
-        using var target = TargetProcess.Start("/bin/sleep", "60");
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
         using var home = new TempDir().OpenToAll();
-        var result = Run.Command("setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", CrstoreProgram.Path, "doctor", $"{target.Pid}",
-            "--json", "--store", home.File("store")]);
+        var result = OtherUser.Run(OtherUser.Nobody, [], "doctor", $"{target.Pid}", "--json", "--store", home.File("store"));
         Assert.Equal((int)ExitCode.Target, result.ExitCode);
         var doctor = JsonDocument.Parse(result.Output).RootElement.GetProperty("target");
         Assert.False(doctor.GetProperty("capturable").GetBoolean());

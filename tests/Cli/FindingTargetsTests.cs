@@ -53,7 +53,7 @@ public sealed class FindingTargetsTests : IDisposable
     [Fact]
     public void A_pid_file_older_than_the_process_is_stale()
     {
-        using var target = TargetProcess.Start("/bin/sleep", "60");
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
         var file = _store.File("old.pid");
         File.WriteAllText(file, $"{target.Pid}\n");
         File.SetLastWriteTimeUtc(file, DateTime.UtcNow.AddHours(-1));
@@ -69,8 +69,7 @@ public sealed class FindingTargetsTests : IDisposable
         var file = directory.File("secret.pid");
         File.WriteAllText(file, "1\n");
         File.SetUnixFileMode(file, UnixFileMode.UserRead);
-        var result = Run.Command("setpriv", ["--reuid", "65534", "--regid", "65534", "--clear-groups",
-            CrstoreProgram.Path, "capture", "--pidfile", file, "--store", directory.File("store")]);
+        var result = OtherUser.Run(OtherUser.Nobody, [], "capture", "--pidfile", file, "--store", directory.File("store"));
         Expect.Failure(result, ExitCode.Environment, file, "cannot be read");
     }
 
@@ -99,7 +98,7 @@ public sealed class FindingTargetsTests : IDisposable
     [Fact]
     public void A_pid_file_names_the_target_and_lines_behind_the_first_do_not_matter()
     {
-        using var target = TargetProcess.Start("/bin/sleep", "60");
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
         var file = _store.File("service.pid");
         File.WriteAllText(file, $"{target.Pid}\n/var/lib/service\n5432\n");
         var capture = _store.Json("capture", "--pidfile", file);
@@ -121,7 +120,7 @@ public sealed class FindingTargetsTests : IDisposable
 
     /// <summary>A sleeper whose argv[0] is the name.</summary>
     private static TargetProcess Named(string name) =>
-        TargetProcess.Start("/bin/bash", "-c", $"exec -a {name} sleep 60") is var target && WaitForName(target.Pid, name) ? target : throw new InvalidOperationException();
+        TargetProcess.Start("/bin/bash", "-c", $"exec -a {name} sleep 1000") is var target && WaitForName(target.Pid, name) ? target : throw new InvalidOperationException();
 
     private static bool WaitForName(int pid, string name)
     {

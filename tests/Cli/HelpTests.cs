@@ -104,7 +104,7 @@ public sealed partial class HelpTests
     public void Completion_gives_crids_and_series_of_the_store()
     {
         using var store = new CliStore();
-        using var target = TargetProcess.Start("/bin/sleep", "60");
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
         var crid = store.Capture(target.Pid, "--series", "night");
         Assert.Equal([crid, "night"], Complete("crstore show ", store.Path).Where(word => !word.StartsWith('-')).Order());
         Assert.Equal([crid], Complete("crstore forget ", store.Path).Where(word => !word.StartsWith('-')));

@@ -12,7 +12,7 @@ public sealed class JsonShapeTests : IDisposable
          "processes", "series", "threads", "total_ns", "tracker", "tree", "warning_count"];
 
     private readonly CliStore _store = new();
-    private readonly TargetProcess _target = TargetProcess.Start("/bin/sleep", "120");
+    private readonly TargetProcess _target = TargetProcess.Start("/bin/sleep", "1000");
 
     [Fact]
     public void Capture_prints_one_header_with_its_warnings()
@@ -53,7 +53,7 @@ public sealed class JsonShapeTests : IDisposable
         Assert.Contains(shown.GetProperty("phases").EnumerateArray(), phase => phase.GetProperty("frozen").GetBoolean());
         Assert.NotEqual("", shown.GetProperty("tracking")[0].GetProperty("reason").GetString());
         var process = Assert.Single(shown.GetProperty("process_list").EnumerateArray());
-        Assert.Equal(["/bin/sleep", "120"], process.GetProperty("cmdline").EnumerateArray().Select(word => word.GetString()));
+        Assert.Equal(["/bin/sleep", "1000"], process.GetProperty("cmdline").EnumerateArray().Select(word => word.GetString()));
         Assert.Equal(_target.Pid, process.GetProperty("threads")[0].GetProperty("tid").GetInt32());
         Assert.Contains(process.GetProperty("vmas").EnumerateArray(), vma => vma.GetProperty("name").GetString() == "[stack]");
         Assert.Contains(process.GetProperty("vmas").EnumerateArray(), vma => vma.GetProperty("start").GetString()!.StartsWith("0x", StringComparison.Ordinal));

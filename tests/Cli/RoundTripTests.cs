@@ -155,7 +155,7 @@ public sealed class RoundTripTests
     public void What_is_not_in_the_store_is_wrong_use(params string[] arguments)
     {
         using var store = new CliStore();
-        using var target = TargetProcess.Start("/bin/sleep", "60");
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
         store.Capture(target.Pid, "--series", "demo");
         Expect.Failure(store.Run(arguments), ExitCode.Usage, arguments[^1].Split('@')[^1]);
     }

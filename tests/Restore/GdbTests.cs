@@ -127,6 +127,8 @@ public class GdbTests
         AssertSameNotes(ours, theirs);
     }
 
+    private static string[] Frames(string output) => [.. output.Split('\n').Where(line => Regex.IsMatch(line, @"^(#\d|Thread \d)"))];
+
     [Fact]
     public void Python_with_threads_opens_in_gdb_and_equals_its_gcore()
     {
@@ -144,11 +146,13 @@ public class GdbTests
         var core = Export(target, directory);
         var output = Gdb(Requires.Python(), core, "thread apply all bt");
         Assert.Equal(3, Regex.Count(output, @"^Thread \d+ ", RegexOptions.Multiline));
-        Assert.Contains("clone3 ()", output);
         Assert.Contains("_start ()", output);
         Run.Command(Requires.Program("gcore", "gdb"), ["-o", directory.File("gcore"), target.Pid.ToString(CultureInfo.InvariantCulture)]).MustSucceed();
+        var gcore = directory.File($"gcore.{target.Pid}");
+        // Down to the last frame, whatever symbols this machine has.
+        Assert.Equal(Frames(Gdb(Requires.Python(), gcore, "thread apply all bt")), Frames(output));
         var ours = new ElfReader(core);
-        var theirs = new ElfReader(directory.File($"gcore.{target.Pid}"));
+        var theirs = new ElfReader(gcore);
         AssertSameMemory(ours, theirs, atLeast: 5_000_000);
         AssertSameNotes(ours, theirs);
     }

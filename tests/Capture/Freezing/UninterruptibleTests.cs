@@ -16,9 +16,7 @@ public sealed class UninterruptibleTests
     {
         using var target = TargetProcess.Start("vforker");
         target.Expect("ready");
-        target.Send("vfork 300");
-        target.Expect("vforking");
-        Assert.Equal('D', Frozen.WaitForState(target.Pid, "D"));
+        Wait(target, 300);
         Frozen.During(target.Pid, frozen =>
         {
             Assert.Equal(target.Pid, frozen.Processes[0].Pid);
@@ -32,9 +30,7 @@ public sealed class UninterruptibleTests
     {
         using var target = TargetProcess.Start("vforker");
         target.Expect("ready");
-        target.Send("vfork 6000");
-        target.Expect("vforking");
-        Assert.Equal('D', Frozen.WaitForState(target.Pid, "D"));
+        Wait(target, 6000);
         var error = Assert.Throws<TargetException>(() => Frozen.During(target.Pid, _ => { },
             options: new FreezeOptions { StopTimeout = TimeSpan.FromMilliseconds(100), Attempts = 1 }));
         Assert.Contains($"thread {target.Pid} of process {target.Pid}", error.Message);
@@ -43,5 +39,19 @@ public sealed class UninterruptibleTests
         Assert.Equal(0, TaskStatusFile.Read(target.Pid)!.TracerPid);
         target.Send("vfork 1");
         target.Expect("done");
+    }
+
+    /// <summary>Sends it into an uninterruptible wait of that length: a longer one if this was over before we came to look.</summary>
+    private static void Wait(TargetProcess target, int ms)
+    {
+        while (true)
+        {
+            target.Send($"vfork {ms}");
+            target.Expect("vforking");
+            // Afterwards it sleeps until the next line comes: S.
+            if (Frozen.WaitForState(target.Pid, "DS") == 'D') return;
+            target.Expect("done");
+            Assert.True((ms *= 4) < 200_000, "it never waits for its vfork child");
+        }
     }
 }

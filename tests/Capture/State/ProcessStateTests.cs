@@ -20,7 +20,7 @@ public class ProcessStateTests
         using var ptrace = new PtraceThread();
         ptrace.Run(() =>
         {
-            using var tree = FrozenTree.Freeze(pid, tree: false, new FreezeOptions());
+            using var tree = FrozenTree.Freeze(pid, tree: false, Freezing.Frozen.Patient);
             reader.ReadFrozen(tree.Processes[0]);
             string? whyNot = "not asked for";
             using var remote = inject ? RemoteSyscalls.TryBegin(tree.Processes[0], out whyNot) : null;
@@ -193,7 +193,7 @@ public class ProcessStateTests
         using var ptrace = new PtraceThread();
         ptrace.Run(() =>
         {
-            using var tree = FrozenTree.Freeze(target.Pid, tree: false, new FreezeOptions());
+            using var tree = FrozenTree.Freeze(target.Pid, tree: false, Freezing.Frozen.Patient);
             reader.ReadFrozen(tree.Processes[0]);
             reader.ReadInjected(null, "why");
         });
@@ -255,7 +255,8 @@ public class ProcessStateTests
     [Fact]
     public void A_zombie_has_a_status_and_neither_threads_nor_memory()
     {
-        using var parent = TargetProcess.Start("/bin/sh", "-c", "sleep 0 & echo $!; exec sleep 1000");
+        // Not a shell's child: a shell reaps those that end before its exec.
+        using var parent = TargetProcess.Python("import os, time; print(os.posix_spawn('/bin/sleep', ['sleep', '0'], {}), flush=True); time.sleep(1000)");
         var pid = int.Parse(parent.ReadLine(), CultureInfo.InvariantCulture);
         while (!File.ReadAllText($"/proc/{pid}/stat").Contains(") Z "))
             System.Threading.Thread.Sleep(1);

@@ -14,8 +14,9 @@ if (args.Length > 1 && args[1] == "target") return ManagedTarget.Run();
 var rounds = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : int.MaxValue;
 var random = new Random();
 using var thread = new PtraceThread();
-using var watchdog = new FreezeWatchdog(TimeSpan.FromSeconds(10));
-var options = new FreezeOptions { Watchdog = watchdog };
+// Patient: on a machine with much else to do a thread that computes may not run, and so not stop, for seconds.
+using var watchdog = new FreezeWatchdog(TimeSpan.FromSeconds(100));
+var options = new FreezeOptions { Watchdog = watchdog, StopTimeout = TimeSpan.FromSeconds(50) };
 try
 {
     for (var round = 0; round < rounds; round++)

@@ -138,7 +138,7 @@ public sealed class CounterAndLockTests
         {
             Assert.Throws<StoreBusyException>(() =>
             {
-                for (var i = 0; i < 200; i++) // until it has it
+                for (var i = 0; i < 6000; i++) // until it has it
                 {
                     HeldLock.Take(path, "test", "the store", TimeSpan.Zero, null).Dispose();
                     Thread.Sleep(10);
