@@ -18,7 +18,7 @@ internal sealed class CaptureAttempt(
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
     private readonly PageBuffer _buffer = new(options.BufferBytes);
-    private readonly CopyCrew _crew = new();
+    private readonly FreezeCrew _crew = new();
     private long _capturedUnixNs;
 
     /// <summary>A run-through on a throw-away process.</summary>
@@ -71,7 +71,7 @@ internal sealed class CaptureAttempt(
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("copy");
-            foreach (var capture in _captured) capture.Memory.Copy(_buffer, _crew);
+            foreach (var capture in _captured) capture.Memory.Copy(_buffer);
             watchdog.Enter("thaw");
             tree.Thaw(options.KeepStopped);
             FrozenTime = tree.FrozenTime;
@@ -174,6 +174,7 @@ internal sealed class CaptureAttempt(
             Distrusted = writer.DistrustedTrackers,
             Rehearsal = Rehearsal,
             Watchdog = watchdog,
+            Crew = _crew,
             ReadEverything = ReadEverything || frozen,
         }, files);
         _prepared.Add(pid, capture);

@@ -23,6 +23,7 @@ public sealed class MemoryCapture : IDisposable
     private readonly TargetTracking _tracking;
     private readonly ParentMap _parent;
     private readonly ExclusionRules _exclusions;
+    private readonly CopyQueue _queue = new();
     private PageReader? _reader;
 
     private MemoryCapture(MemoryRequest request)
@@ -120,14 +121,12 @@ public sealed class MemoryCapture : IDisposable
     /// In the freeze: copies the pages to read and the sample. When the buffer is full it is drained into the store at once and
     /// used again.
     /// </summary>
-    /// <param name="buffer">Where to.</param>
-    /// <param name="crew">Who copies.</param>
     /// <exception cref="TargetException">The target is gone or refused.</exception>
-    public void Copy(PageBuffer buffer, CopyCrew crew)
+    public void Copy(PageBuffer buffer)
     {
         try
         {
-            using var reader = _reader = new PageReader(_request.Pid, crew, _request.Watchdog);
+            using var reader = _reader = new PageReader(_request.Pid, _queue, _request.Crew, _request.Watchdog);
             foreach (var run in _plan.Runs)
                 if (run.Action == PageAction.Read)
                     reader.Copy(run.Range, !_vmas.Vmas[run.Vma].Readable, buffer, _request.Space);

@@ -31,6 +31,9 @@ public sealed record MemoryRequest
     /// <summary>Keeps the limit on frozen time; null for none.</summary>
     public FreezeWatchdog? Watchdog { get; init; }
 
+    /// <summary>Helps in the freeze, for one process at a time.</summary>
+    public required FreezeCrew Crew { get; init; }
+
     /// <summary>Run-through on a throw-away process: no continuity record is written, nothing waits.</summary>
     public bool Rehearsal { get; init; }
 

@@ -16,21 +16,25 @@ public sealed class PageReader : IDisposable
 {
     private readonly int _pid;
     private readonly RemoteMemory _memory;
-    private readonly CopyCrew _crew;
+    private readonly CopyQueue _queue;
+    private readonly FreezeCrew _crew;
     private readonly Action _ask;
 
     /// <summary>Opens the process; its address space must be the one to read. The crew works for it until it is disposed of.</summary>
     /// <param name="pid">Process.</param>
-    /// <param name="crew">Who copies.</param>
+    /// <param name="queue">To be used by nobody else meanwhile.</param>
+    /// <param name="crew">Who helps to copy.</param>
     /// <param name="watchdog">Asked before every batch; null outside a freeze.</param>
     /// <exception cref="LinuxException">Gone, or refused.</exception>
-    public PageReader(int pid, CopyCrew crew, FreezeWatchdog? watchdog = null)
+    public PageReader(int pid, CopyQueue queue, FreezeCrew crew, FreezeWatchdog? watchdog = null)
     {
         _pid = pid;
         _memory = RemoteMemory.Open(pid);
+        _queue = queue;
         _crew = crew;
         _ask = watchdog is null ? static () => { } : watchdog.ThrowIfExpired;
-        crew.Begin(pid);
+        queue.Begin(pid);
+        crew.Begin(queue);
     }
 
     /// <summary>Pages that could not be read.</summary>
@@ -58,14 +62,18 @@ public sealed class PageReader : IDisposable
             }
 
             if (forced) CopyForced(range.Start, granted, place, buffer, writer);
-            else Queue(range.Start, granted, place, buffer, writer);
+            else Enqueue(range.Start, granted, place, buffer, writer);
             range = new PageRange(range.Start + (ulong)granted, range.Count - (ulong)granted);
         }
     }
 
     /// <summary>Waits for what was asked for.</summary>
     /// <exception cref="LinuxException">The process is gone.</exception>
-    public void Flush(PageBuffer buffer, ISpaceWriter writer) => PagesRead += FinishRound((page, error) => Lose(page, error, buffer, writer));
+    public void Flush(PageBuffer buffer, ISpaceWriter writer)
+    {
+        var asked = FinishRound((page, error) => Lose(page, error, buffer, writer));
+        PagesRead += asked; // afterwards: what was lost is taken off in there
+    }
 
     /// <summary>Copies single pages one behind the other into a segment, for the lie check.</summary>
     /// <param name="pages">Pages, in ascending order.</param>
@@ -76,7 +84,7 @@ public sealed class PageReader : IDisposable
     {
         for (var i = 0; i < pages.Length;)
         {
-            while (i < pages.Length && _crew.Add(pages[i], 1, new BufferPlace(segment, i * VirtualPage.Size)) == 1) i++;
+            while (i < pages.Length && _queue.Add(pages[i], 1, new BufferPlace(segment, i * VirtualPage.Size)) == 1) i++;
             FinishRound(lost);
         }
     }
@@ -91,23 +99,23 @@ public sealed class PageReader : IDisposable
     // Returns the pages asked for.
     private ulong FinishRound(Action<VirtualPage, int> lost)
     {
-        _crew.Complete(_ask);
+        _queue.Complete(_ask);
         ulong pages = 0;
-        foreach (ref readonly var batch in _crew.Batches)
+        foreach (ref readonly var batch in _queue.Batches)
         {
             pages += (ulong)batch.Bytes / VirtualPage.Size;
             if (batch.Result != batch.Bytes) Repair(batch, lost);
         }
 
-        _crew.Reset();
+        _queue.Reset();
         return pages;
     }
 
-    private void Queue(VirtualPage first, int pages, BufferPlace place, PageBuffer buffer, ISpaceWriter writer)
+    private void Enqueue(VirtualPage first, int pages, BufferPlace place, PageBuffer buffer, ISpaceWriter writer)
     {
         while (true)
         {
-            var taken = _crew.Add(first, pages, place);
+            var taken = _queue.Add(first, pages, place);
             if (taken == pages) return;
             Flush(buffer, writer);
             first += (ulong)taken;
@@ -140,11 +148,11 @@ public sealed class PageReader : IDisposable
     private void Repair(in CopyBatch batch, Action<VirtualPage, int> lost)
     {
         if (batch.Result < 0 && -batch.Result is not (Errno.EFAULT or Errno.EIO or Errno.EPERM))
-            throw new LinuxException("process_vm_readv", (int)-batch.Result, $"pid {_pid} at 0x{_crew.SpansOf(batch)[0].Address:x}");
+            throw new LinuxException("process_vm_readv", (int)-batch.Result, $"pid {_pid} at 0x{_queue.SpansOf(batch)[0].Address:x}");
         var whole = Math.Max(0, batch.Result) & ~(VirtualPage.Size - 1L);
         var destination = batch.Segment.GetSpan().Slice(batch.Offset, batch.Bytes);
         long at = 0;
-        foreach (ref readonly var span in _crew.SpansOf(batch))
+        foreach (ref readonly var span in _queue.SpansOf(batch))
             for (ulong i = 0; i < span.LengthBytes; i += VirtualPage.Size, at += VirtualPage.Size)
                 if (at >= whole)
                     ReadOne(VirtualPage.Of(span.Address + i), destination.Slice((int)at, VirtualPage.Size), lost);

@@ -58,7 +58,7 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
             : TrackerSelection.Choose(asked, new TrackerCircumstances(request.Pid, _parking.Foreign, pins, request.Distrusted) { SharesMemory = FindSharer() }, out _passedOver);
         _tracker = kind switch
         {
-            TrackerKind.Uffd => new UffdTracker(_parking),
+            TrackerKind.Uffd => new UffdTracker(_parking, request.Crew),
             TrackerKind.SoftDirty => new SoftDirtyTracker(NewWitness()),
             _ => new HashTracker(),
         };

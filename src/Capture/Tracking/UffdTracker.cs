@@ -1,3 +1,4 @@
+using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
 using Crstore.Linux.Memory;
@@ -11,7 +12,8 @@ namespace Crstore.Capture.Tracking;
 /// the fd, the kernel drops everything and all pages read as written: it fails safe.
 /// </summary>
 /// <param name="parking">Knows and keeps the parked fd.</param>
-public sealed class UffdTracker(UffdParking parking) : ITracker
+/// <param name="crew">Helps to scan.</param>
+public sealed class UffdTracker(UffdParking parking, FreezeCrew crew) : ITracker
 {
     private readonly RunList<PageRun> _armed = new(4096);
     private PagemapScanScanner? _scanner;
@@ -33,7 +35,7 @@ public sealed class UffdTracker(UffdParking parking) : ITracker
     /// <inheritdoc/>
     public void Begin(int pid, int tid, IRemoteSyscalls? remote)
     {
-        _scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories);
+        _scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories, crew);
         Failure = "";
         _adopted = parking.TryAdopt(pid, out _uffd);
         if (!_adopted) _uffd = parking.TryPark(pid, tid, remote, out var reason) is { } fresh ? fresh : Fail(reason);

@@ -1,4 +1,5 @@
 using Crstore.Capture;
+using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Linux;
 using Crstore.Model;
@@ -15,12 +16,14 @@ public sealed class GoneTests
     {
         using var target = TargetProcess.Start("leader_gone", "2");
         target.Expect("ready");
+        using var crew = new FreezeCrew();
         var e = Assert.Throws<TargetException>(() => MemoryCapture.Prepare(new MemoryRequest
         {
             Pid = target.Pid,
             Options = new CaptureOptions { Pid = target.Pid },
             Space = new MemorySpace(null),
             Rehearsal = true,
+            Crew = crew,
         }).Dispose());
         Assert.Contains("main thread has exited", e.Message);
     }
@@ -33,8 +36,8 @@ public sealed class GoneTests
         var space = new MemorySpace(null);
         using var buffer = new PageBuffer(1 << 20);
         buffer.Prepare(1 << 20);
-        using var crew = new CopyCrew();
-        using var reader = new PageReader(target.Pid, crew);
+        using var crew = new FreezeCrew();
+        using var reader = new PageReader(target.Pid, new CopyQueue(), crew);
         target.Signal(9);
         target.WaitForExit();
         Assert.Equal(Errno.ESRCH, Assert.Throws<LinuxException>(() => reader.Copy(new PageRange(area, 3), forced: true, buffer, space)).ErrorNumber);

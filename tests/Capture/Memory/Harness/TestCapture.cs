@@ -63,6 +63,7 @@ internal sealed class TestCapture
         var space = new MemorySpace(parent?.Space);
         var captureOptions = new CaptureOptions { Pid = pid, Tracker = tracker, BufferBytes = 64 << 20, SampleShare = 0.01 };
         captureOptions = options?.Invoke(captureOptions) ?? captureOptions;
+        using var crew = new FreezeCrew();
         using var capture = MemoryCapture.Prepare(new MemoryRequest
         {
             Pid = pid,
@@ -71,11 +72,11 @@ internal sealed class TestCapture
             Parent = parent is null ? null : new ParentLink(parent.Process, parent.Proof, SystemInfo.BootId(), parent.Crid),
             StoreId = store ?? Store,
             Crid = crid,
+            Crew = crew,
             ReadEverything = readEverything,
             Distrusted = distrusted ?? new HashSet<TrackerKind>(),
         });
         using var buffer = new PageBuffer(captureOptions.BufferBytes);
-        using var crew = new CopyCrew();
         buffer.Prepare(capture.EstimatedBytes);
         Witness? witness = null;
         using (var thread = new PtraceThread())
@@ -84,7 +85,7 @@ internal sealed class TestCapture
                 using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
                 using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
                     capture.ScanAndPlan(frozen.Processes[0], remote);
-                capture.Copy(buffer, crew);
+                capture.Copy(buffer);
                 witness = Witness.Read(pid, capture.Vmas);
             });
         capture.Deliver();

@@ -1,48 +1,34 @@
+using Crstore.Capture.Freezing;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 
 namespace Crstore.Capture.Memory;
 
 /// <summary>
-/// Copies pages of a frozen process on several processors: those of the target have nothing else to do. The freezing thread
-/// adds runs of pages and takes a part in the copying; the threads of the crew begin as soon as there is something to copy.
-/// Results are seen after <see cref="Complete"/>. Nothing is allocated between <see cref="Begin"/> and <see cref="End"/>.
+/// Pages to be copied from a frozen process, in batches that several threads take. The freezing thread adds runs of pages and
+/// takes its share; the crew begins as soon as the first batch is full. Results are seen after <see cref="Complete"/>.
+/// Nothing is allocated between <see cref="Begin"/> and <see cref="Complete"/>.
 /// </summary>
-public sealed class CopyCrew : IDisposable
+public sealed class CopyQueue : ICrewWork
 {
-    /// <summary>Most threads besides the freezing one: beyond that the memory bus is the limit.</summary>
-    public const int MaxThreads = 3;
-
     private const int MaxBatches = 2048;
     private const int SpansPerBatch = 128;
     private const int BytesPerBatch = 1 << 20;
 
     private readonly RemoteSpan[] _spans = new RemoteSpan[MaxBatches / 4 * SpansPerBatch];
     private readonly CopyBatch[] _batches = new CopyBatch[MaxBatches];
-    private readonly SemaphoreSlim _go = new(0);
-    private readonly Thread[] _threads;
     private int _pid;
     private int _spansUsed;
     private int _open;      // batches begun; the last one may still grow
     private int _published; // batches that may be taken
     private int _next;      // the next one to take
     private int _done;      // batches finished
-    private int _active;    // threads between Begin and End
-    private volatile bool _working;
-    private volatile bool _disposed;
 
-    /// <summary>Starts the threads, as far as there are processors; they wait for <see cref="Begin"/>.</summary>
-    /// <param name="threads">Besides the caller's own; null: one per further processor, up to <see cref="MaxThreads"/>.</param>
-    public CopyCrew(int? threads = null)
+    /// <summary>An empty queue. Its memory is touched now, so that it isn't faulted in during the freeze.</summary>
+    public CopyQueue()
     {
-        _threads = new Thread[threads ?? Math.Clamp(Environment.ProcessorCount - 1, 0, MaxThreads)];
-        Array.Clear(_spans); // touched now, so that they aren't faulted in during the freeze
+        Array.Clear(_spans);
         Array.Clear(_batches);
-        for (var i = 0; i < _threads.Length; i++)
-        {
-            _threads[i] = new Thread(Work) { IsBackground = true, Name = "copy" };
-            _threads[i].Start();
-        }
     }
 
     /// <summary>The batches of this round; complete after <see cref="Complete"/>.</summary>
@@ -51,14 +37,11 @@ public sealed class CopyCrew : IDisposable
     /// <summary>The pages of a batch, in order.</summary>
     public ReadOnlySpan<RemoteSpan> SpansOf(in CopyBatch batch) => _spans.AsSpan(batch.FirstSpan, batch.Spans);
 
-    /// <summary>Wakes the threads for a process. They spin until <see cref="End"/>: milliseconds.</summary>
+    /// <summary>Starts anew, for a process.</summary>
     public void Begin(int pid)
     {
         _pid = pid;
         Reset();
-        _working = true;
-        Interlocked.Add(ref _active, _threads.Length);
-        if (_threads.Length > 0) _go.Release(_threads.Length);
     }
 
     /// <summary>Adds consecutive pages. May take fewer than given, or none: <see cref="Complete"/> and <see cref="Reset"/> first.</summary>
@@ -122,42 +105,8 @@ public sealed class CopyCrew : IDisposable
         Volatile.Write(ref _next, 0);
     }
 
-    /// <summary>The threads go back to waiting. On every path, before any memory that they may write to is given back.</summary>
-    public void End()
-    {
-        _working = false;
-        var spin = new SpinWait();
-        while (Volatile.Read(ref _active) > 0) spin.SpinOnce();
-    }
-
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        End();
-        _disposed = true;
-        if (_threads.Length > 0) _go.Release(_threads.Length);
-        foreach (var thread in _threads) thread.Join();
-        _go.Dispose();
-    }
-
-    private void Work()
-    {
-        while (true)
-        {
-            _go.Wait();
-            if (_disposed) return;
-            var spin = new SpinWait();
-            while (_working)
-            {
-                if (TryWork()) spin.Reset();
-                else spin.SpinOnce(sleep1Threshold: -1);
-            }
-
-            Interlocked.Decrement(ref _active);
-        }
-    }
-
-    private bool TryWork()
+    public bool TryWork()
     {
         while (true)
         {

@@ -1,0 +1,84 @@
+namespace Crstore.Capture.Freezing;
+
+/// <summary>Work that several threads can do at once.</summary>
+public interface ICrewWork
+{
+    /// <summary>Takes a piece and does it; false if there is none at the moment. Never throws.</summary>
+    bool TryWork();
+}
+
+/// <summary>
+/// Threads that help the freezing one: the processors of the frozen target have nothing else to do. They wait outside a freeze and
+/// spin while there is work (milliseconds), for waking one costs as much as copying a hundred pages. None may call ptrace(2):
+/// that belongs to the freezing thread.
+/// </summary>
+public sealed class FreezeCrew : IDisposable
+{
+    /// <summary>Most threads: beyond that the memory bus is the limit.</summary>
+    public const int MaxThreads = 3;
+
+    private readonly SemaphoreSlim _go = new(0);
+    private readonly Thread[] _threads;
+    private volatile ICrewWork? _work;
+    private volatile bool _disposed;
+    private int _active;
+
+    /// <summary>Starts the threads, which wait for <see cref="Begin"/>.</summary>
+    /// <param name="threads">How many; null: one per processor but the caller's own, up to <see cref="MaxThreads"/>.</param>
+    public FreezeCrew(int? threads = null)
+    {
+        _threads = new Thread[threads ?? Math.Clamp(Environment.ProcessorCount - 1, 0, MaxThreads)];
+        for (var i = 0; i < _threads.Length; i++)
+        {
+            _threads[i] = new Thread(Live) { IsBackground = true, Name = "freeze crew" };
+            _threads[i].Start();
+        }
+    }
+
+    /// <summary>How many threads there are; with none, whoever gives the work does all of it.</summary>
+    public int Threads => _threads.Length;
+
+    /// <summary>Wakes the threads for some work.</summary>
+    public void Begin(ICrewWork work)
+    {
+        _work = work;
+        if (_threads.Length == 0) return;
+        Interlocked.Add(ref _active, _threads.Length);
+        _go.Release(_threads.Length);
+    }
+
+    /// <summary>Returns when no thread is at work any more. On every path, before any memory that they may write to is given back.</summary>
+    public void End()
+    {
+        _work = null;
+        var spin = new SpinWait();
+        while (Volatile.Read(ref _active) > 0) spin.SpinOnce(sleep1Threshold: -1);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        End();
+        _disposed = true;
+        if (_threads.Length > 0) _go.Release(_threads.Length);
+        foreach (var thread in _threads) thread.Join();
+        _go.Dispose();
+    }
+
+    private void Live()
+    {
+        while (true)
+        {
+            _go.Wait();
+            if (_disposed) return;
+            var spin = new SpinWait();
+            while (_work is { } work)
+            {
+                if (work.TryWork()) spin = new SpinWait();
+                else spin.SpinOnce(sleep1Threshold: -1);
+            }
+
+            Interlocked.Decrement(ref _active);
+        }
+    }
+}
