@@ -68,7 +68,7 @@ done
 if [ $vm = 1 ] && wanted Vm; then
     printf '%-14s ' Vm
     began=$SECONDS code=0
-    tools/vm/run.sh --timeout "${CRSTORE_VM_TIMEOUT:-1500}" --results $out/vm bash tools/vm/run-tests.sh \
+    tools/vm/run.sh --timeout "${CRSTORE_VM_TIMEOUT:-2700}" --results $out/vm bash tools/vm/run-tests.sh \
         "$(executable Differential)" all "$(executable Capture)" soft-dirty >$out/Vm.log 2>&1 || code=$?
     echo $code >$out/Vm.exit
     printf '%4d s\n' $((SECONDS - began))
