@@ -40,7 +40,7 @@ internal sealed class DriverProcess : IDisposable
     /// <summary>Waits for its end; the exit code, 137 for SIGKILL.</summary>
     public int WaitForExit()
     {
-        if (!process.WaitForExit(TimeSpan.FromMinutes(3)))
+        if (!process.WaitForExit(TimeSpan.FromMinutes(12)))
         {
             process.Kill();
             throw new TimeoutException("the driver hangs");

@@ -26,6 +26,7 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
 
     private CheckpointStore Open() => CheckpointStore.OpenOrCreate(new StoreOptions(directory)
     {
+        LockTimeout = TimeSpan.FromMinutes(10), // the others may be slow, on a machine with much else to do
         Compression = new Compression(random.Next(3) == 0 ? null : 1),
         SmallCapturePages = random.Next(3) == 0 ? 0 : 5000, // a third of all captures goes through SSTs
     }, out _);

@@ -12,7 +12,7 @@ internal sealed class TempStore : IDisposable
     public TempStore(Compression? compression = null) => Options = new StoreOptions(Path.Combine(top, "store"))
     {
         Compression = compression ?? Compression.Default,
-        LockTimeout = TimeSpan.FromSeconds(60),
+        LockTimeout = TimeSpan.FromMinutes(10),
     };
 
     public StoreOptions Options { get; set; }
