@@ -41,7 +41,7 @@ internal sealed class RealMemory : IDisposable
                 for (ulong done = 0; done < span.Range.Count; done += 1024)
                 {
                     var range = new PageRange(span.Range.Start + done, Math.Min(1024, span.Range.Count - done));
-                    image.Read(space, range, buffer.AsSpan(0, (int)range.SizeBytes));
+                    image.Read(space, range, buffer.AsMemory(0, (int)range.SizeBytes));
                     take(buffer.AsMemory(0, (int)range.SizeBytes));
                 }
         }

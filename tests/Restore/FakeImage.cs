@@ -43,7 +43,12 @@ internal sealed class FakeImage : ICheckpointImage
         }
     }
 
-    public void Read(SpaceId space, PageRange range, Span<byte> destination)
+    public void Read(SpaceId space, IReadOnlyList<PageTarget> targets)
+    {
+        foreach (var target in targets) Read(space, target.Range, target.Destination.Span);
+    }
+
+    private void Read(SpaceId space, PageRange range, Span<byte> destination)
     {
         BeforeRead?.Invoke(range);
         if ((ulong)destination.Length != range.SizeBytes)

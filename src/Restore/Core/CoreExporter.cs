@@ -23,7 +23,7 @@ public sealed class CoreExporter : IExporter
         var single = processes.Count == 1 && (options.Pid is not null || image.Manifest.Body.Processes.Count == 1);
         using var files = new FileBackings();
         using var output = single ? PartialOutput.ForFile(options.Path, options.Force) : PartialOutput.ForDirectory(options.Path, options.Force);
-        var copier = new RunCopier(bytesDone, cancel);
+        using var copier = new RunCopier(bytesDone, cancel);
         var written = new List<string>();
         foreach (var process in processes)
         {
@@ -31,6 +31,7 @@ public sealed class CoreExporter : IExporter
             WriteCore(image, new ProcessImage(image, process, files), single ? output.Path : Path.Combine(output.Path, name), copier, cancel);
             written.Add(single ? options.Path : Path.Combine(options.Path, name));
         }
+        copier.Complete();
         files.CheckStillTheSame();
         output.Commit();
         return new ExportResult(written, copier.Bytes, [.. warnings, .. files.Warnings]);
@@ -42,7 +43,7 @@ public sealed class CoreExporter : IExporter
         var notes = CoreNotes.Build(image.Manifest.Crid, process.Process);
         var notesOffset = ElfHeaders.Size(segments.Count);
         var dataOffset = (notesOffset + (ulong)notes.Length + VirtualPage.Size - 1) & ~(ulong)(VirtualPage.Size - 1);
-        using var file = SparseFile.Create(path);
+        var file = copier.Create(path);
         file.Write(ElfHeaders.Build(segments, (ulong)notes.Length, dataOffset), 0);
         file.Write(notes, notesOffset);
         var offset = dataOffset;
@@ -51,7 +52,7 @@ public sealed class CoreExporter : IExporter
             copier.Copy(process, segment.Vma, segment.Range with { Count = segment.FilePages }, file, offset);
             offset += segment.FilePages << VirtualPage.Shift;
         }
-        file.SetLength(offset);
+        copier.Finish(file, offset);
     }
 }
 

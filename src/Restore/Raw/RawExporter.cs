@@ -25,7 +25,7 @@ public sealed class RawExporter : IExporter
         var processes = ExportTargets.Select(image, options.Pid, warnings);
         using var files = new FileBackings();
         using var output = PartialOutput.ForDirectory(options.Path, options.Force);
-        var copier = new RunCopier(bytesDone, cancel);
+        using var copier = new RunCopier(bytesDone, cancel);
         var written = new List<string>();
         var images = processes.ConvertAll(p => new ProcessImage(image, p, files));
         foreach (var process in images)
@@ -39,6 +39,7 @@ public sealed class RawExporter : IExporter
                 written.Add(Path.Combine(options.Path, name, NameOf(vma)));
             }
         }
+        copier.Complete();
         RawMap.Write(Path.Combine(output.Path, RawMap.FileName), image.Manifest, images, cancel);
         written.Add(Path.Combine(options.Path, RawMap.FileName));
         files.CheckStillTheSame();
@@ -52,7 +53,7 @@ public sealed class RawExporter : IExporter
     private static void WriteVma(ProcessImage process, Vma vma, string path, RunCopier copier)
     {
         var range = ProcessImage.RangeOf(vma);
-        using var file = SparseFile.Create(path);
+        var file = copier.Create(path);
         copier.Copy(process, vma, range, file, 0);
         ulong contentEnd = 0;
         foreach (var run in process.Runs(vma))
@@ -63,7 +64,7 @@ public sealed class RawExporter : IExporter
                 contentEnd = run.Range.End.Address - vma.Start;
         }
         // A reservation of many terabytes exceeds what file systems allow, even for a hole: cut behind the content.
-        file.SetLength(range.SizeBytes <= SizeLimits.WholeHoleBytes ? range.SizeBytes : contentEnd);
+        copier.Finish(file, range.SizeBytes <= SizeLimits.WholeHoleBytes ? range.SizeBytes : contentEnd);
     }
 }
 

@@ -63,25 +63,19 @@ public sealed class ProcessImage
     /// <summary>True if the page map has content for some page of the VMA: it was written to, or it isn't backed by a file.</summary>
     public bool HasOwnPages(Vma vma) => image.Spans(new SpaceId(Process.Space), RangeOf(vma)).Any(s => s.Kind is PageKind.Chunk or PageKind.Zero);
 
-    /// <summary>Reads pages of one run that <see cref="Runs(Vma)"/> gave; the destination has exactly their size.</summary>
+    /// <summary>Reads pages of <see cref="ImageContent.Saved"/> runs, all at once.</summary>
     /// <exception cref="StoreDamagedException">The store can't give them.</exception>
+    internal void ReadSaved(IReadOnlyList<PageTarget> targets) => image.Read(new SpaceId(Process.Space), targets);
+
+    /// <summary>Reads pages of an <see cref="ImageContent.File"/> run; the destination has exactly their size.</summary>
     /// <exception cref="EnvironmentException">The mapped file can't be read.</exception>
-    public void Read(Vma vma, ImageRun run, Span<byte> destination)
+    internal void ReadFile(Vma vma, PageRange range, Span<byte> destination)
     {
-        switch (run.Content)
-        {
-            case ImageContent.Zero:
-                destination.Clear();
-                break;
-            case ImageContent.Saved:
-                image.Read(new SpaceId(Process.Space), run.Range, destination);
-                break;
-            case ImageContent.File:
-                ReadFile(vma, run.Range, destination);
-                break;
-            default:
-                throw new InvalidOperationException($"page {run.Range.Start} of process {Process.Pid} is missing");
-        }
+        var handle = files.Open(vma.Backing) ?? throw new InvalidOperationException($"{vma.Backing.Path} is not to be had");
+        var offset = vma.OffsetBytes + (range.Start.Address - vma.Start);
+        var wanted = (int)Math.Min((ulong)destination.Length, vma.Backing.SizeBytes - offset);
+        ReadExactly(handle, destination[..wanted], (long)offset, vma.Backing.Path);
+        destination[wanted..].Clear();
     }
 
     /// <summary>Counts the pages that are missing for want of their file, for <see cref="FileBackings.Warnings"/>.</summary>
@@ -145,15 +139,6 @@ public sealed class ProcessImage
         var behind = PageRange.Between(inFile.IsEmpty ? range.Start : inFile.End, range.End);
         if (!behind.IsEmpty)
             yield return new ImageRun(behind, ImageContent.Zero);
-    }
-
-    private void ReadFile(Vma vma, PageRange range, Span<byte> destination)
-    {
-        var handle = files.Open(vma.Backing) ?? throw new InvalidOperationException($"{vma.Backing.Path} is not to be had");
-        var offset = vma.OffsetBytes + (range.Start.Address - vma.Start);
-        var wanted = (int)Math.Min((ulong)destination.Length, vma.Backing.SizeBytes - offset);
-        ReadExactly(handle, destination[..wanted], (long)offset, vma.Backing.Path);
-        destination[wanted..].Clear();
     }
 
     private static void ReadExactly(SafeFileHandle handle, Span<byte> destination, long offset, string path)

@@ -105,14 +105,48 @@ public sealed class FrameReader
         }
     }
 
+    /// <summary>Unpacks all live pages, one behind the other, without checking them: <see cref="Check"/> is for the caller.</summary>
+    /// <param name="destination"><see cref="LiveCount"/> pages.</param>
+    /// <exception cref="StoreDamagedException">The payload is no such zstd frame.</exception>
+    public void Unpack(Span<byte> destination)
+    {
+        if (destination.Length != LiveCount * VirtualPage.Size) throw new ArgumentException($"{destination.Length} bytes for {LiveCount} pages", nameof(destination));
+        if (_codec == FrameCodec.None)
+        {
+            _payload.Span.CopyTo(destination);
+            return;
+        }
+
+        var length = ZstdDecompressor.ThisThread.Unwrap(_payload.Span, destination, out var error);
+        if (length < 0) throw Damaged(Id, $"zstd: {error}");
+        if (length != destination.Length) throw Damaged(Id, $"unpacks to {length} bytes instead of {destination.Length}");
+    }
+
+    /// <summary>Unpacks into memory that is used again for other frames: what this reader gives is valid until then.</summary>
+    /// <param name="buffer">At least <see cref="LiveCount"/> pages.</param>
+    /// <exception cref="StoreDamagedException">The payload is no such zstd frame.</exception>
+    internal void UnpackInto(byte[] buffer)
+    {
+        if (_codec == FrameCodec.None) return;
+        Unpack(buffer.AsSpan(0, LiveCount * VirtualPage.Size));
+        Volatile.Write(ref _unpacked, buffer);
+    }
+
+    /// <summary>Compares what was unpacked of a live slot with its content address.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead, or its bytes are not what its address says.</exception>
+    public void Check(int slot, ReadOnlySpan<byte> page)
+    {
+        if (ContentHash.Of(page) != Hash(slot)) throw Damaged(Id, $"slot {slot} is not what its content address says");
+    }
+
     /// <summary>A live slot's page, checked; valid as long as the reader.</summary>
     /// <exception cref="StoreDamagedException">The slot is dead, or its bytes are not what its address says.</exception>
     public ReadOnlySpan<byte> Page(int slot)
     {
-        var hash = Hash(slot);
+        if (!IsLive(slot)) throw Damaged(Id, $"slot {slot} has no content");
         var page = Pages().Slice(FrameLayout.Rank(Live, slot) * VirtualPage.Size, VirtualPage.Size);
         if ((Volatile.Read(ref _checked) >> slot & 1) != 0) return page;
-        if (ContentHash.Of(page) != hash) throw Damaged(Id, $"slot {slot} is not what its content address says");
+        Check(slot, page);
         Interlocked.Or(ref _checked, 1 << slot);
         return page;
     }
@@ -129,9 +163,7 @@ public sealed class FrameReader
     private byte[] Unpack()
     {
         var pages = GC.AllocateUninitializedArray<byte>(LiveCount * VirtualPage.Size);
-        var length = ZstdDecompressor.ThisThread.Unwrap(_payload.Span, pages, out var error);
-        if (length < 0) throw Damaged(Id, $"zstd: {error}");
-        if (length != pages.Length) throw Damaged(Id, $"unpacks to {length} bytes instead of {pages.Length}");
+        Unpack(pages);
         return pages;
     }
 
