@@ -2,7 +2,7 @@ using Crstore.Tests.Support;
 
 namespace Crstore.Bench.Scenarios;
 
-/// <summary>The highest resident memory of a capture apart from its page buffer, whose size is given.</summary>
+/// <summary>The highest resident memory of a capture apart from its page buffer, whose size is given; and of what reads its store.</summary>
 internal sealed class PeakMemory : IScenario
 {
     private const int BufferMebibytes = 256;
@@ -23,9 +23,14 @@ internal sealed class PeakMemory : IScenario
         var increment = crstore.PeakMemory(capture) / 1048576.0;
         var path = context.FreshPath("image");
         var restore = crstore.PeakMemory("restore", "memory", "--to", path, "--format", "raw", "--quiet") / 1048576.0;
+        var core = crstore.PeakMemory("restore", "memory", "--to", path + ".core", "--format", "core", "--quiet") / 1048576.0;
+        var verify = crstore.PeakMemory("verify", "--all", "--read-data") / 1048576.0;
+        crstore.Call("forget", "1");
+        var gc = crstore.PeakMemory("gc") / 1048576.0;
         var report = context.Report;
         report.Line($"{mebibytes} MiB target, --buffer {BufferMebibytes}M. VmHWM in MiB, the buffer included:");
-        report.Table(["base", "increment", "restore"], [[baseline, increment, restore]]);
+        report.Table(["base", "increment", "restore raw", "restore core", "verify --read-data", "gc after forget"], [[baseline, increment, restore, core, verify, gc]]);
         report.Verdict("peak of the base apart from the buffer", baseline - BufferMebibytes, "MiB", 300, atMost: true);
+        report.Verdict("highest peak of restore, verify and gc", new[] { restore, core, verify, gc }.Max(), "MiB", 300, atMost: true);
     }
 }

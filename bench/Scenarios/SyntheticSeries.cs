@@ -1,6 +1,7 @@
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store;
+using Google.Protobuf;
 
 namespace Crstore.Bench.Scenarios;
 
@@ -19,7 +20,9 @@ internal sealed class SyntheticSeries(string name, ulong pages)
         if (writer.Parent is not null) space.Keep(new PageRange(_first, pages));
         foreach (var (page, content) in changed) space.SetContent(_first + page, content);
         var vma = new Vma { Start = _first.Address, End = (_first + pages).Address, Protection = 3, Content = VmaContent.Saved };
-        var process = new Process { Pid = 1000, Comm = "bench", Vmas = { vma }, Threads = { new Model.Format.Thread { Tid = 1000, Name = "bench" } } };
+        var thread = new Model.Format.Thread { Tid = 1000, Name = "bench", Registers = ByteString.CopyFrom(new byte[27 * 8]) }; // struct user_regs_struct
+        var stat = ByteString.CopyFromUtf8("1000 (bench) S" + string.Concat(Enumerable.Repeat(" 0", 49)) + "\n");
+        var process = new Process { Pid = 1000, Comm = "bench", Vmas = { vma }, Threads = { thread }, Stat = stat };
         var body = new CheckpointBody { Host = new Host(), Processes = { process }, Proofs = { new TrackerProof { Pid = 1000, Tracker = TrackerKind.Hash } } };
         var header = new CheckpointHeader
         {

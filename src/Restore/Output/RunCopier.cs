@@ -11,7 +11,7 @@ namespace Crstore.Restore;
 /// </summary>
 internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken cancel) : IDisposable
 {
-    private const int WindowPages = 8192; // 32 MiB, twice
+    private const int WindowPages = 2048; // 8 MiB, twice: stays in the processor's cache on its way (32 MiB took 1.3 times as long)
     private const int WindowWrites = 1024; // so many files may be open at a time
 
     private readonly WindowWriter writer = new();
