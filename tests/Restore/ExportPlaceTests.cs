@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Crstore.Model;
+using Crstore.Model.Format;
 using Crstore.Restore;
 using Crstore.Tests.Support;
 using Xunit;
@@ -140,6 +141,41 @@ public class ExportPlaceTests : IDisposable
         image.BeforeRead = _ => cancel.Cancel();
         Assert.ThrowsAny<OperationCanceledException>(() => Export(format, image, directory.File("out"), cancel: cancel.Token));
         Assert.Empty(Directory.EnumerateFileSystemEntries(directory.Path));
+    }
+
+    [Theory]
+    [InlineData("core")]
+    [InlineData("raw")]
+    public void Areas_that_fill_several_windows_land_where_they_belong(string format)
+    {
+        // Long ones across windows, and more small ones than files may be open at a time.
+        int[] sizes = [5000, .. Enumerable.Repeat(1, 2500), 3000];
+        var vmas = new List<Vma>();
+        var next = Base;
+        foreach (var size in sizes)
+        {
+            vmas.Add(Samples.Anonymous(next, (ulong)size));
+            next = vmas[^1].End + Samples.PageSize;
+        }
+        using var image = new FakeImage(Samples.Process(10, [.. vmas]));
+        foreach (var vma in vmas)
+            for (var at = vma.Start; at < vma.End; at += Samples.PageSize)
+                if (at / Samples.PageSize % 7 != 0 || vma.End - vma.Start == Samples.PageSize) image.SetPage(0, at, Samples.Page($"{at:x}"));
+        var path = directory.File("out");
+        var result = Export(format, image, path);
+        Assert.Equal(vmas.Aggregate(0UL, (sum, v) => sum + (ulong)Enumerable.Range(0, (int)((v.End - v.Start) / Samples.PageSize)).Count(i =>
+            (v.Start / Samples.PageSize + (ulong)i) % 7 != 0 || v.End - v.Start == Samples.PageSize)) * Samples.PageSize, result.Bytes);
+        var core = format == "core" ? new ElfReader(path) : null;
+        foreach (var vma in vmas)
+        {
+            var content = core is not null ? core.Memory(vma.Start, (int)(vma.End - vma.Start))! : File.ReadAllBytes(Path.Combine(path, "10", $"{vma.Start:x}-{vma.End:x}"));
+            for (var at = vma.Start; at < vma.End; at += Samples.PageSize)
+            {
+                var saved = at / Samples.PageSize % 7 != 0 || vma.End - vma.Start == Samples.PageSize;
+                var want = saved ? Samples.Page($"{at:x}") : new byte[Samples.PageSize];
+                Assert.True(content.AsSpan((int)(at - vma.Start), (int)Samples.PageSize).SequenceEqual(want), $"page {at:x}");
+            }
+        }
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store;
+using Crstore.Tests.Store.Maintenance;
 using Xunit;
 
 namespace Crstore.Tests.Store.Stores;
@@ -50,6 +51,31 @@ public sealed class RoundTripTests
         using var image = reader.OpenImage(crid);
         memory.AssertEquals(image);
         Assert.Equal(Pages / ChunkLocation.SlotsPerFrame, ((CheckpointImage)image).FramesFetched);
+    }
+
+    [Fact]
+    public void Many_targets_are_read_at_once_and_the_first_damaged_page_is_named()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(7, 640, zeroEvery: 100);
+        var crid = new Crid(temp.Capture(memory).Crid);
+        PageTarget[] targets = [.. new (ulong First, ulong Count)[] { (600, 60), (0, 1), (17, 300), (317, 3) }
+            .Select(t => new PageTarget(new PageRange(Memory.Base + t.First, t.Count), Enumerable.Repeat((byte)0xee, (int)t.Count * VirtualPage.Size).ToArray()))];
+        Read(temp, crid, targets);
+        foreach (var (range, read) in targets)
+            for (ulong i = 0; i < range.Count; i++)
+            {
+                var want = memory.Pages.TryGetValue(range.Start.Number - Memory.Base.Number + i, out var page) ? page : new byte[VirtualPage.Size];
+                Assert.True(read.Span.Slice((int)i * VirtualPage.Size, VirtualPage.Size).SequenceEqual(want), $"page {range.Start + i}");
+            }
+
+        // Chunks are in the order of their pages, without every hundredth, which is zero: chunk 35 is page 36 and chunk 203 is page 206.
+        StoreSurgery.SpoilPage(temp, new ChunkLocation(crid, 203));
+        StoreSurgery.SpoilPage(temp, new ChunkLocation(crid, 35));
+        for (var round = 0; round < 20; round++)
+            Assert.Contains($"page {Memory.Base + 36}", Assert.Throws<StoreDamagedException>(() => Read(temp, crid, targets)).Message, StringComparison.Ordinal);
+        Assert.Contains($"page {Memory.Base + 206}", Assert.Throws<StoreDamagedException>(() =>
+            Read(temp, crid, new PageTarget(new PageRange(Memory.Base + 37, 500), new byte[500 * VirtualPage.Size]))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -220,5 +246,13 @@ public sealed class RoundTripTests
         using var image = reader.OpenImage(new Crid(header.Crid));
         x.AssertEquals(image, new SpaceId(0));
         y.AssertEquals(image, new SpaceId(1));
+    }
+
+    private static void Read(TempStore temp, Crid crid, params PageTarget[] targets)
+    {
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(crid);
+        image.Read(default, targets);
     }
 }
