@@ -7,7 +7,7 @@ public readonly record struct PageTarget(PageRange Range, Memory<byte> Destinati
 
 /// <summary>
 /// A committed checkpoint, readable at random: the image source that every exporter works from. Bytes are checked
-/// against their content address on the way out. Any chain length costs the same.
+/// against their content address on the way out. No chain is ever walked.
 /// </summary>
 public interface ICheckpointImage : IDisposable
 {

@@ -17,7 +17,7 @@ internal sealed class ManPage(TextWriter output)
         Bold("crstore", "[--store DIR] VERB [OPTIONS]");
         Macro("SH", "DESCRIPTION");
         Text("crstore takes checkpoints of live processes into a store: a base first, then increments that hold only what changed. " +
-            "Pages are stored once whatever process or checkpoint they come from, and every checkpoint (CRID) is restored at the same cost, " +
+            "Pages are stored once whatever process or checkpoint they come from, and every checkpoint (CRID) is restored as a whole, " +
             "wherever it lies in its chain. There is no daemon.");
         Macro("SH", "GLOBAL OPTIONS");
         Options(root);

@@ -32,7 +32,7 @@ internal sealed class RestoreVerb : Verb
 
     /// <summary>Creates the verb.</summary>
     public RestoreVerb(CommandContext context)
-        : base("restore", "Write a full image of any checkpoint, at the same cost wherever it lies in its chain.", context)
+        : base("restore", "Write a full image of any checkpoint, wherever it lies in its chain.", context)
     {
         Arguments.Add(_crid);
         // A delegate: the exporters' assembly is not loaded for the other verbs.
