@@ -10,14 +10,13 @@ namespace Crstore.Capture;
 
 /// <summary>One freeze with what comes before and after it: <see cref="Prepare"/>, <see cref="Freeze"/>, <see cref="Deliver"/>, <see cref="Describe"/>.</summary>
 internal sealed class CaptureAttempt(
-    CaptureOptions options, ICheckpointWriter writer, SpaceTable spaces, FileRefs files, FreezeWatchdog watchdog, PhaseClock clock) : IDisposable
+    CaptureOptions options, ICheckpointWriter writer, SpaceTable spaces, FileRefs files, PageBuffer buffer, FreezeWatchdog watchdog, PhaseClock clock) : IDisposable
 {
     private const long NoGcBytes = 32 << 20;
     private const int PrepareRounds = 4;
     private readonly Dictionary<int, ProcessCapture> _prepared = [];
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
-    private readonly PageBuffer _buffer = new(options.BufferBytes);
     private readonly FreezeCrew _crew = new();
     private long _capturedUnixNs;
 
@@ -48,7 +47,7 @@ internal sealed class CaptureAttempt(
         }
 
         clock.Enter("buffer");
-        _buffer.Prepare(_prepared.Values.Sum(p => p.Memory.EstimatedBytes));
+        buffer.Prepare(_prepared.Values.Sum(p => p.Memory.EstimatedBytes));
     }
 
     /// <summary>On the ptrace thread. Whatever happens in here, everything runs again when it returns or throws.</summary>
@@ -71,7 +70,7 @@ internal sealed class CaptureAttempt(
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("copy");
-            foreach (var capture in _captured) capture.Memory.Copy(_buffer);
+            foreach (var capture in _captured) capture.Memory.Copy(buffer);
             watchdog.Enter("thaw");
             tree.Thaw(options.KeepStopped);
             FrozenTime = tree.FrozenTime;
@@ -87,7 +86,7 @@ internal sealed class CaptureAttempt(
     {
         spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.PagesDirty);
         foreach (var capture in _captured) capture.Memory.Deliver();
-        _buffer.Drain();
+        buffer.DrainAndRelease();
         var (lies, liar) = (0, TrackerKind.Unspecified);
         foreach (var memory in _captured.Select(c => c.Memory))
         {
@@ -133,7 +132,7 @@ internal sealed class CaptureAttempt(
     {
         foreach (var capture in _prepared.Values) capture.Dispose();
         _crew.Dispose();
-        _buffer.Dispose();
+        buffer.Clear();
     }
 
     // True if any was new. Zombies have nothing to prepare, and what exits meanwhile doesn't matter: the freeze decides who is there.
@@ -155,6 +154,14 @@ internal sealed class CaptureAttempt(
         }
 
         return found;
+    }
+
+    /// <summary>Memory that the target can't share with anybody else, so that a base will have to copy it; 0 if it can't be told.</summary>
+    public static long PrivateBytes(CaptureOptions options)
+    {
+        IEnumerable<int> pids = [options.Pid];
+        if (options.Tree) pids = pids.Concat(Descendants(options.Pid));
+        return pids.Sum(TaskStat.PrivateBytes);
     }
 
     private static bool HasEnded(int pid) => TaskStat.Read(pid) is not { } stat || (stat.IsDead && stat.ThreadCount <= 1);

@@ -1,4 +1,5 @@
 using Crstore.Capture.Freezing;
+using Crstore.Capture.Memory;
 using Crstore.Capture.State;
 using Crstore.Model;
 using Crstore.Model.Format;
@@ -23,6 +24,8 @@ public static class CaptureSession
         var files = new FileRefs();
 
         clock.Enter("rehearse");
+        using var buffer = new PageBuffer(options.BufferBytes);
+        if (writer.Parent is null) Anticipate(options, buffer);
         Rehearse(options, writer.StoreId, thread, files);
 
         using var spaces = new SpaceTable(writer, watchdog, progress, cancel);
@@ -32,7 +35,7 @@ public static class CaptureSession
         IReadOnlySet<int> stopped = new HashSet<int>();
         while (true)
         {
-            using var attempt = new CaptureAttempt(options, writer, spaces, files, watchdog, clock) { ReadEverything = distrust is not null, StoppedBefore = stopped };
+            using var attempt = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = distrust is not null, StoppedBefore = stopped };
             attempt.Prepare();
             cancel.ThrowIfCancellationRequested();
             thread.Run(() => attempt.Freeze(cancel));
@@ -66,6 +69,20 @@ public static class CaptureSession
         }
     }
 
+    /// <summary>A base reads everything, so the buffer can be faulted in beside the rehearsal and the preparations. A guess that fails is none.</summary>
+    private static void Anticipate(CaptureOptions options, PageBuffer buffer)
+    {
+        if (options.Exclude.Count > 0 || options.HonourDontDump) return; // who knows how much is left
+        try
+        {
+            buffer.Anticipate(CaptureAttempt.PrivateBytes(options));
+        }
+        catch (Linux.LinuxException)
+        {
+            // The target's refusal is told when the target is prepared.
+        }
+    }
+
     /// <summary>
     /// Takes the whole path once with a throw-away process: what the runtime prepares at first use (17 to 56 ms of it) must not
     /// happen while the target stands still. A rehearsal that fails says nothing of the target, so it only costs the warm-up.
@@ -77,10 +94,11 @@ public static class CaptureSession
         using var writer = new RehearsalWriter(storeId);
         using var watchdog = new FreezeWatchdog(options.MaxFrozen);
         using var spaces = new SpaceTable(writer, watchdog, null, CancellationToken.None);
-        var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false, BufferBytes = 16 << 20 };
+        using var buffer = new PageBuffer(16 << 20);
+        var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false };
         try
         {
-            using var attempt = new CaptureAttempt(trial, writer, spaces, files, watchdog, new PhaseClock()) { Rehearsal = true };
+            using var attempt = new CaptureAttempt(trial, writer, spaces, files, buffer, watchdog, new PhaseClock()) { Rehearsal = true };
             attempt.Prepare();
             thread.Run(() => attempt.Freeze(CancellationToken.None));
             attempt.Deliver();

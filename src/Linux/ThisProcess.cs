@@ -10,6 +10,15 @@ public static unsafe partial class ThisProcess
     [LibraryImport("libc", EntryPoint = "geteuid")]
     public static partial uint EffectiveUser();
 
+    /// <summary>CPU time that the calling thread has used: what it waited for a CPU is not in it.</summary>
+    public static TimeSpan ThreadCpuTime()
+    {
+        const int threadCpuTime = 3; // CLOCK_THREAD_CPUTIME_ID, clock_gettime(2)
+        var time = stackalloc long[2]; // struct timespec
+        if (ClockGetTime(threadCpuTime, time) != 0) throw LinuxException.Last("clock_gettime", "CLOCK_THREAD_CPUTIME_ID");
+        return TimeSpan.FromTicks(time[0] * TimeSpan.TicksPerSecond + time[1] / 100);
+    }
+
     /// <summary>
     /// Writes a message to stderr, if it takes it without blocking (its reader may be the very process that is frozen),
     /// and ends at once: no finally-block, no finalizer. The kernel detaches all tracees.
@@ -25,4 +34,7 @@ public static unsafe partial class ThisProcess
         }
         RawSyscall.Errno(RawSyscall.ExitGroup, exitCode);
     }
+
+    [LibraryImport("libc", EntryPoint = "clock_gettime", SetLastError = true)]
+    private static partial int ClockGetTime(int clock, long* time);
 }

@@ -18,6 +18,7 @@ namespace Crstore.Store;
 /// </summary>
 internal sealed class CheckpointWriter : ICheckpointWriter
 {
+    private const int IndexFileKeys = 1 << 16; // below, a second file isn't worth its place in level 0
     private readonly StorePaths paths;
     private readonly StoreOptions options;
     private readonly string series;
@@ -179,16 +180,28 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         if (pages.Dirty == 0) pages.Dirty = sink.Read;
     }
 
-    /// <summary>Large index updates are sorted into an SST, before the lock is taken; returns the bytes in it.</summary>
+    /// <summary>Large index updates are sorted into SSTs, before the lock is taken; returns the bytes in them.</summary>
     private ulong BuildIndexFiles()
     {
         if (sink.Fresh.Count <= options.SmallCapturePages) return 0;
-        var path = paths.IncomingFile(Crid, "index", 0);
-        indexFiles.Add(path);
+        var order = sink.Fresh.Sorted();
+        var count = Math.Clamp(order.Length / IndexFileKeys, 1, Environment.ProcessorCount);
+        for (var i = 0; i < count; i++) indexFiles.Add(paths.IncomingFile(Crid, "index", i));
+        var bytes = 0UL;
+        AllCores.For(0, count, i =>
+        {
+            var (first, end) = ((int)((long)order.Length * i / count), (int)((long)order.Length * (i + 1) / count));
+            Interlocked.Add(ref bytes, BuildIndexFile(indexFiles[i], order.AsSpan(first, end - first)));
+        });
+        return bytes;
+    }
+
+    private ulong BuildIndexFile(string path, ReadOnlySpan<uint> ordinals)
+    {
         using var writer = new RocksSstWriter(path, ColumnFamily.Index);
         Span<byte> key = stackalloc byte[ContentHash.Size];
         Span<byte> value = stackalloc byte[Keys.LocationSize];
-        foreach (var ordinal in sink.Fresh.Sorted())
+        foreach (var ordinal in ordinals)
         {
             sink.Fresh[ordinal].Write(key);
             Keys.Location(new ChunkLocation(Crid, ordinal), value);

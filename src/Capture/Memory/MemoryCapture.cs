@@ -218,7 +218,8 @@ public sealed class MemoryCapture : IDisposable
                     pages += run.Range.Count;
         }
 
-        EstimatedBytes = (long)(pages + pages / 8 + 512) * VirtualPage.Size;
+        // What the target will have written until the freeze: a good part of what was dirty, but hardly much of everything.
+        EstimatedBytes = (long)(pages + pages / (_tracking.MayBeContinuous ? 8UL : 32UL) + 512) * VirtualPage.Size;
         _samples.Prepare(_tracking.MayBeContinuous ? _parent.Pages : 0, _request.Options.SampleShare);
         _plan.Reset(ParentMap.None);
     }

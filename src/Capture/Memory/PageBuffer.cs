@@ -11,9 +11,12 @@ namespace Crstore.Capture.Memory;
 public sealed class PageBuffer : IDisposable
 {
     private const int MinBytes = 1 << 20;
+    private const int HugePageBytes = 2 << 20;
+    private const int ReleaseBytes = 16 << 20;
     private readonly List<MappedMemory> _segments = [];
     private readonly RunList<BufferedRun> _runs = new(16384);
     private readonly long _budgetBytes;
+    private readonly BufferFiller _filler = new();
     private int _segment;
     private int _used;
 
@@ -34,11 +37,23 @@ public sealed class PageBuffer : IDisposable
     /// <summary>True if nothing waits in it.</summary>
     public bool IsEmpty => _runs.Count == 0;
 
+    /// <summary>
+    /// Begins to fault in room for that many bytes, as far as the budget goes, beside what the caller does next.
+    /// <see cref="Prepare"/> must follow before anything else.
+    /// </summary>
+    /// <param name="leastBytes">What will be needed at the least: better too little than too much.</param>
+    public void Anticipate(long leastBytes)
+    {
+        if (leastBytes < MinBytes) return;
+        Grow(leastBytes);
+        _filler.Begin();
+    }
+
     /// <summary>Faults in room for that many bytes, as far as the budget goes. Before the freeze.</summary>
     public void Prepare(long estimateBytes)
     {
-        var wanted = Math.Min(_budgetBytes, Math.Max(MinBytes, estimateBytes));
-        while (CapacityBytes < wanted) AddSegment(Math.Min(wanted - CapacityBytes, MappedMemory.MaxBytes), populate: true);
+        Grow(Math.Max(MinBytes, estimateBytes));
+        _filler.Finish();
     }
 
     /// <summary>
@@ -62,7 +77,7 @@ public sealed class PageBuffer : IDisposable
         {
             var room = Math.Min(_budgetBytes - CapacityBytes, 64L << 20);
             if (room < VirtualPage.Size) return 0;
-            AddSegment(room, populate: false); // the estimate was too low: faults come as they come
+            AddSegment(room); // the estimate was too low: faults come as they come
         }
 
         var pages = (int)Math.Min(range.Count, (ulong)(_segments[_segment].SizeBytes - _used) / VirtualPage.Size);
@@ -97,9 +112,30 @@ public sealed class PageBuffer : IDisposable
     /// <summary>Hands all content over and is empty again.</summary>
     public void Drain()
     {
-        foreach (var run in _runs)
-            run.Writer.SetContent(run.First, _segments[run.Segment].Memory.Slice(run.Offset, run.Pages * VirtualPage.Size));
+        foreach (var run in _runs) Deliver(run, 0, run.Bytes);
         Clear();
+    }
+
+    /// <summary>The same after the thaw: gives the memory back as it goes, most of it while the store is still busy compressing.</summary>
+    public void DrainAndRelease()
+    {
+        var (segment, released) = (0, 0);
+        foreach (var run in _runs)
+        {
+            if (run.Segment != segment) (segment, released) = (run.Segment, 0);
+            for (var offset = 0; offset < run.Bytes; offset += ReleaseBytes)
+            {
+                var size = Math.Min(ReleaseBytes, run.Bytes - offset);
+                Deliver(run, offset, size);
+                var done = (run.Offset + offset + size) & ~(HugePageBytes - 1);
+                if (done - released < ReleaseBytes) continue;
+                _segments[segment].Release(released, done - released);
+                released = done;
+            }
+        }
+
+        Clear();
+        DropSegments();
     }
 
     /// <summary>Drops all content.</summary>
@@ -113,9 +149,9 @@ public sealed class PageBuffer : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (var segment in _segments) ((IDisposable)segment).Dispose();
-        _segments.Clear();
-        _runs.Clear();
+        _filler.Dispose();
+        Clear();
+        DropSegments();
     }
 
     /// <summary>MemAvailable of /proc/meminfo, proc(5).</summary>
@@ -127,13 +163,29 @@ public sealed class PageBuffer : IDisposable
         throw new InvalidDataException("/proc/meminfo has no MemAvailable line");
     }
 
-    private void AddSegment(long bytes, bool populate)
+    private void Deliver(in BufferedRun run, int offset, int size) =>
+        run.Writer.SetContent(run.First + (ulong)(offset / VirtualPage.Size), _segments[run.Segment].Memory.Slice(run.Offset + offset, size));
+
+    private void Grow(long bytes)
+    {
+        var wanted = Math.Min(_budgetBytes, bytes);
+        while (CapacityBytes < wanted) _filler.Add(AddSegment(wanted - CapacityBytes));
+    }
+
+    private MappedMemory AddSegment(long bytes)
     {
         var size = (int)Math.Min(MappedMemory.MaxBytes, (bytes + VirtualPage.Size - 1) & ~(VirtualPage.Size - 1L));
         var segment = new MappedMemory(size, huge: true);
-        if (populate) segment.Populate(0, size);
         _segments.Add(segment);
         CapacityBytes += size;
+        return segment;
+    }
+
+    private void DropSegments()
+    {
+        foreach (var segment in _segments) ((IDisposable)segment).Dispose();
+        _segments.Clear();
+        CapacityBytes = 0;
     }
 
     private struct BufferedRun
@@ -143,6 +195,8 @@ public sealed class PageBuffer : IDisposable
         public int Segment;
         public int Offset;
         public int Pages;
+
+        public readonly int Bytes => Pages * VirtualPage.Size;
 
         public readonly bool Follows(ISpaceWriter writer, VirtualPage first, int segment, int offset) =>
             ReferenceEquals(Writer, writer) && Segment == segment && First.Number + (ulong)Pages == first.Number

@@ -58,6 +58,9 @@ public sealed partial class MappedMemory : MemoryManager<byte>
     /// <returns>False if it could not be done (old kernel, no memory): faults come later instead.</returns>
     public bool Populate(int offset, int sizeBytes) => Madvise(_address + offset, sizeBytes, AdvisePopulateWrite) == 0;
 
+    /// <summary>Asks for huge pages in a part, or for none. A kernel without them refuses: then there are none.</summary>
+    public void PreferHuge(int offset, int sizeBytes, bool huge) => _ = Madvise(_address + offset, sizeBytes, huge ? AdviseHugePage : AdviseNoHugePage);
+
     /// <summary>
     /// mremap(2) of a part over another part of the same size; the place it leaves is mapped afresh. For probes.
     /// </summary>

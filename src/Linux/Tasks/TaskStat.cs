@@ -21,6 +21,14 @@ public sealed record TaskStat(string Name, char State, int ParentPid, bool IsKer
     /// <summary>Of a thread; null if it is gone.</summary>
     public static TaskStat? Read(int pid, int tid) => Parse(TaskFile.TryReadText($"/proc/{pid}/task/{tid}/stat"));
 
+    /// <summary>Resident memory of a process that is neither a file's nor shared memory (statm), in bytes; 0 if it is gone.</summary>
+    public static long PrivateBytes(int pid)
+    {
+        if (TaskFile.TryReadText($"/proc/{pid}/statm") is not { } text) return 0;
+        var fields = text.Split(' '); // size resident shared ..., in pages
+        return (long.Parse(fields[1], CultureInfo.InvariantCulture) - long.Parse(fields[2], CultureInfo.InvariantCulture)) * Environment.SystemPageSize;
+    }
+
     /// <summary>Parses the line; null stays null. The name may hold blanks and parentheses: it ends at the last one.</summary>
     public static TaskStat? Parse(string? line)
     {

@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Buffers.Binary;
 using System.Numerics;
 using Crstore.Model;
@@ -16,6 +15,9 @@ public static class FrameEncoder
     // Less than 1/32 saved isn't worth unpacking on every read.
     private const int WorthwhileShift = 5;
 
+    /// <summary>Room that any frame fits into while it is being made.</summary>
+    public static readonly int WorkBytes = FrameLayout.Overhead(ChunkLocation.SlotsPerFrame) + ZstdCompressor.Bound(ChunkLocation.SlotsPerFrame * VirtualPage.Size);
+
     /// <summary>Encodes a full or last frame: all slots live.</summary>
     /// <param name="id">Its key, which the checksum covers.</param>
     /// <param name="hashes">Content addresses, 1 to 16. They are the caller's word: readers check them.</param>
@@ -23,8 +25,21 @@ public static class FrameEncoder
     /// <param name="compression">How; what does not shrink is stored as it is.</param>
     public static byte[] Encode(FrameId id, ReadOnlySpan<ContentHash> hashes, ReadOnlySpan<byte> pages, Compression compression)
     {
+        var work = new byte[WorkBytes];
+        return work[..Encode(id, hashes, pages, compression, work)];
+    }
+
+    /// <summary>The same into memory of the caller's.</summary>
+    /// <param name="id">Its key, which the checksum covers.</param>
+    /// <param name="hashes">Content addresses, 1 to 16. They are the caller's word: readers check them.</param>
+    /// <param name="pages">The pages, one behind the other.</param>
+    /// <param name="compression">How; what does not shrink is stored as it is.</param>
+    /// <param name="work">Where to, <see cref="WorkBytes"/> long.</param>
+    /// <returns>Bytes of the frame, from the start of <paramref name="work"/> on.</returns>
+    public static int Encode(FrameId id, ReadOnlySpan<ContentHash> hashes, ReadOnlySpan<byte> pages, Compression compression, Span<byte> work)
+    {
         if (hashes.Length is < 1 or > ChunkLocation.SlotsPerFrame) throw new ArgumentException($"{hashes.Length} slots", nameof(hashes));
-        return Encode(id, hashes.Length, (ushort)((1u << hashes.Length) - 1), hashes, pages, compression);
+        return Encode(id, hashes.Length, (ushort)((1u << hashes.Length) - 1), hashes, pages, compression, work);
     }
 
     /// <summary>The frame without some of its slots, under the same key; null if none would be left.</summary>
@@ -47,44 +62,39 @@ public static class FrameEncoder
             i++;
         }
 
-        return Encode(frame.Id, frame.Slots, live, hashes, pages, compression);
+        var work = new byte[WorkBytes];
+        return work[..Encode(frame.Id, frame.Slots, live, hashes, pages, compression, work)];
     }
 
-    private static byte[] Encode(FrameId id, int slots, ushort live, ReadOnlySpan<ContentHash> hashes, ReadOnlySpan<byte> pages, Compression compression)
+    private static int Encode(FrameId id, int slots, ushort live, ReadOnlySpan<ContentHash> hashes, ReadOnlySpan<byte> pages, Compression compression, Span<byte> work)
     {
         if (pages.Length != hashes.Length * VirtualPage.Size) throw new ArgumentException($"{pages.Length} bytes for {hashes.Length} slots", nameof(pages));
-        var packed = compression.ZstdLevel is null ? null : ArrayPool<byte>.Shared.Rent(ZstdCompressor.Bound(pages.Length));
-        try
+        if (work.Length < WorkBytes) throw new ArgumentException($"{work.Length} bytes are too few", nameof(work));
+        var position = FrameLayout.HeaderSize;
+        foreach (ref readonly var hash in hashes)
         {
-            var codec = FrameCodec.None;
-            var payload = pages;
-            if (packed is not null)
-            {
-                var length = ZstdCompressor.ThisThread.Wrap(pages, packed, compression.ZstdLevel!.Value);
-                if (length < pages.Length - (pages.Length >> WorthwhileShift))
-                {
-                    codec = FrameCodec.Zstd;
-                    payload = packed.AsSpan(0, length);
-                }
-            }
-
-            var frame = new byte[FrameLayout.Overhead(hashes.Length) + payload.Length];
-            FrameLayout.WriteHeader(frame, codec, slots, live, payload.Length);
-            var position = FrameLayout.HeaderSize;
-            foreach (ref readonly var hash in hashes)
-            {
-                hash.Write(frame.AsSpan(position));
-                position += ContentHash.Size;
-            }
-
-            payload.CopyTo(frame.AsSpan(position));
-            var content = frame.AsSpan(0, frame.Length - Crc32C.Size);
-            BinaryPrimitives.WriteUInt32LittleEndian(frame.AsSpan(content.Length), FrameLayout.Checksum(id, content));
-            return frame;
+            hash.Write(work[position..]);
+            position += ContentHash.Size;
         }
-        finally
+
+        var payload = Pack(pages, compression, work[position..], out var codec);
+        FrameLayout.WriteHeader(work, codec, slots, live, payload);
+        position += payload;
+        BinaryPrimitives.WriteUInt32LittleEndian(work[position..], FrameLayout.Checksum(id, work[..position]));
+        return position + Crc32C.Size;
+    }
+
+    private static int Pack(ReadOnlySpan<byte> pages, Compression compression, Span<byte> payload, out FrameCodec codec)
+    {
+        if (compression.ZstdLevel is { } level)
         {
-            if (packed is not null) ArrayPool<byte>.Shared.Return(packed);
+            codec = FrameCodec.Zstd;
+            var length = ZstdCompressor.ThisThread.Wrap(pages, payload[..^Crc32C.Size], level);
+            if (length < pages.Length - (pages.Length >> WorthwhileShift)) return length;
         }
+
+        codec = FrameCodec.None;
+        pages.CopyTo(payload);
+        return pages.Length;
     }
 }

@@ -90,9 +90,8 @@ internal sealed class ChunkSink : IDisposable
 
     private uint NewChunk(in ContentHash hash, ReadOnlySpan<byte> page)
     {
-        if (fresh.TryFind(hash, out var ordinal)) return ordinal; // twice in one batch
-        ordinal = pipeline.Add(hash, page);
-        fresh.Add(hash); // counts as the pipeline does
-        return ordinal;
+        if (!fresh.TryAdd(hash, out var ordinal)) return ordinal; // twice in one batch
+        var sent = pipeline.Add(hash, page);
+        return sent == ordinal ? ordinal : throw new InvalidOperationException($"chunk {ordinal} went into the pipeline as {sent}");
     }
 }

@@ -11,12 +11,13 @@ namespace Crstore.Store.Writing;
 /// </summary>
 internal sealed class FramePipeline : IDisposable
 {
-    private const int FramesUnderWay = 64; // 4 MiB of pages
+    private const int FramesPerJob = 4;    // fewer hand-overs between threads
+    private const int JobsUnderWay = 32;   // 8 MiB of pages, and as much for their frames
     private readonly Crid crid;
     private readonly Compression compression;
     private readonly FrameSpool spool;
-    private readonly BlockingCollection<Job> free = new(FramesUnderWay);
-    private readonly BlockingCollection<Job> ordered = new(FramesUnderWay);
+    private readonly BlockingCollection<Job> free = new(JobsUnderWay);
+    private readonly BlockingCollection<Job> ordered = new(JobsUnderWay);
     private readonly Thread writer;
     private Job? open;
     private int made;
@@ -41,10 +42,8 @@ internal sealed class FramePipeline : IDisposable
     {
         if (next > uint.MaxValue) throw new EnvironmentException($"CRID {crid} would have more than 2^32 new pages");
         var job = open ??= NewJob();
-        job.Hashes[job.Count] = hash;
-        page.CopyTo(job.Pages.AsSpan(job.Count * VirtualPage.Size, VirtualPage.Size));
-        job.Count++;
-        if (job.Count == ChunkLocation.SlotsPerFrame) Send();
+        job.Add(hash, page);
+        if (job.IsFull) Send();
         return (uint)next++;
     }
 
@@ -82,7 +81,7 @@ internal sealed class FramePipeline : IDisposable
         failure?.Throw();
         if (!free.TryTake(out var job))
         {
-            if (made < FramesUnderWay)
+            if (made < JobsUnderWay)
             {
                 made++;
                 job = new Job();
@@ -93,7 +92,8 @@ internal sealed class FramePipeline : IDisposable
             }
         }
 
-        job.Start(new FrameId(crid, frames++), compression);
+        job.Start(new FrameId(crid, frames), compression);
+        frames += FramesPerJob;
         return job;
     }
 
@@ -111,8 +111,8 @@ internal sealed class FramePipeline : IDisposable
         {
             try
             {
-                var frame = job.Wait();
-                if (failure is null) spool.Add(job.Id, frame);
+                job.Wait();
+                for (var i = 0; i < job.Frames && failure is null; i++) spool.Add(job.IdOf(i), job.FrameOf(i));
             }
             catch (Exception e) // shown to the producer, at its next page or at the end
             {
@@ -123,33 +123,52 @@ internal sealed class FramePipeline : IDisposable
         }
     }
 
-    /// <summary>A frame under way, with buffers that are used again.</summary>
+    /// <summary>Some frames under way, with buffers that are used again.</summary>
     private sealed class Job : IThreadPoolWorkItem
     {
+        private const int MaxPages = FramesPerJob * ChunkLocation.SlotsPerFrame;
         private readonly ManualResetEventSlim done = new();
+        private readonly ContentHash[] hashes = new ContentHash[MaxPages];
+        private readonly byte[] pages = GC.AllocateUninitializedArray<byte>(MaxPages * VirtualPage.Size);
+        private readonly byte[] made = GC.AllocateUninitializedArray<byte>(FramesPerJob * FrameEncoder.WorkBytes);
+        private readonly int[] lengths = new int[FramesPerJob];
         private Compression compression = Compression.Default;
-        private byte[]? frame;
+        private FrameId first;
+        private int count;
         private Exception? error;
 
-        public FrameId Id { get; private set; }
+        public bool IsFull => count == MaxPages;
 
-        public int Count { get; set; }
-
-        public ContentHash[] Hashes { get; } = new ContentHash[ChunkLocation.SlotsPerFrame];
-
-        public byte[] Pages { get; } = GC.AllocateUninitializedArray<byte>(ChunkLocation.SlotsPerFrame * VirtualPage.Size);
+        public int Frames => (count + ChunkLocation.SlotsPerFrame - 1) / ChunkLocation.SlotsPerFrame;
 
         public void Start(FrameId id, Compression how)
         {
-            (Id, compression, Count, frame, error) = (id, how, 0, null, null);
+            (first, compression, count, error) = (id, how, 0, null);
             done.Reset();
         }
+
+        public void Add(in ContentHash hash, ReadOnlySpan<byte> page)
+        {
+            hashes[count] = hash;
+            page.CopyTo(pages.AsSpan(count * VirtualPage.Size, VirtualPage.Size));
+            count++;
+        }
+
+        public FrameId IdOf(int frame) => first with { Number = first.Number + (uint)frame };
+
+        public ReadOnlySpan<byte> FrameOf(int frame) => made.AsSpan(frame * FrameEncoder.WorkBytes, lengths[frame]);
 
         public void Execute()
         {
             try
             {
-                frame = FrameEncoder.Encode(Id, Hashes.AsSpan(0, Count), Pages.AsSpan(0, Count * VirtualPage.Size), compression);
+                for (var i = 0; i < Frames; i++)
+                {
+                    var start = i * ChunkLocation.SlotsPerFrame;
+                    var slots = Math.Min(ChunkLocation.SlotsPerFrame, count - start);
+                    lengths[i] = FrameEncoder.Encode(IdOf(i), hashes.AsSpan(start, slots), pages.AsSpan(start * VirtualPage.Size, slots * VirtualPage.Size),
+                        compression, made.AsSpan(i * FrameEncoder.WorkBytes, FrameEncoder.WorkBytes));
+                }
             }
             catch (Exception e) // carried to the writer thread
             {
@@ -159,11 +178,10 @@ internal sealed class FramePipeline : IDisposable
             done.Set();
         }
 
-        public byte[] Wait()
+        public void Wait()
         {
             done.Wait();
             if (error is not null) ExceptionDispatchInfo.Throw(error);
-            return frame!;
         }
     }
 }

@@ -27,13 +27,13 @@ internal sealed class FrameSpool(StorePaths paths, Model.Crid crid, int smallPag
     /// <summary>Bytes of keys and values.</summary>
     public ulong BytesPut { get; private set; }
 
-    /// <summary>Takes a frame.</summary>
-    public void Add(FrameId id, byte[] frame)
+    /// <summary>Takes a frame; copies it.</summary>
+    public void Add(FrameId id, ReadOnlySpan<byte> frame)
     {
         BytesPut += (ulong)(Keys.FrameSize + frame.Length);
         if (writer is null && files.Count == 0)
         {
-            small.Add((id, frame));
+            small.Add((id, frame.ToArray()));
             smallBytes += frame.Length;
             if (smallBytes <= SmallBytes && small.Count * Model.ChunkLocation.SlotsPerFrame <= smallPages) return;
             foreach (var (smallId, bytes) in small) Put(smallId, bytes);
@@ -54,7 +54,7 @@ internal sealed class FrameSpool(StorePaths paths, Model.Crid crid, int smallPag
         foreach (var file in files) FileCalls.Unlink(file);
     }
 
-    private void Put(FrameId id, byte[] frame)
+    private void Put(FrameId id, ReadOnlySpan<byte> frame)
     {
         if (writer is null)
         {

@@ -30,13 +30,19 @@ internal sealed class FreshChunks : IComparer<uint>
         return ordinal != uint.MaxValue;
     }
 
-    /// <summary>Adds one that isn't there yet, with the next ordinal.</summary>
-    public void Add(in ContentHash hash)
+    /// <summary>Adds one, with the next ordinal, unless it is there already.</summary>
+    /// <returns>True if it was added.</returns>
+    public bool TryAdd(in ContentHash hash, out uint ordinal)
     {
         if (Count >= (ulong)table.Length / 4 * 3) Grow();
+        var place = PlaceOf(hash);
+        ordinal = table[place] - 1;
+        if (ordinal != uint.MaxValue) return false;
         if (Count >> PieceShift == pieces.Count) pieces.Add(new ContentHash[PieceSize]);
         pieces[^1][Count & (PieceSize - 1)] = hash;
-        table[PlaceOf(hash)] = ++Count;
+        ordinal = Count;
+        table[place] = ++Count;
+        return true;
     }
 
     /// <summary>All ordinals, in the order of their content addresses.</summary>

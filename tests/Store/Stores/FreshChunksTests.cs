@@ -19,7 +19,7 @@ public sealed class FreshChunksTests
             var hash = new ContentHash((ulong)random.Next(200), 7, (ulong)random.Next(10), (ulong)random.Next(100));
             if (i % 2 == 0) hash = hash with { A = (ulong)random.NextInt64() };
             Assert.Equal(model.TryGetValue(hash, out var expected), chunks.TryFind(hash, out var found));
-            if (model.TryAdd(hash, chunks.Count)) chunks.Add(hash);
+            if (model.TryAdd(hash, chunks.Count)) chunks.TryAdd(hash, out _);
             else Assert.Equal(expected, found);
         }
 
@@ -41,7 +41,7 @@ public sealed class FreshChunksTests
         for (var i = 0; i < 20_000; i++)
         {
             var hash = new ContentHash(random.Next(2) == 0 ? 5 : (ulong)random.NextInt64(long.MinValue, long.MaxValue), (ulong)random.Next(3), (ulong)random.Next(3), (ulong)i);
-            chunks.Add(hash);
+            chunks.TryAdd(hash, out _);
             var key = new byte[ContentHash.Size];
             hash.Write(key);
             keys.Add(key);
@@ -62,7 +62,7 @@ public sealed class FreshChunksTests
         const int Count = 1_000_000;
         var before = GC.GetAllocatedBytesForCurrentThread();
         var chunks = new FreshChunks();
-        for (var i = 0; i < Count; i++) chunks.Add(new ContentHash((ulong)i * 0x9e3779b97f4a7c15, 0, 0, 0));
+        for (var i = 0; i < Count; i++) chunks.TryAdd(new ContentHash((ulong)i * 0x9e3779b97f4a7c15, 0, 0, 0), out _);
         Assert.Equal(Count, chunks.Sorted().Length);
         var bytes = GC.GetAllocatedBytesForCurrentThread() - before; // all that was ever allocated, tables outgrown as well
         Assert.InRange(bytes / Count, ContentHash.Size, ContentHash.Size + 32);
