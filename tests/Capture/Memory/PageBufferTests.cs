@@ -28,7 +28,7 @@ public class PageBufferTests
                 {
                     var granted = buffer.Reserve(space, new PageRange(new VirtualPage(expected * 2 + done), pages - done), out var place);
                     Assert.True(granted > 0);
-                    for (var i = 0; i < granted; i++) BitConverter.TryWriteBytes(place.Span[(i * VirtualPage.Size)..], expected * 2 + done + (ulong)i);
+                    for (var i = 0; i < granted; i++) BitConverter.TryWriteBytes(place.Segment.GetSpan()[(place.Offset + i * VirtualPage.Size)..], expected * 2 + done + (ulong)i);
                     done += (ulong)granted;
                     if (done == pages) expected += pages;
                 }
