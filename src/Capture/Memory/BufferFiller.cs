@@ -12,12 +12,13 @@ namespace Crstore.Capture.Memory;
 internal sealed class BufferFiller : IDisposable
 {
     private const int PieceBytes = 2 << 20;
-    private const int StepBytes = 128 << 10; // populating holds the lock that every mmap of ours wants: 60 us, not a millisecond
+    private const int StepBytes = 512 << 10;
     private const int MostThreads = 4;
     private static readonly TimeSpan SlowHugePiece = TimeSpan.FromMilliseconds(1.25);
     private static readonly TimeSpan SlowSmallPiece = TimeSpan.FromMilliseconds(2.5);
     private readonly Queue<(MappedMemory Segment, int Offset, int SizeBytes)> _pieces = [];
     private readonly List<Thread> _threads = [];
+    private volatile bool _alone; // the caller waits for us
     private int _slowHuge;
     private int _slowSmall;
 
@@ -32,6 +33,7 @@ internal sealed class BufferFiller : IDisposable
     /// <summary>Begins with one thread, beside whatever the caller does next. On a single CPU nothing is gained by that.</summary>
     public void Begin()
     {
+        _alone = false;
         if (Environment.ProcessorCount > 1) StartThread();
     }
 
@@ -39,6 +41,7 @@ internal sealed class BufferFiller : IDisposable
     public void Finish()
     {
         int left;
+        _alone = true;
         lock (_pieces) left = _pieces.Count;
         var threads = Math.Min(Math.Min(MostThreads, Environment.ProcessorCount), left);
         while (_threads.Count < threads - 1) StartThread();
@@ -79,8 +82,14 @@ internal sealed class BufferFiller : IDisposable
             if (!huge) piece.Segment.PreferHuge(piece.Offset, piece.SizeBytes, huge: false);
             var before = ThisProcess.ThreadCpuTime();
             var step = huge ? PieceBytes : StepBytes;
-            for (var done = 0; done < piece.SizeBytes; done += step) // what it can't populate faults when it is used
-                piece.Segment.Populate(piece.Offset + done, Math.Min(step, piece.SizeBytes - done));
+            for (var done = 0; done < piece.SizeBytes; done += step)
+            {
+                piece.Segment.Populate(piece.Offset + done, Math.Min(step, piece.SizeBytes - done)); // what it can't, faults when it is used
+                // Populating holds the lock that the process's every mmap and mprotect wants. Taken again at once, it is kept from
+                // them for up to 4 ms each time (RWSEM_WAIT_TIMEOUT, kernel/locking/rwsem.c): the rehearsal took six times as long.
+                if (!_alone) Pause.Sleep(50);
+            }
+
             var time = ThisProcess.ThreadCpuTime() - before;
             if (huge && time > SlowHugePiece) Interlocked.Increment(ref _slowHuge);
             else if (!huge && time > SlowSmallPiece) Interlocked.Increment(ref _slowSmall);
