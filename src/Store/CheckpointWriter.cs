@@ -111,14 +111,24 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         ended = true;
         return StoreErrors.Guard(() =>
         {
-            sink.Complete();
+            // All pages are hashed by now; the last of them are still being compressed.
+            var index = Task.Run(BuildIndexFiles);
+            try
+            {
+                sink.Complete();
+            }
+            finally
+            {
+                Task.WaitAny(index); // also when this fails: its files are to be removed
+            }
+
             var named = manifest.Body.Processes.Where(p => !p.Zombie).Select(p => p.Space).ToHashSet();
             var maps = spaces.Values.Where(s => named.Contains(s.Id.Value)).Select(s => (s.Id, Map: s.Build())).ToList();
             var header = manifest.Header;
             var body = manifest.Body;
             Fill(header, body, maps);
             var bodyBytes = ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is locked
-            var indexBytes = BuildIndexFiles();
+            var indexBytes = index.GetAwaiter().GetResult();
             var verb = string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}");
             using (HeldLock.Take(paths.WriteLock, verb, $"the store {paths.Root}", options.LockTimeout, options.Waiting))
             {

@@ -1,5 +1,7 @@
+using System.Diagnostics.CodeAnalysis;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
+using Crstore.Model;
 
 namespace Crstore.Capture.Memory;
 
@@ -12,13 +14,14 @@ namespace Crstore.Capture.Memory;
 internal sealed class BufferFiller : IDisposable
 {
     private const int PieceBytes = 2 << 20;
-    private const int StepBytes = 512 << 10;
     private const int MostThreads = 4;
     private static readonly TimeSpan SlowHugePiece = TimeSpan.FromMilliseconds(1.25);
     private static readonly TimeSpan SlowSmallPiece = TimeSpan.FromMilliseconds(2.5);
     private readonly Queue<(MappedMemory Segment, int Offset, int SizeBytes)> _pieces = [];
     private readonly List<Thread> _threads = [];
     private volatile bool _alone; // the caller waits for us
+    private MappedMemory? _advised; // the segment that pieces are taken from, and what is asked for in the rest of it
+    private bool _advisedHuge;
     private int _slowHuge;
     private int _slowSmall;
 
@@ -30,11 +33,11 @@ internal sealed class BufferFiller : IDisposable
                 _pieces.Enqueue((segment, offset, Math.Min(PieceBytes, segment.SizeBytes - offset)));
     }
 
-    /// <summary>Begins with one thread, beside whatever the caller does next. On a single CPU nothing is gained by that.</summary>
+    /// <summary>Begins beside whatever the caller does next. On a single CPU nothing is gained by that.</summary>
     public void Begin()
     {
         _alone = false;
-        if (Environment.ProcessorCount > 1) StartThread();
+        for (var i = 0; i < Math.Min(MostThreads, Environment.ProcessorCount - 1); i++) StartThread();
     }
 
     /// <summary>Returns when everything is filled.</summary>
@@ -71,28 +74,40 @@ internal sealed class BufferFiller : IDisposable
 
     private void FillAll()
     {
-        while (true)
+        while (TryTake(out var segment, out var offset, out var sizeBytes, out var huge))
         {
-            (MappedMemory Segment, int Offset, int SizeBytes) piece;
-            lock (_pieces)
-                if (!_pieces.TryDequeue(out piece))
-                    return;
-            // If both kinds are slow there is no memory that is at hand: then the fewer faults win.
-            var huge = Volatile.Read(ref _slowHuge) == 0 || Volatile.Read(ref _slowSmall) > 1;
-            if (!huge) piece.Segment.PreferHuge(piece.Offset, piece.SizeBytes, huge: false);
             var before = ThisProcess.ThreadCpuTime();
-            var step = huge ? PieceBytes : StepBytes;
-            for (var done = 0; done < piece.SizeBytes; done += step)
-            {
-                piece.Segment.Populate(piece.Offset + done, Math.Min(step, piece.SizeBytes - done)); // what it can't, faults when it is used
-                // Populating holds the lock that the process's every mmap and mprotect wants. Taken again at once, it is kept from
-                // them for up to 4 ms each time (RWSEM_WAIT_TIMEOUT, kernel/locking/rwsem.c): the rehearsal took six times as long.
-                if (!_alone) Pause.Sleep(50);
-            }
-
+            if (_alone) segment.Populate(offset, sizeBytes); // what it can't, faults when it is used
+            else Touch(segment, offset, sizeBytes, huge);
             var time = ThisProcess.ThreadCpuTime() - before;
             if (huge && time > SlowHugePiece) Interlocked.Increment(ref _slowHuge);
             else if (!huge && time > SlowSmallPiece) Interlocked.Increment(ref _slowSmall);
+        }
+    }
+
+    // Populating holds the lock that every mmap and mprotect of the process wants, and taken again at once it is kept from them for
+    // up to 4 ms each time (RWSEM_WAIT_TIMEOUT, kernel/locking/rwsem.c): the rehearsal took six times as long. A fault takes the
+    // mapping's own lock only (since 6.4), for a quarter more of CPU time.
+    private static void Touch(MappedMemory segment, int offset, int sizeBytes, bool huge)
+    {
+        var memory = segment.GetSpan().Slice(offset, sizeBytes);
+        var step = huge ? PieceBytes : VirtualPage.Size;
+        for (var at = 0; at < sizeBytes; at += step) Volatile.Write(ref memory[at], 0);
+    }
+
+    private bool TryTake([NotNullWhen(true)] out MappedMemory? segment, out int offset, out int sizeBytes, out bool huge)
+    {
+        // If both kinds are slow there is no memory that is at hand: then the fewer faults win.
+        huge = Volatile.Read(ref _slowHuge) == 0 || Volatile.Read(ref _slowSmall) > 1;
+        lock (_pieces)
+        {
+            var found = _pieces.TryDequeue(out var piece);
+            (segment, offset, sizeBytes) = piece;
+            if (!found) return false;
+            if (segment != _advised) (_advised, _advisedHuge) = (segment, true); // as it was mapped
+            if (huge != _advisedHuge) segment!.PreferHuge(offset, segment.SizeBytes - offset, huge);
+            _advisedHuge = huge;
+            return true;
         }
     }
 }
