@@ -2,6 +2,7 @@ using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Tracking;
 using Crstore.Linux;
+using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
 
@@ -30,7 +31,8 @@ public sealed class MemoryCapture : IDisposable
     {
         _request = request;
         _vmas = new VmaPlan(request.Pid, request.Options.EmbedFiles, request.Options.HonourDontDump);
-        _parent = request.Parent is { } parent ? new ParentMap(parent.Process, request.Space.ParentSpans) : ParentMap.None;
+        _parent = request.Parent is { } parent ? new ParentMap(parent.Process, request.Space.ParentSpans)
+            : request.Rehearsal ? ParentMap.Pretended : ParentMap.None;
         _exclusions = new ExclusionRules(request.Options.Exclude);
         _tracking = new TargetTracking(request);
     }
@@ -198,7 +200,16 @@ public sealed class MemoryCapture : IDisposable
             SharedData.Find(_request.Pid, vma, _runs);
         else if (_tracking.Scan(vma, _runs))
             _parent.TrackedParts(vma.Entry, _trusted);
-        _plan.Add(vma, index, _runs, _tracking.Dirty, _trusted, _exclusions.For(vma));
+        var dirty = _tracking.Dirty;
+        if (_request.Rehearsal && index % 2 == 0)
+        {
+            // As if nothing here were written: keeping and sampling are to be rehearsed as well.
+            _parent.TrackedParts(vma.Entry, _trusted);
+            _trusted.Add(vma.Range);
+            dirty = PageCategories.WriteProtectAllowed;
+        }
+
+        _plan.Add(vma, index, _runs, dirty, _trusted, _exclusions.For(vma));
     }
 
     // Populated memory of the running target, less what the parent has if the tracker can vouch for it. Only sizes the buffer.

@@ -10,6 +10,9 @@ public sealed class ParentMap
     /// <summary>No parent: nothing can be kept.</summary>
     public static readonly ParentMap None = new(null, []);
 
+    /// <summary>Content everywhere: for the rehearsal, which has no parent and is to take an increment's path.</summary>
+    public static readonly ParentMap Pretended = new(null, [new PageSpan(new PageRange(default, 1UL << (64 - VirtualPage.Shift)), PageKind.Chunk)]);
+
     private readonly PageSpan[] _spans;
     private readonly MapsEntry[] _trackedVmas;
 

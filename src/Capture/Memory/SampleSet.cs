@@ -38,7 +38,6 @@ public sealed class SampleSet : IDisposable
     {
         Count = 0;
         var wanted = Size(plan.Kept, share);
-        if (wanted == 0) return;
         var picks = _picks.AsSpan(0, wanted);
         // One page from each of as many equal shares: spread over all memory, none twice, and in order already.
         for (var i = 0; i < wanted; i++)
