@@ -77,6 +77,7 @@ internal sealed class CaptureAttempt(
         }
         finally
         {
+            _crew.Rest();
             if (noGc && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion) GC.EndNoGCRegion();
         }
     }

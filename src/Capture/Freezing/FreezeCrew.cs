@@ -8,8 +8,8 @@ public interface ICrewWork
 }
 
 /// <summary>
-/// Threads that help the freezing one: the processors of the frozen target have nothing else to do. They wait outside a freeze and
-/// spin while there is work (milliseconds), for waking one costs as much as copying a hundred pages. None may call ptrace(2):
+/// Threads that help the freezing one: the processors of the frozen target have nothing else to do. They sleep outside a freeze, and
+/// spin in it (milliseconds), for waking one costs as much as copying a hundred pages. None may call ptrace(2):
 /// that belongs to the freezing thread.
 /// </summary>
 public sealed class FreezeCrew : IDisposable
@@ -20,10 +20,12 @@ public sealed class FreezeCrew : IDisposable
     private readonly SemaphoreSlim _go = new(0);
     private readonly Thread[] _threads;
     private volatile ICrewWork? _work;
+    private volatile bool _alert;
     private volatile bool _disposed;
-    private int _active;
+    private int _awake;
+    private int _busy;
 
-    /// <summary>Starts the threads, which wait for <see cref="Begin"/>.</summary>
+    /// <summary>Starts the threads, which sleep until <see cref="Alert"/>.</summary>
     /// <param name="threads">How many; null: one per processor but the caller's own, up to <see cref="MaxThreads"/>.</param>
     public FreezeCrew(int? threads = null)
     {
@@ -38,13 +40,32 @@ public sealed class FreezeCrew : IDisposable
     /// <summary>How many threads there are; with none, whoever gives the work does all of it.</summary>
     public int Threads => _threads.Length;
 
-    /// <summary>Wakes the threads for some work.</summary>
+    /// <summary>
+    /// Wakes the threads, which then wait for work without sleeping until <see cref="Rest"/>: to wake a halted processor of a virtual
+    /// machine can take longer than the work. For a freeze, when the target itself has nothing more to run.
+    /// </summary>
+    public void Alert()
+    {
+        if (_threads.Length == 0 || _alert) return;
+        _alert = true;
+        Interlocked.Add(ref _awake, _threads.Length);
+        _go.Release(_threads.Length);
+    }
+
+    /// <summary>The threads go to sleep.</summary>
+    public void Rest()
+    {
+        End();
+        _alert = false;
+        var spin = new SpinWait();
+        while (Volatile.Read(ref _awake) > 0) spin.SpinOnce(sleep1Threshold: -1);
+    }
+
+    /// <summary>Gives the threads some work, waking them if need be.</summary>
     public void Begin(ICrewWork work)
     {
         _work = work;
-        if (_threads.Length == 0) return;
-        Interlocked.Add(ref _active, _threads.Length);
-        _go.Release(_threads.Length);
+        Alert();
     }
 
     /// <summary>Returns when no thread is at work any more. On every path, before any memory that they may write to is given back.</summary>
@@ -52,13 +73,13 @@ public sealed class FreezeCrew : IDisposable
     {
         _work = null;
         var spin = new SpinWait();
-        while (Volatile.Read(ref _active) > 0) spin.SpinOnce(sleep1Threshold: -1);
+        while (Volatile.Read(ref _busy) > 0) spin.SpinOnce(sleep1Threshold: -1);
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        End();
+        Rest();
         _disposed = true;
         if (_threads.Length > 0) _go.Release(_threads.Length);
         foreach (var thread in _threads) thread.Join();
@@ -72,13 +93,23 @@ public sealed class FreezeCrew : IDisposable
             _go.Wait();
             if (_disposed) return;
             var spin = new SpinWait();
-            while (_work is { } work)
+            while (_alert)
             {
-                if (work.TryWork()) spin = new SpinWait();
+                if (TryWork()) spin = new SpinWait();
                 else spin.SpinOnce(sleep1Threshold: -1);
             }
 
-            Interlocked.Decrement(ref _active);
+            Interlocked.Decrement(ref _awake);
         }
+    }
+
+    private bool TryWork()
+    {
+        if (_work is not { } work) return false;
+        Interlocked.Increment(ref _busy);
+        // Looked at again: End may have seen nobody busy in between.
+        var done = ReferenceEquals(_work, work) && work.TryWork();
+        Interlocked.Decrement(ref _busy);
+        return done;
     }
 }

@@ -103,6 +103,7 @@ public sealed class MemoryCapture : IDisposable
     {
         try
         {
+            _request.Crew.Alert();
             _vmas.Refresh();
             _tracking.Begin(process, remote, _vmas.Vmas);
             _plan.Reset(_parent);
