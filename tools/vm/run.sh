@@ -25,7 +25,7 @@ trap '[ -z "$mine" ] || rm -rf "$mine"' EXIT
 mkdir -p "$results"
 results=$(cd "$results" && pwd)
 rm -f "$results"/{booted,exit,failed,stdout,stderr}
-printf 'THP=%s\n' "$thp" >"$results/settings"
+printf 'THP=%s\nDIRECTORY=%q\n' "$thp" "$PWD" >"$results/settings"
 {
     printf 'export HOME=%q PATH=%q USER=root LANG=C.UTF-8 CRSTORE_IN_VM=1\n' "$HOME" "$PATH"
     env | sed -n 's/^\(DOTNET_[A-Z_]*\|CRSTORE_[A-Z_]*\)=.*/\1/p' | while read -r name; do printf 'export %s=%q\n' "$name" "${!name}"; done

@@ -86,6 +86,7 @@ internal sealed class TestCapture
                 using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
                     capture.ScanAndPlan(frozen.Processes[0], remote);
                 capture.Copy(buffer);
+                crew.Rest();
                 witness = Witness.Read(pid, capture.Vmas);
             });
         capture.Deliver();
