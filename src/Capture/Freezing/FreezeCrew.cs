@@ -17,6 +17,10 @@ public sealed class FreezeCrew : IDisposable
     /// <summary>Most threads: beyond that the memory bus is the limit.</summary>
     public const int MaxThreads = 3;
 
+    /// <summary>How often to spin before sleeping a millisecond at a time: whoever is waited for may need this very processor, and yielding does not
+    /// give it away to a thread of lower priority.</summary>
+    internal const int SpinsBeforeSleep = 20000;
+
     private readonly SemaphoreSlim _go = new(0);
     private readonly Thread[] _threads;
     private volatile ICrewWork? _work;
@@ -58,7 +62,7 @@ public sealed class FreezeCrew : IDisposable
         End();
         _alert = false;
         var spin = new SpinWait();
-        while (Volatile.Read(ref _awake) > 0) spin.SpinOnce(sleep1Threshold: -1);
+        while (Volatile.Read(ref _awake) > 0) spin.SpinOnce(SpinsBeforeSleep);
     }
 
     /// <summary>Gives the threads some work, waking them if need be.</summary>
@@ -73,7 +77,7 @@ public sealed class FreezeCrew : IDisposable
     {
         _work = null;
         var spin = new SpinWait();
-        while (Volatile.Read(ref _busy) > 0) spin.SpinOnce(sleep1Threshold: -1);
+        while (Volatile.Read(ref _busy) > 0) spin.SpinOnce(SpinsBeforeSleep);
     }
 
     /// <inheritdoc/>
@@ -96,7 +100,7 @@ public sealed class FreezeCrew : IDisposable
             while (_alert)
             {
                 if (TryWork()) spin = new SpinWait();
-                else spin.SpinOnce(sleep1Threshold: -1);
+                else spin.SpinOnce(SpinsBeforeSleep);
             }
 
             Interlocked.Decrement(ref _awake);

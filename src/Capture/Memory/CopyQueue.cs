@@ -92,7 +92,11 @@ public sealed class CopyQueue : ICrewWork
         }
 
         var spin = new SpinWait();
-        while (Volatile.Read(ref _done) < _open) spin.SpinOnce(sleep1Threshold: -1);
+        while (Volatile.Read(ref _done) < _open)
+        {
+            ask?.Invoke(); // another thread may be stuck in its batch
+            spin.SpinOnce(FreezeCrew.SpinsBeforeSleep);
+        }
     }
 
     /// <summary>Forgets the batches, all of which are done.</summary>
