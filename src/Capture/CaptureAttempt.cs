@@ -63,21 +63,19 @@ internal sealed class CaptureAttempt(
             {
                 watchdog.ThrowIfExpired();
                 var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid, frozen: true);
-                capture.ScanFrozen(process, watchdog);
+                capture.CaptureFrozen(process, buffer, watchdog);
                 _captured.Add(capture);
             }
 
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();
-            watchdog.Enter("copy");
-            foreach (var capture in _captured) capture.Memory.Copy(buffer);
             watchdog.Enter("thaw");
             tree.Thaw(options.KeepStopped);
             FrozenTime = tree.FrozenTime;
         }
         finally
         {
-            _crew.Rest();
+            _crew.End();
             if (noGc && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion) GC.EndNoGCRegion();
         }
     }

@@ -41,17 +41,21 @@ internal sealed class ProcessCapture : IDisposable
         }
     }
 
-    /// <summary>In the freeze: everything that is not page content.</summary>
-    public void ScanFrozen(FrozenProcess process, FreezeWatchdog watchdog)
+    /// <summary>In the freeze: everything. What has to run in the target comes before its memory is looked at and copied.</summary>
+    public void CaptureFrozen(FrozenProcess process, PageBuffer buffer, FreezeWatchdog watchdog)
     {
         watchdog.Enter("state");
+        Memory.BeginFrozen();
         _state.ReadFrozen(process);
         watchdog.Enter("inject");
-        using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+        using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
+        {
+            Memory.BeginTracking(process, remote);
+            _state.ReadInjected(remote, whyNot ?? "");
+        }
+
         watchdog.Enter("scan");
-        Memory.ScanAndPlan(process, remote);
-        watchdog.Enter("inject");
-        _state.ReadInjected(remote, whyNot ?? "");
+        Memory.ScanAndCopy(buffer);
         WasStopped = process.WasStopped;
     }
 

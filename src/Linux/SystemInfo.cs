@@ -62,10 +62,10 @@ public static partial class SystemInfo
     }
 }
 
-/// <summary>sched_getaffinity(2).</summary>
+/// <summary>sched_getaffinity(2), sched_setaffinity(2).</summary>
 public static partial class CpuAffinity
 {
-    private const long SchedGetAffinity = 204; // __NR_sched_getaffinity, x86-64
+    private const long SchedSetAffinity = 203, SchedGetAffinity = 204; // system call numbers of x86-64
     private const int MaxBytes = 1024;         // 8192 CPUs, the most x86-64 can be built for
 
     /// <summary>A thread's CPU mask, little endian, as long as the kernel has it.</summary>
@@ -76,6 +76,9 @@ public static partial class CpuAffinity
         var length = LinuxException.Check(Syscall(SchedGetAffinity, tid, mask.Length, ref MemoryMarshal.GetReference(mask)), "sched_getaffinity", $"thread {tid}");
         return mask[..(int)length].ToArray();
     }
+
+    /// <summary>Allows a thread these processors only; false if the kernel refuses, as it does a mask without any that is online and allowed.</summary>
+    public static bool TrySet(int tid, ReadOnlySpan<byte> mask) => Syscall(SchedSetAffinity, tid, mask.Length, ref MemoryMarshal.GetReference(mask)) == 0;
 
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial long Syscall(long number, long pid, long size, ref byte mask);

@@ -10,6 +10,14 @@ public static unsafe partial class ThisProcess
     [LibraryImport("libc", EntryPoint = "geteuid")]
     public static partial uint EffectiveUser();
 
+    /// <summary>gettid(2) of the calling thread.</summary>
+    [LibraryImport("libc", EntryPoint = "gettid")]
+    public static partial int ThreadId();
+
+    /// <summary>sched_getcpu(3): the processor that the calling thread runs on; -1 if it can't be told.</summary>
+    [LibraryImport("libc", EntryPoint = "sched_getcpu")]
+    public static partial int CurrentCpu();
+
     /// <summary>CPU time that the calling thread has used: what it waited for a CPU is not in it.</summary>
     public static TimeSpan ThreadCpuTime()
     {

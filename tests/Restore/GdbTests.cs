@@ -13,6 +13,7 @@ public class GdbTests
     private static string Export(TargetProcess target, TempDir directory, ulong excluded = 0)
     {
         var pid = target.Pid;
+        WaitUntilItReads(pid);
         target.Signal(19); // SIGSTOP
         WaitUntilStopped(pid);
         using var image = LiveCapture.Take(pid);
@@ -22,6 +23,13 @@ public class GdbTests
         var result = new CoreExporter().Export(image, new ExportOptions(path, null, false), null, default);
         Assert.Empty(result.Warnings);
         return path;
+    }
+
+    // Having said that it is ready, it may still be on its way back from saying so.
+    private static void WaitUntilItReads(int pid)
+    {
+        const string readOfStdin = "0 0x0 "; // read(2) is system call 0; proc_pid_syscall(5)
+        while (!File.ReadAllText($"/proc/{pid}/syscall").StartsWith(readOfStdin, StringComparison.Ordinal)) Thread.Sleep(1);
     }
 
     private static void WaitUntilStopped(int pid)

@@ -100,7 +100,7 @@ int main(void)
     pthread_create(&threads[3], NULL, avx_spinner_outer, NULL);
     while (__atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < 4)
         usleep(1000);
-    usleep(20000);
+    usleep(100000);
     printf("ready %d %s\n", getpid(), constant_data);
     main_conversation();
 }

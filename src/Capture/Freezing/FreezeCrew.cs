@@ -1,16 +1,21 @@
+using Crstore.Linux;
+
 namespace Crstore.Capture.Freezing;
 
 /// <summary>Work that several threads can do at once.</summary>
 public interface ICrewWork
 {
+    /// <summary>More may come: a thread that finds nothing to do waits for it without sleeping.</summary>
+    bool MayGrow { get; }
+
     /// <summary>Takes a piece and does it; false if there is none at the moment. Never throws.</summary>
     bool TryWork();
 }
 
 /// <summary>
-/// Threads that help the freezing one: the processors of the frozen target have nothing else to do. They sleep outside a freeze, and
-/// spin in it (milliseconds), for waking one costs as much as copying a hundred pages. None may call ptrace(2):
-/// that belongs to the freezing thread.
+/// Threads that help the freezing one: the processors of the frozen target have nothing else to do. They sleep while there is no
+/// work, above all while system calls are injected: the target's threads need the processors then. None may call ptrace(2): that
+/// belongs to the freezing thread.
 /// </summary>
 public sealed class FreezeCrew : IDisposable
 {
@@ -23,53 +28,43 @@ public sealed class FreezeCrew : IDisposable
 
     private readonly SemaphoreSlim _go = new(0);
     private readonly Thread[] _threads;
+    private readonly int[] _tids;
+    private readonly byte[] _allowed = CpuAffinity.Get(ThisProcess.ThreadId());
+    private readonly byte[] _mask;
     private volatile ICrewWork? _work;
-    private volatile bool _alert;
     private volatile bool _disposed;
-    private int _awake;
+    private int _keptFree = -1;
+    private int _started;
     private int _busy;
 
-    /// <summary>Starts the threads, which sleep until <see cref="Alert"/>.</summary>
+    /// <summary>Starts the threads, which sleep until <see cref="Begin"/>.</summary>
     /// <param name="threads">How many; null: one per processor but the caller's own, up to <see cref="MaxThreads"/>.</param>
     public FreezeCrew(int? threads = null)
     {
+        _mask = new byte[_allowed.Length];
         _threads = new Thread[threads ?? Math.Clamp(Environment.ProcessorCount - 1, 0, MaxThreads)];
+        _tids = new int[_threads.Length];
         for (var i = 0; i < _threads.Length; i++)
         {
-            _threads[i] = new Thread(Live) { IsBackground = true, Name = "freeze crew" };
+            var number = i;
+            _threads[i] = new Thread(() => Live(number)) { IsBackground = true, Name = "freeze crew" };
             _threads[i].Start();
         }
+
+        var spin = new SpinWait();
+        while (Volatile.Read(ref _started) < _threads.Length) spin.SpinOnce();
     }
 
     /// <summary>How many threads there are; with none, whoever gives the work does all of it.</summary>
     public int Threads => _threads.Length;
 
-    /// <summary>
-    /// Wakes the threads, which then wait for work without sleeping until <see cref="Rest"/>: to wake a halted processor of a virtual
-    /// machine can take longer than the work. For a freeze, when the target itself has nothing more to run.
-    /// </summary>
-    public void Alert()
-    {
-        if (_threads.Length == 0 || _alert) return;
-        _alert = true;
-        Interlocked.Add(ref _awake, _threads.Length);
-        _go.Release(_threads.Length);
-    }
-
-    /// <summary>The threads go to sleep.</summary>
-    public void Rest()
-    {
-        End();
-        _alert = false;
-        var spin = new SpinWait();
-        while (Volatile.Read(ref _awake) > 0) spin.SpinOnce(SpinsBeforeSleep);
-    }
-
-    /// <summary>Gives the threads some work, waking them if need be.</summary>
+    /// <summary>Gives the threads some work and wakes them.</summary>
     public void Begin(ICrewWork work)
     {
         _work = work;
-        Alert();
+        if (_threads.Length == 0) return;
+        KeepFree(ThisProcess.CurrentCpu());
+        _go.Release(_threads.Length);
     }
 
     /// <summary>Returns when no thread is at work any more. On every path, before any memory that they may write to is given back.</summary>
@@ -83,33 +78,43 @@ public sealed class FreezeCrew : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        Rest();
+        End();
         _disposed = true;
         if (_threads.Length > 0) _go.Release(_threads.Length);
         foreach (var thread in _threads) thread.Join();
         _go.Dispose();
     }
 
-    private void Live()
+    // The scheduler may wake a thread on the processor of its waker, to pull it off some milliseconds later: the freeze is over by then.
+    private void KeepFree(int cpu)
     {
+        if (cpu == _keptFree) return;
+        _keptFree = cpu;
+        _allowed.CopyTo(_mask, 0);
+        if (cpu >> 3 < _mask.Length) _mask[cpu >> 3] &= (byte)~(1 << (cpu & 7));
+        foreach (var tid in _tids) CpuAffinity.TrySet(tid, _mask); // refused if no other processor is allowed: then not
+    }
+
+    private void Live(int number)
+    {
+        _tids[number] = ThisProcess.ThreadId();
+        Interlocked.Increment(ref _started);
         while (true)
         {
             _go.Wait();
             if (_disposed) return;
             var spin = new SpinWait();
-            while (_alert)
+            while (_work is { } work)
             {
-                if (TryWork()) spin = new SpinWait();
-                else spin.SpinOnce(SpinsBeforeSleep);
+                if (TryWork(work)) spin = new SpinWait();
+                else if (work.MayGrow) spin.SpinOnce(SpinsBeforeSleep);
+                else break;
             }
-
-            Interlocked.Decrement(ref _awake);
         }
     }
 
-    private bool TryWork()
+    private bool TryWork(ICrewWork work)
     {
-        if (_work is not { } work) return false;
         Interlocked.Increment(ref _busy);
         // Looked at again: End may have seen nobody busy in between.
         var done = ReferenceEquals(_work, work) && work.TryWork();

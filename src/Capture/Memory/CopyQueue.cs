@@ -110,6 +110,9 @@ public sealed class CopyQueue : ICrewWork
     }
 
     /// <inheritdoc/>
+    public bool MayGrow => true;
+
+    /// <inheritdoc/>
     public bool TryWork()
     {
         while (true)

@@ -9,11 +9,11 @@ using Crstore.Model.Format;
 namespace Crstore.Capture.Memory;
 
 /// <summary>
-/// The memory of one process from plan to page map. In order: <see cref="Prepare"/> (running), <see cref="ScanAndPlan"/> and
-/// <see cref="Copy"/> (frozen), <see cref="Deliver"/>, <see cref="CheckSamples"/> and <see cref="Describe"/> (running again).
-/// The frozen part allocates only where its lists grow beyond what an earlier pass needed.
+/// The memory of one process from plan to page map. In order: <see cref="Prepare"/> (running), <see cref="BeginFrozen"/>,
+/// <see cref="BeginTracking"/> and <see cref="ScanAndCopy"/> (frozen), <see cref="Deliver"/>, <see cref="CheckSamples"/> and
+/// <see cref="Describe"/> (running again). The frozen part allocates only where its lists grow beyond what an earlier pass needed.
 /// </summary>
-public sealed class MemoryCapture : IDisposable
+public sealed class MemoryCapture : IScanSink, IDisposable
 {
     private readonly MemoryRequest _request;
     private readonly VmaPlan _vmas;
@@ -24,8 +24,14 @@ public sealed class MemoryCapture : IDisposable
     private readonly TargetTracking _tracking;
     private readonly ParentMap _parent;
     private readonly ExclusionRules _exclusions;
+    private readonly AwayWalk _away = new();
     private readonly CopyQueue _queue = new();
     private PageReader? _reader;
+    private PageBuffer? _buffer;
+    private static readonly RunList<PageRange> NothingTrusted = new();
+    private int _vma;          // being planned
+    private int _nextRun;      // of the plan, to be copied
+    private VirtualPage _copied; // pages in front of it are asked for
 
     private MemoryCapture(MemoryRequest request)
     {
@@ -34,7 +40,7 @@ public sealed class MemoryCapture : IDisposable
         _parent = request.Parent is { } parent ? new ParentMap(parent.Process, request.Space.ParentSpans)
             : request.Rehearsal ? ParentMap.Pretended : ParentMap.None;
         _exclusions = new ExclusionRules(request.Options.Exclude);
-        _tracking = new TargetTracking(request);
+        _tracking = new TargetTracking(request, _away);
     }
 
     /// <summary>Pages looked at.</summary>
@@ -55,7 +61,7 @@ public sealed class MemoryCapture : IDisposable
     /// <summary>The tracker in use.</summary>
     public TrackerKind Tracker => _tracking.Kind;
 
-    /// <summary>True if the tracker has to run system calls in the target: pass <see cref="IRemoteSyscalls"/> to <see cref="ScanAndPlan"/>.</summary>
+    /// <summary>True if the tracker has to run system calls in the target: pass <see cref="IRemoteSyscalls"/> to <see cref="BeginTracking"/>.</summary>
     public bool NeedsRemote => _tracking.NeedsRemote;
 
     /// <summary>What a person should be told: fallbacks that were not asked for.</summary>
@@ -97,18 +103,54 @@ public sealed class MemoryCapture : IDisposable
         }
     }
 
-    /// <summary>In the freeze: scans, resets the dirty state and decides what to do with each page. Dispose the remote calls before <see cref="Copy"/>.</summary>
+    /// <summary>In the freeze, before anything is injected: the mappings as they are now. The crew begins to look at them.</summary>
     /// <exception cref="TargetException">The target is gone or refused.</exception>
-    public void ScanAndPlan(FrozenProcess process, IRemoteSyscalls? remote)
+    public void BeginFrozen()
     {
         try
         {
-            _request.Crew.Alert();
             _vmas.Refresh();
+            if (Tracker == TrackerKind.Uffd) _away.Begin(_request.Pid, _vmas.Vmas, _request.Crew);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
+
+    /// <summary>In the freeze: the tracker is made ready, in the target where need be. Dispose the remote calls before <see cref="ScanAndCopy"/>.</summary>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public void BeginTracking(FrozenProcess process, IRemoteSyscalls? remote)
+    {
+        try
+        {
             _tracking.Begin(process, remote, _vmas.Vmas);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
+
+    /// <summary>
+    /// In the freeze: scans, resets the dirty state, decides what to do with each page, and copies the pages to read, beginning with
+    /// the first while the rest is scanned, and the sample. When the buffer is full it is drained into the store at once and used again.
+    /// </summary>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public void ScanAndCopy(PageBuffer buffer)
+    {
+        try
+        {
+            if (Tracker == TrackerKind.Uffd) _away.Complete();
+            using var reader = _reader = new PageReader(_request.Pid, _queue, _request.Crew, _request.Watchdog);
+            _buffer = buffer;
             _plan.Reset(_parent);
-            for (var i = 0; i < _vmas.Vmas.Count; i++) PlanVma(_vmas.Vmas[i], i);
+            (_nextRun, _copied) = (0, default);
+            for (_vma = 0; _vma < _vmas.Vmas.Count; _vma++) PlanVma(_vmas.Vmas[_vma]);
             _tracking.Finish();
+            _request.Watchdog?.Enter("copy");
+            reader.Flush(buffer, _request.Space);
+            _samples.Take(_plan, _request.Options.SampleShare, reader);
         }
         catch (LinuxException e)
         {
@@ -117,28 +159,6 @@ public sealed class MemoryCapture : IDisposable
         finally
         {
             _tracking.End();
-        }
-    }
-
-    /// <summary>
-    /// In the freeze: copies the pages to read and the sample. When the buffer is full it is drained into the store at once and
-    /// used again.
-    /// </summary>
-    /// <exception cref="TargetException">The target is gone or refused.</exception>
-    public void Copy(PageBuffer buffer)
-    {
-        try
-        {
-            using var reader = _reader = new PageReader(_request.Pid, _queue, _request.Crew, _request.Watchdog);
-            foreach (var run in _plan.Runs)
-                if (run.Action == PageAction.Read)
-                    reader.Copy(run.Range, !_vmas.Vmas[run.Vma].Readable, buffer, _request.Space);
-            reader.Flush(buffer, _request.Space);
-            _samples.Take(_plan, _request.Options.SampleShare, reader);
-        }
-        catch (LinuxException e)
-        {
-            throw Refused(_request.Pid, e);
         }
     }
 
@@ -188,29 +208,58 @@ public sealed class MemoryCapture : IDisposable
     public void Dispose()
     {
         _samples.Dispose();
+        _away.Dispose();
         _tracking.Dispose();
     }
 
-    private void PlanVma(PlannedVma vma, int index)
+    private void PlanVma(PlannedVma vma)
     {
         if (vma.Policy == ReadPolicy.Nothing) return;
-        _request.Watchdog?.ThrowIfExpired();
-        _runs.Clear();
         _trusted.Clear();
         if (vma.Policy is ReadPolicy.Everything or ReadPolicy.SharedData)
-            SharedData.Find(_request.Pid, vma, _runs);
-        else if (_tracking.Scan(vma, _runs))
-            _parent.TrackedParts(vma.Entry, _trusted);
-        var dirty = _tracking.Dirty;
-        if (_request.Rehearsal && index % 2 == 0)
         {
-            // As if nothing here were written: keeping and sampling are to be rehearsed as well.
-            _parent.TrackedParts(vma.Entry, _trusted);
-            _trusted.Add(vma.Range);
-            dirty = PageCategories.WriteProtectAllowed;
+            _runs.Clear();
+            SharedData.Find(_request.Pid, vma, _runs);
+            ((IScanSink)this).Take(_runs, covered: false);
+            return;
         }
 
-        _plan.Add(vma, index, _runs, dirty, _trusted, _exclusions.For(vma));
+        if (_tracking.IsContinuous) _parent.TrackedParts(vma.Entry, _trusted);
+        _tracking.Scan(vma, this);
+    }
+
+    // What is to be read of a piece is copied at once, while the next one is scanned.
+    void IScanSink.Take(RunList<PageRun> runs, bool covered)
+    {
+        _request.Watchdog?.ThrowIfExpired();
+        var vma = _vmas.Vmas[_vma];
+        var dirty = _tracking.Dirty;
+        if (_request.Rehearsal && _vma % 2 == 0)
+        {
+            // As if nothing here were written: keeping and sampling are to be rehearsed as well.
+            _trusted.Clear();
+            _trusted.Add(vma.Range);
+            (dirty, covered) = (PageCategories.WriteProtectAllowed, true);
+        }
+
+        _plan.Add(vma, _vma, runs, dirty, covered ? _trusted : NothingTrusted, _exclusions.For(vma));
+        CopyPlanned();
+    }
+
+    private void CopyPlanned()
+    {
+        for (; _nextRun < _plan.Runs.Count; _nextRun++)
+        {
+            var run = _plan.Runs[_nextRun];
+            if (run.Action == PageAction.Read)
+            {
+                var rest = PageRange.Between(new VirtualPage(Math.Max(_copied.Number, run.Range.Start.Number)), run.Range.End);
+                if (!rest.IsEmpty) _reader!.Copy(rest, !_vmas.Vmas[run.Vma].Readable, _buffer!, _request.Space);
+                _copied = run.Range.End;
+            }
+
+            if (_nextRun == _plan.Runs.Count - 1) return; // the next piece may make it longer
+        }
     }
 
     // Populated memory of the running target, less what the parent has if the tracker can vouch for it. Only sizes the buffer.
@@ -224,15 +273,15 @@ public sealed class MemoryCapture : IDisposable
             _runs.Clear();
             if (vma.Policy is ReadPolicy.Everything or ReadPolicy.SharedData) SharedData.Find(_request.Pid, vma, _runs);
             else scanner.Scan(vma.Range, vma.File is not null, _runs);
-            var tracked = vma.Trackable && _tracking.MayBeContinuous;
+            var tracked = vma.Trackable && _tracking.IsContinuous;
             foreach (var run in _runs)
                 if (run.Flags != SharedData.Unknown && (!tracked || (run.Flags & _tracking.Dirty) != 0))
                     pages += run.Range.Count;
         }
 
         // What the target will have written until the freeze: a good part of what was dirty, but hardly much of everything.
-        EstimatedBytes = (long)(pages + pages / (_tracking.MayBeContinuous ? 8UL : 32UL) + 512) * VirtualPage.Size;
-        _samples.Prepare(_tracking.MayBeContinuous ? _parent.Pages : 0, _request.Options.SampleShare);
+        EstimatedBytes = (long)(pages + pages / (_tracking.IsContinuous ? 8UL : 32UL) + 512) * VirtualPage.Size;
+        _samples.Prepare(_tracking.IsContinuous ? _parent.Pages : 0, _request.Options.SampleShare);
         _plan.Reset(ParentMap.None);
     }
 

@@ -1,5 +1,4 @@
 using System.Buffers;
-using Crstore.Capture.Freezing;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
@@ -20,27 +19,25 @@ public interface IPageScanner : IDisposable
 /// <summary>PAGEMAP_SCAN, kernel 6.7 and later: the cost grows with what is populated, not with the size of the range.</summary>
 /// <param name="pid">Process.</param>
 /// <param name="supported">Categories that the kernel knows.</param>
-/// <param name="crew">Helps with large ranges in a freeze; null: nobody.</param>
-public sealed class PagemapScanScanner(int pid, PageCategories supported, FreezeCrew? crew = null) : IPageScanner, ICrewWork
+public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPageScanner
 {
-    private const int AwayOffered = 1, AwayTaken = 2;
-    private const ulong WorthSharing = 16384; // pages: 60 us of a walk, about what waking a thread costs
     private const PageCategories Populated = PageCategories.Present | PageCategories.Swapped;
     private readonly Pagemap _pagemap = Pagemap.Open(pid);
     // From the pool: the estimate before the freeze has allocated and touched it already.
     private readonly PageRegion[] _regions = ArrayPool<PageRegion>.Shared.Rent(8192);
-    private readonly PageRegion[] _awayRegions = ArrayPool<PageRegion>.Shared.Rent(8192);
-    private readonly RunList<PageRun> _written = new(4096);
-    private readonly RunList<PageRun> _away = new(4096);
-    private PageRange _awayRange;
-    private int _awayError;
-    private int _awayState;
     private bool _disposed;
 
     /// <inheritdoc/>
     public void Scan(PageRange range, bool fileMapping, RunList<PageRun> runs)
     {
-        var error = Walk(range, Request(fileMapping, false), runs, _regions);
+        var error = Walk(range, Everything(fileMapping), runs);
+        if (error != 0) throw new LinuxException("ioctl(PAGEMAP_SCAN)", error, $"pid {pid} at {range}");
+    }
+
+    /// <summary>Appends the pages that are not in memory but not holes either: swapped out, guards, markers; and holes, without flags.</summary>
+    public void ScanAway(PageRange range, RunList<PageRun> runs)
+    {
+        var error = Walk(range, new ScanRequest(PageCategories.None, Everything(false).Return, All: PageCategories.Present, Inverted: PageCategories.Present), runs);
         if (error != 0) throw new LinuxException("ioctl(PAGEMAP_SCAN)", error, $"pid {pid} at {range}");
     }
 
@@ -55,18 +52,14 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported, Freeze
     /// <summary>
     /// Scans and write protects the populated pages in the same step. Unpopulated ones are not touched: protecting them would
     /// allocate page tables for a sparse reservation, and a page populated later reads as written anyway.
-    /// Of a clean page that is in memory only that is told, not whether it is the zero page: it is what it was when it was protected.
     /// </summary>
     /// <returns>False, with nothing protected and nothing appended, if the VMA is not registered for asynchronous write protection.</returns>
-    public bool TryScanAndProtect(PageRange range, bool fileMapping, RunList<PageRun> runs)
-    {
-        var before = runs.Count;
-        var error = fileMapping ? Walk(range, Request(true, true), runs, _regions) : WalkChanges(range, runs);
-        if (error == 0) return true;
-        if (error != Errno.EPERM) throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", error, $"pid {pid} at {range}");
-        runs.Truncate(before);
-        return false;
-    }
+    public bool TryScanAndProtect(PageRange range, bool fileMapping, RunList<PageRun> runs) => TryProtect(range, Everything(fileMapping), runs);
+
+    /// <summary>The same for the pages that were written only: appends these, and protects them.</summary>
+    /// <returns>As <see cref="TryScanAndProtect"/>.</returns>
+    public bool TryProtectWritten(PageRange range, RunList<PageRun> runs) =>
+        TryProtect(range, Everything(false) with { All = PageCategories.Written }, runs);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -75,105 +68,37 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported, Freeze
         _disposed = true;
         _pagemap.Dispose();
         ArrayPool<PageRegion>.Shared.Return(_regions);
-        ArrayPool<PageRegion>.Shared.Return(_awayRegions);
     }
 
-    // The kernel skips a page that doesn't match in 3 ns and reports one that does in 13 (6.18). Nearly all of a large process is
-    // in memory and clean: so two walks, for what was written and for what is not in memory; the rest is clean.
-    private int WalkChanges(PageRange range, RunList<PageRun> runs)
+    private ScanRequest Everything(bool fileMapping) => new(Populated, Populated | PageCategories.Written | PageCategories.ZeroFrame
+        | (supported & (PageCategories.SoftDirty | PageCategories.Guard)) | (fileMapping ? PageCategories.File : 0));
+
+    private bool TryProtect(PageRange range, in ScanRequest request, RunList<PageRun> runs)
     {
-        var shared = crew is { Threads: > 0 } && range.Count >= WorthSharing;
-        _awayRange = range;
-        _awayError = 0;
-        Volatile.Write(ref _awayState, AwayOffered);
-        if (shared) crew!.Begin(this);
-        int error;
-        try
-        {
-            _written.Clear();
-            error = Walk(range, Request(false, true) with { All = PageCategories.Written }, _written, _regions);
-            _ = TryWork(); // if nobody took it
-        }
-        finally
-        {
-            if (shared) crew!.End();
-        }
-
-        if (error == 0) error = _awayError;
-        if (error == 0) Merge(range, runs);
-        return error;
+        var before = runs.Count;
+        var error = Walk(range, request with { WriteProtect = true, CheckWriteProtect = true }, runs);
+        if (error == 0) return true;
+        if (error != Errno.EPERM) throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", error, $"pid {pid} at {range}");
+        runs.Truncate(before);
+        return false;
     }
 
-    /// <summary>The walk for pages that are not in memory, if it is wanted and nobody has taken it.</summary>
-    public bool TryWork()
-    {
-        if (Interlocked.CompareExchange(ref _awayState, AwayTaken, AwayOffered) != AwayOffered) return false;
-        _away.Clear();
-        var request = new ScanRequest(PageCategories.None, Request(false, false).Return, All: PageCategories.Present, Inverted: PageCategories.Present);
-        _awayError = Walk(_awayRange, request, _away, _awayRegions);
-        return true;
-    }
-
-    // What the first walk found counts for its pages: since then they are protected, and may have been swapped out.
-    private void Merge(PageRange range, RunList<PageRun> runs)
-    {
-        int written = 0, away = 0;
-        for (var at = range.Start; at.Number < range.End.Number;)
-        {
-            var end = range.End;
-            if (written < _written.Count)
-            {
-                ref readonly var run = ref _written[written];
-                if (run.Range.Start.Number <= at.Number)
-                {
-                    RunBuilder.Append(runs, run.Range, run.Flags);
-                    at = run.Range.End;
-                    written++;
-                    continue;
-                }
-
-                end = run.Range.Start;
-            }
-
-            while (away < _away.Count && _away[away].Range.End.Number <= at.Number) away++;
-            var flags = PageCategories.Present;
-            if (away < _away.Count)
-            {
-                ref readonly var run = ref _away[away];
-                var here = run.Range.Start.Number <= at.Number;
-                if (here) flags = run.Flags;
-                var change = here ? run.Range.End : run.Range.Start;
-                if (change.Number < end.Number) end = change;
-            }
-
-            if ((flags & Populated) != 0) RunBuilder.Append(runs, PageRange.Between(at, end), flags);
-            at = end;
-        }
-    }
-
-    private ScanRequest Request(bool fileMapping, bool protect)
-    {
-        var wanted = Populated | PageCategories.Written | PageCategories.ZeroFrame
-            | (supported & (PageCategories.SoftDirty | PageCategories.Guard)) | (fileMapping ? PageCategories.File : 0);
-        return new ScanRequest(Populated, wanted, protect, protect);
-    }
-
-    private int Walk(PageRange range, in ScanRequest request, RunList<PageRun> runs, PageRegion[] regions)
+    private int Walk(PageRange range, in ScanRequest request, RunList<PageRun> runs)
     {
         var at = range.Start.Address;
         var end = range.End.Address;
         while (at < end)
         {
-            var n = _pagemap.TryScan(at, end, request, regions, out _);
+            var n = _pagemap.TryScan(at, end, request, _regions, out _);
             if (n == -Errno.EINTR) continue;
             if (n < 0) return -n;
             for (var i = 0; i < n; i++)
-                RunBuilder.Append(runs, PageRange.OfAddresses(regions[i].Start, regions[i].End), regions[i].Categories);
+                RunBuilder.Append(runs, PageRange.OfAddresses(_regions[i].Start, _regions[i].End), _regions[i].Categories);
 
             // Not by walk_end: the kernel (6.18) leaves it where its own buffer of 512 regions was full for the last time, even
             // if it then went on to the end. Whoever resumes there sees pages twice, the second time as clean: just protected.
-            if (n < regions.Length) break;
-            var next = regions[n - 1].End;
+            if (n < _regions.Length) break;
+            var next = _regions[n - 1].End;
             if (next <= at) return Errno.EIO;
             at = next;
         }

@@ -6,12 +6,19 @@ namespace Crstore.Capture.Memory;
 /// A growing list of structs for the frozen path. ReadyToRun can compile it ahead for structs of this assembly; <c>List&lt;T&gt;</c>,
 /// which belongs to the framework, it cannot: the JIT would do that in the freeze, and unoptimized.
 /// </summary>
-/// <param name="capacity">Items before it has to grow.</param>
-public sealed class RunList<T>(int capacity = 0) : IReadOnlyList<T>
+public sealed class RunList<T> : IReadOnlyList<T>
     where T : struct
 {
-    private T[] _items = new T[capacity];
+    private T[] _items;
     private int _count;
+
+    /// <summary>An empty list. Its memory is touched now, so that it isn't faulted in during the freeze.</summary>
+    /// <param name="capacity">Items before it has to grow.</param>
+    public RunList(int capacity = 0)
+    {
+        _items = new T[capacity];
+        Array.Clear(_items);
+    }
 
     /// <inheritdoc/>
     public int Count => _count;

@@ -8,6 +8,7 @@ namespace Crstore.Capture.Tracking;
 /// <summary>Every page counts as written; the store finds out by content which ones were. Always right, never resets anything.</summary>
 public sealed class HashTracker : ITracker
 {
+    private readonly RunList<PageRun> _runs = new(4096);
     private IPageScanner? _scanner;
 
     /// <inheritdoc/>
@@ -23,10 +24,11 @@ public sealed class HashTracker : ITracker
     public void Begin(int pid, int tid, IRemoteSyscalls? remote) => _scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: false);
 
     /// <inheritdoc/>
-    public bool Scan(PlannedVma vma, RunList<PageRun> runs)
+    public void Scan(PlannedVma vma, IScanSink sink)
     {
-        _scanner!.Scan(vma.Range, vma.File is not null, runs);
-        return false;
+        _runs.Clear();
+        _scanner!.Scan(vma.Range, vma.File is not null, _runs);
+        sink.Take(_runs, covered: false);
     }
 
     /// <inheritdoc/>

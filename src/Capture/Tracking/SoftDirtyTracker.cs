@@ -12,6 +12,7 @@ namespace Crstore.Capture.Tracking;
 /// <param name="witness">Notices moved memory, where the kernel does not mark it; null where it does.</param>
 public sealed class SoftDirtyTracker(FrameWitness? witness) : ITracker
 {
+    private readonly RunList<PageRun> _runs = new(4096);
     private IPageScanner? _scanner;
     private int _pid;
 
@@ -33,13 +34,14 @@ public sealed class SoftDirtyTracker(FrameWitness? witness) : ITracker
     }
 
     /// <inheritdoc/>
-    public bool Scan(PlannedVma vma, RunList<PageRun> runs)
+    public void Scan(PlannedVma vma, IScanSink sink)
     {
-        _scanner!.Scan(vma.Range, vma.File is not null, runs);
+        _runs.Clear();
+        _scanner!.Scan(vma.Range, vma.File is not null, _runs);
         // Pages merged by KSM share a frame, which would then prove nothing.
         vma.Tracked = vma.Trackable && !VmaClassifier.HasFlag(vma.VmFlags, "mg");
-        if (vma.Tracked) witness?.Check(vma, runs);
-        return vma.Tracked;
+        if (vma.Tracked) witness?.Check(vma, _runs);
+        sink.Take(_runs, vma.Tracked);
     }
 
     /// <inheritdoc/>

@@ -14,7 +14,7 @@ namespace Crstore.Capture.Tracking;
 /// The tracker of one target together with the question whether its word may be believed. Chooses it, keeps the continuity
 /// record, and makes the bump right before the first reset.
 /// </summary>
-public sealed class TargetTracking(MemoryRequest request) : IDisposable
+public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisposable
 {
     private readonly string _bootId = SystemInfo.BootId();
     private readonly List<string> _warnings = [];
@@ -37,9 +37,6 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
     /// <summary>System calls in the target are needed: a userfaultfd has to be parked there.</summary>
     public bool NeedsRemote => Kind == TrackerKind.Uffd && _parking is { IsParked: false };
 
-    /// <summary>Nothing seen before the freeze speaks against believing the tracker.</summary>
-    public bool MayBeContinuous => _verdict.Continuous;
-
     /// <summary>Fallbacks a person should know of.</summary>
     public IEnumerable<string> Warnings => _warnings;
 
@@ -58,7 +55,7 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
             : TrackerSelection.Choose(asked, new TrackerCircumstances(request.Pid, _parking.Foreign, pins, request.Distrusted) { SharesMemory = FindSharer() }, out _passedOver);
         _tracker = kind switch
         {
-            TrackerKind.Uffd => new UffdTracker(_parking, request.Crew),
+            TrackerKind.Uffd => new UffdTracker(_parking, away),
             TrackerKind.SoftDirty => new SoftDirtyTracker(NewWitness()),
             _ => new HashTracker(),
         };
@@ -94,8 +91,11 @@ public sealed class TargetTracking(MemoryRequest request) : IDisposable
         _tracker.Begin(process.Pid, process.Threads[0].Tid, remote);
     }
 
-    /// <summary>Scans and resets a VMA; true if clean pages of it may be believed.</summary>
-    public bool Scan(PlannedVma vma, RunList<PageRun> runs) => _tracker.Scan(vma, runs) && _verdict.Continuous;
+    /// <summary>Nothing speaks against believing the tracker; as far as can be seen before the freeze, final after <see cref="Begin"/>.</summary>
+    public bool IsContinuous => _verdict.Continuous;
+
+    /// <summary>Scans and resets a VMA. Clean pages may be believed where it is <see cref="IsContinuous"/> and the tracker covered them.</summary>
+    public void Scan(PlannedVma vma, IScanSink sink) => _tracker.Scan(vma, sink);
 
     /// <summary>In the freeze, after the last scan.</summary>
     public void Finish()

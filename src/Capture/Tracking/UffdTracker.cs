@@ -1,7 +1,8 @@
-using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
+using Crstore.Linux;
 using Crstore.Linux.Memory;
+using Crstore.Model;
 using Crstore.Model.Format;
 
 namespace Crstore.Capture.Tracking;
@@ -12,10 +13,14 @@ namespace Crstore.Capture.Tracking;
 /// the fd, the kernel drops everything and all pages read as written: it fails safe.
 /// </summary>
 /// <param name="parking">Knows and keeps the parked fd.</param>
-/// <param name="crew">Helps to scan.</param>
-public sealed class UffdTracker(UffdParking parking, FreezeCrew crew) : ITracker
+/// <param name="away">Finds what is not in memory.</param>
+public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
 {
+    // Pages scanned at a time: some 60 us, while others copy what was found before. Whole page tables, so that no huge page is split.
+    private const ulong PagesAtATime = 16384;
+    private readonly RunList<PageRun> _runs = new(8192);
     private readonly RunList<PageRun> _armed = new(4096);
+    private readonly RunList<PageRun> _written = new(4096);
     private PagemapScanScanner? _scanner;
     private Userfaultfd? _uffd;
     private bool _adopted;
@@ -35,7 +40,7 @@ public sealed class UffdTracker(UffdParking parking, FreezeCrew crew) : ITracker
     /// <inheritdoc/>
     public void Begin(int pid, int tid, IRemoteSyscalls? remote)
     {
-        _scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories, crew);
+        _scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories);
         Failure = "";
         _adopted = parking.TryAdopt(pid, out _uffd);
         if (!_adopted) _uffd = parking.TryPark(pid, tid, remote, out var reason) is { } fresh ? fresh : Fail(reason);
@@ -43,37 +48,21 @@ public sealed class UffdTracker(UffdParking parking, FreezeCrew crew) : ITracker
     }
 
     /// <inheritdoc/>
-    public bool Scan(PlannedVma vma, RunList<PageRun> runs)
+    public void Scan(PlannedVma vma, IScanSink sink)
     {
+        _runs.Clear();
+        if (TryScanTracked(vma, sink)) return;
         var isFile = vma.File is not null;
-        if (!vma.Trackable || _uffd is null)
-        {
-            _scanner!.Scan(vma.Range, isFile, runs);
-            return false;
-        }
-
-        if (_scanner!.IsRegistered(vma.Range.Start))
-        {
-            // On our own userfaultfd? Registering again changes nothing then, and is refused (EBUSY) if it is another one's, as
-            // that of a process which shares this memory (vfork): its dirty state must not be reset.
-            if (!Register(vma) || !_scanner.TryScanAndProtect(vma.Range, isFile, runs))
-            {
-                _scanner.Scan(vma.Range, isFile, runs);
-                return false;
-            }
-
-            // One step: what is reported as written is protected again, what is written later is reported next time.
-            vma.Tracked = true;
-            return _adopted;
-        }
-
+        _scanner!.Scan(vma.Range, isFile, _runs);
         // Not registered: new, moved or never tracked. Its pages all count as written now, and are tracked from here on.
-        _scanner.Scan(vma.Range, isFile, runs);
-        if (!HasOwnPages(runs, isFile) || !Register(vma)) return false;
-        if (HasStaleMarks(runs) && !TryUnprotect(vma)) return false;
-        _armed.Clear();
-        vma.Tracked = _scanner.TryScanAndProtect(vma.Range, isFile, _armed);
-        return false;
+        if (vma.Trackable && _uffd is not null && HasOwnPages(_runs, isFile) && !_scanner.IsRegistered(vma.Range.Start)
+            && Register(vma) && (!HasStaleMarks(_runs) || TryUnprotect(vma)))
+        {
+            _armed.Clear();
+            vma.Tracked = _scanner.TryScanAndProtect(vma.Range, isFile, _armed);
+        }
+
+        sink.Take(_runs, covered: false);
     }
 
     /// <inheritdoc/>
@@ -92,6 +81,42 @@ public sealed class UffdTracker(UffdParking parking, FreezeCrew crew) : ITracker
 
     /// <inheritdoc/>
     public void Dispose() => End();
+
+    // One step per piece: what is reported as written is protected again, what is written later is reported next time.
+    // False, with nothing said, if the mapping is not registered on our own userfaultfd.
+    private bool TryScanTracked(PlannedVma vma, IScanSink sink)
+    {
+        // Registering again what is ours changes nothing, and is refused (EBUSY) if it is another one's, as that of a process
+        // which shares this memory (vfork): its dirty state must not be reset.
+        if (!vma.Trackable || _uffd is null || !_scanner!.IsRegistered(vma.Range.Start) || !Register(vma)) return false;
+        if (!AwayWalk.Covers(vma))
+        {
+            if (!_scanner.TryScanAndProtect(vma.Range, vma.File is not null, _runs)) return false;
+            vma.Tracked = true;
+            sink.Take(_runs, _adopted);
+            return true;
+        }
+
+        for (var at = vma.Range.Start; at.Number < vma.Range.End.Number;)
+        {
+            var end = Math.Min(vma.Range.End.Number, (at.Number / PagesAtATime + 1) * PagesAtATime);
+            var piece = PageRange.Between(at, new VirtualPage(end));
+            _written.Clear();
+            if (!_scanner.TryProtectWritten(piece, _written))
+            {
+                if (at == vma.Range.Start) return false;
+                throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", Errno.EPERM, $"at {piece}, which lies within a registered mapping");
+            }
+
+            _runs.Clear();
+            away.Merge(piece, _written, _runs);
+            vma.Tracked = true;
+            sink.Take(_runs, _adopted);
+            at = piece.End;
+        }
+
+        return true;
+    }
 
     private bool Register(PlannedVma vma) => _uffd!.Register(vma.Entry.Start, vma.Entry.End - vma.Entry.Start) == 0;
 

@@ -1,6 +1,8 @@
+using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Linux.Memory;
 using Crstore.Model;
+using Crstore.Model.Format;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -39,6 +41,16 @@ public sealed class PageScannerTests
         Assert.Equal(0, uffd.EnableAsyncWriteProtect());
         Assert.Equal(0, uffd.Register(memory.Address, (ulong)memory.SizeBytes));
         using var scanner = new PagemapScanScanner(Environment.ProcessId, KernelProbes.Current.PagemapScanCategories);
+        using var crew = new FreezeCrew();
+        using var away = new AwayWalk();
+        var vma = new PlannedVma
+        {
+            Entry = new MapsEntry(memory.Address, memory.Address + (ulong)memory.SizeBytes, MemoryProtection.Read | MemoryProtection.Write, false, 0, default, 0, ""),
+            VmFlags = "",
+            Content = VmaContent.Saved,
+            Policy = ReadPolicy.Populated,
+            Trackable = true,
+        };
         var kinds = new HashSet<PageCategories>();
         for (var round = 0; round < 60; round++)
         {
@@ -56,7 +68,11 @@ public sealed class PageScannerTests
             var all = new RunList<PageRun>();
             scanner.Scan(range, fileMapping: false, all);
             var changes = new RunList<PageRun>();
-            Assert.True(scanner.TryScanAndProtect(range, fileMapping: false, changes));
+            away.Begin(Environment.ProcessId, [vma], crew);
+            away.Complete();
+            var written = new RunList<PageRun>();
+            Assert.True(scanner.TryProtectWritten(range, written));
+            away.Merge(range, written, changes);
             Assert.Equal(PerPage(all), PerPage(changes));
             foreach (var run in changes) kinds.Add(run.Flags & ~PageCategories.Huge);
         }

@@ -83,10 +83,10 @@ internal sealed class TestCapture
             thread.Run(() =>
             {
                 using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
+                capture.BeginFrozen();
                 using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
-                    capture.ScanAndPlan(frozen.Processes[0], remote);
-                capture.Copy(buffer);
-                crew.Rest();
+                    capture.BeginTracking(frozen.Processes[0], remote);
+                capture.ScanAndCopy(buffer);
                 witness = Witness.Read(pid, capture.Vmas);
             });
         capture.Deliver();
