@@ -8,12 +8,14 @@ using Crstore.Model.Format;
 
 namespace Crstore.Capture;
 
-/// <summary>One freeze with what comes before and after it: <see cref="Prepare"/>, <see cref="Freeze"/>, <see cref="Deliver"/>, <see cref="Describe"/>.</summary>
+/// <summary>One freeze with what comes before and after it: <see cref="Prepare"/>, <see cref="PrepareBuffer"/>, <see cref="Freeze"/>, <see cref="Deliver"/>, <see cref="Describe"/>; or a first round:
+/// <see cref="Prepare"/>, <see cref="Arm"/>, <see cref="PreCopy"/>.</summary>
 internal sealed class CaptureAttempt(
     CaptureOptions options, ICheckpointWriter writer, SpaceTable spaces, FileRefs files, PageBuffer buffer, FreezeWatchdog watchdog, PhaseClock clock) : IDisposable
 {
     private const long NoGcBytes = 32 << 20;
     private const int PrepareRounds = 4;
+    private const long PreCopyBytes = 64L << 20; // some 20 ms of copying
     private readonly Dictionary<int, ProcessCapture> _prepared = [];
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
@@ -32,6 +34,19 @@ internal sealed class CaptureAttempt(
     /// <summary>Processes that <see cref="CaptureOptions.KeepStopped"/> left stopped in an earlier attempt: nobody else's stop.</summary>
     public IReadOnlySet<int> StoppedBefore { get; init; } = new HashSet<int>();
 
+    /// <summary>What a first round has saved while the processes ran, by pid.</summary>
+    public IReadOnlyDictionary<int, PreCopiedRound> PreCopied { get; init; } = new Dictionary<int, PreCopiedRound>();
+
+    /// <summary>A first round from the running processes makes sense; after <see cref="Prepare"/>.</summary>
+    public bool IsWorthPreCopying => !ReadEverything && options.PreCopy switch
+    {
+        PreCopyPolicy.Never => false,
+        PreCopyPolicy.Always => Watchable.Any(),
+        _ => Watchable.Sum(p => p.Memory.EstimatedBytes) >= PreCopyBytes,
+    };
+
+    private IEnumerable<ProcessCapture> Watchable => _prepared.Values.Where(p => p.Memory.CanPreCopy);
+
     /// <summary>Processes that were running when the freeze came.</summary>
     public IEnumerable<int> Running => _captured.Where(c => !c.WasStopped).Select(c => c.Pid);
 
@@ -46,8 +61,59 @@ internal sealed class CaptureAttempt(
             for (var round = 0; round < PrepareRounds && PrepareDescendants(); round++) { }
         }
 
+    }
+
+    /// <summary>Still before the freeze: room for the pages.</summary>
+    public void PrepareBuffer()
+    {
         clock.Enter("buffer");
         buffer.Prepare(_prepared.Values.Sum(p => p.Memory.EstimatedBytes));
+    }
+
+    /// <summary>The first round, instead of <see cref="Freeze"/>: a short freeze in which the trackers are armed. On the ptrace thread.</summary>
+    public void Arm()
+    {
+        clock.Stop();
+        var noGc = GC.TryStartNoGCRegion(NoGcBytes);
+        try
+        {
+            using var tree = FrozenTree.Freeze(options.Pid, options.Tree, new FreezeOptions { Watchdog = watchdog });
+            foreach (var process in tree.Processes)
+            {
+                if (!_prepared.TryGetValue(process.Pid, out var capture) || !capture.Memory.CanPreCopy) continue;
+                capture.ArmFrozen(process, watchdog);
+                _captured.Add(capture);
+            }
+
+            watchdog.Enter("thaw");
+            tree.Thaw(keepStopped: false);
+            FrozenTime = tree.FrozenTime;
+        }
+        finally
+        {
+            _crew.End();
+            if (noGc && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion) GC.EndNoGCRegion();
+        }
+    }
+
+    /// <summary>After <see cref="Arm"/>: saves what the trackers now watch, while everything runs.</summary>
+    public Dictionary<int, PreCopiedRound> PreCopy()
+    {
+        spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.PagesDirty);
+        var rounds = new Dictionary<int, PreCopiedRound>();
+        foreach (var capture in _captured)
+        {
+            try
+            {
+                rounds.Add(capture.Pid, capture.Memory.PreCopy());
+            }
+            catch (TargetException) when (capture.Pid != options.Pid && HasEnded(capture.Pid))
+            {
+                // One of the tree has exited, as it may: the freeze decides who is there.
+            }
+        }
+
+        return rounds;
     }
 
     /// <summary>On the ptrace thread. Whatever happens in here, everything runs again when it returns or throws.</summary>
@@ -169,12 +235,14 @@ internal sealed class CaptureAttempt(
     private ProcessCapture Add(int pid, bool frozen = false)
     {
         var (id, space, parent) = spaces.Open(pid);
+        var round = PreCopied.GetValueOrDefault(pid);
         var capture = ProcessCapture.Prepare(id, new MemoryRequest
         {
+            FirstRound = round,
             Pid = pid,
             Options = options,
             Space = space,
-            Parent = parent,
+            Parent = round?.Link ?? parent,
             StoreId = writer.StoreId,
             Crid = writer.Crid,
             Distrusted = writer.DistrustedTrackers,

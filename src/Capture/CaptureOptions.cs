@@ -8,6 +8,19 @@ namespace Crstore.Capture;
 /// <param name="Path">Mapped file or mapping name, or null for a range.</param>
 public sealed record ExcludeRule(ulong? Start, ulong? End, string? Path);
 
+/// <summary>When to save pages while the process runs, and freeze it for what it wrote meanwhile only.</summary>
+public enum PreCopyPolicy
+{
+    /// <summary>Where everything has to be read, it is enough to be worth a second freeze, and the tracker can watch (uffd).</summary>
+    Auto,
+
+    /// <summary>Never: everything is copied in one freeze.</summary>
+    Never,
+
+    /// <summary>However little there is to read.</summary>
+    Always,
+}
+
 /// <summary>How to capture.</summary>
 public sealed record CaptureOptions
 {
@@ -34,6 +47,9 @@ public sealed record CaptureOptions
 
     /// <summary>Page buffer in bytes; null: a quarter of free memory.</summary>
     public long? BufferBytes { get; init; }
+
+    /// <summary>Whether a base is copied from the running process first.</summary>
+    public PreCopyPolicy PreCopy { get; init; } = PreCopyPolicy.Auto;
 
     /// <summary>The longest the target may be frozen.</summary>
     public TimeSpan MaxFrozen { get; init; } = TimeSpan.FromSeconds(10);

@@ -7,8 +7,8 @@ using Crstore.Model.Format;
 namespace Crstore.Capture;
 
 /// <summary>
-/// One capture from rehearsal to commit: the main path. Freeze, scan and reset, copy, read state, thaw; then hash,
-/// dedup, compress and commit through the <see cref="ICheckpointWriter"/>.
+/// One capture from rehearsal to commit: the main path. Freeze, read state, scan, reset and copy, thaw; then hash, dedup, compress
+/// and commit through the <see cref="ICheckpointWriter"/>. A base has a first round while the target runs: docs/ARCHITECTURE.md.
 /// </summary>
 public static class CaptureSession
 {
@@ -23,10 +23,9 @@ public static class CaptureSession
         using var watchdog = new FreezeWatchdog(options.MaxFrozen);
         var files = new FileRefs();
 
-        clock.Enter("rehearse");
         using var buffer = new PageBuffer(options.BufferBytes);
-        if (writer.Parent is null) Anticipate(options, buffer);
-        Rehearse(options, writer.StoreId, thread, files);
+        if (writer.Parent is null && !MayPreCopy(options)) Anticipate(options, buffer);
+        var rehearsal = Task.Run(() => Rehearse(options, writer.StoreId, thread, files)); // beside the first preparations
 
         using var spaces = new SpaceTable(writer, watchdog, progress, cancel);
         var frozen = TimeSpan.Zero;
@@ -35,8 +34,7 @@ public static class CaptureSession
         IReadOnlySet<int> stopped = new HashSet<int>();
         while (true)
         {
-            using var attempt = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = distrust is not null, StoppedBefore = stopped };
-            attempt.Prepare();
+            using var attempt = Begin(distrust is not null);
             cancel.ThrowIfCancellationRequested();
             thread.Run(() => attempt.Freeze(cancel));
             frozen += attempt.FrozenTime;
@@ -67,7 +65,54 @@ public static class CaptureSession
             writer.Commit(manifest, distrust, header => header.TotalNs = (ulong)(System.Diagnostics.Stopwatch.GetElapsedTime(options.StartedAt).Ticks * 100));
             return manifest;
         }
+
+        // An attempt that is ready for its freeze, a first round from the running processes behind it if that is worth a freeze more.
+        CaptureAttempt Begin(bool readEverything)
+        {
+            var attempt = Prepare(null);
+            if (attempt.IsWorthPreCopying)
+            {
+                Dictionary<int, PreCopiedRound> round;
+                using (attempt)
+                {
+                    cancel.ThrowIfCancellationRequested();
+                    thread.Run(attempt.Arm);
+                    frozen += attempt.FrozenTime;
+                    clock.AddFrozen(watchdog.Phases);
+                    clock.Enter("pre-copy");
+                    round = attempt.PreCopy();
+                }
+
+                attempt = Prepare(round);
+            }
+
+            attempt.PrepareBuffer();
+            return attempt;
+
+            CaptureAttempt Prepare(Dictionary<int, PreCopiedRound>? round)
+            {
+                var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, StoppedBefore = stopped, PreCopied = round ?? [] };
+                try
+                {
+                    prepared.Prepare();
+                    return prepared;
+                }
+                catch
+                {
+                    prepared.Dispose();
+                    throw;
+                }
+                finally
+                {
+                    clock.Enter("rehearse");
+                    rehearsal.GetAwaiter().GetResult();
+                }
+            }
+        }
     }
+
+    private static bool MayPreCopy(CaptureOptions options) =>
+        options.PreCopy != PreCopyPolicy.Never && (options.Tracker is null or TrackerKind.Uffd) && KernelProbes.Current.UffdWriteProtect;
 
     /// <summary>A base reads everything, so the buffer can be faulted in beside the rehearsal and the preparations. A guess that fails is none.</summary>
     private static void Anticipate(CaptureOptions options, PageBuffer buffer)
@@ -100,6 +145,7 @@ public static class CaptureSession
         {
             using var attempt = new CaptureAttempt(trial, writer, spaces, files, buffer, watchdog, new PhaseClock()) { Rehearsal = true };
             attempt.Prepare();
+            attempt.PrepareBuffer();
             thread.Run(() => attempt.Freeze(CancellationToken.None));
             attempt.Deliver();
             attempt.Describe();

@@ -59,6 +59,16 @@ internal sealed class ProcessCapture : IDisposable
         WasStopped = process.WasStopped;
     }
 
+    /// <summary>In a freeze: its tracker is armed, and nothing else is done.</summary>
+    public void ArmFrozen(FrozenProcess process, FreezeWatchdog watchdog)
+    {
+        watchdog.Enter("inject");
+        Memory.BeginFrozen();
+        using (var remote = Memory.NeedsRemote ? RemoteSyscalls.TryBegin(process, out _) : null) Memory.BeginTracking(process, remote);
+        watchdog.Enter("arm");
+        Memory.Arm();
+    }
+
     /// <summary>After the thaw: the finished message with its VMAs.</summary>
     /// <param name="body">Takes proofs, exclusions and warnings.</param>
     /// <param name="stoppedByUs">The stop it was found in was an earlier attempt's.</param>

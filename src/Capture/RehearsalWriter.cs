@@ -21,6 +21,7 @@ internal sealed class RehearsalWriter(Guid storeId) : ICheckpointWriter
         public void Keep(PageRange range) { }
         public void SetZero(PageRange range) { }
         public void SetExcluded(PageRange range) { }
+        public void SetAbsent(PageRange range) { }
         public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages) { }
         public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => true;
         public void Clear() { }

@@ -15,6 +15,8 @@ internal sealed class ReportingSpaceWriter(ISpaceWriter inner, Action<ulong> pag
 
     public void SetExcluded(PageRange range) => inner.SetExcluded(range);
 
+    public void SetAbsent(PageRange range) => inner.SetAbsent(range);
+
     public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages)
     {
         for (var offset = 0; offset < pages.Length; offset += PieceBytes)

@@ -59,6 +59,9 @@ public interface ISpaceWriter
     /// <summary>These pages had content that is not saved.</summary>
     void SetExcluded(PageRange range);
 
+    /// <summary>There is nothing any more, whatever was said before.</summary>
+    void SetAbsent(PageRange range);
+
     /// <summary>Whole pages, consecutive from <paramref name="first"/>. The memory is free again when this returns.</summary>
     void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages);
 

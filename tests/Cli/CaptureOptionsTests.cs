@@ -90,6 +90,33 @@ public sealed class CaptureOptionsTests
         target.Next();
     }
 
+    [Theory]
+    [InlineData("always", true)]
+    [InlineData("never", false)]
+    public void A_base_may_be_saved_from_the_running_target_first(string policy, bool inTwoRounds)
+    {
+        using var store = new CliStore();
+        using var target = new DemoTarget(mib: 20);
+        var crid = store.Capture(target.Pid, "--series", "s", "--tree", "--pre-copy", policy);
+        var shown = store.Json("show", crid);
+        Requires.That(shown.GetProperty("tracker").GetString() == "uffd", "a kernel with userfaultfd write-protect in async mode");
+        Assert.Equal("base", shown.GetProperty("kind").GetString());
+        Assert.Equal(inTwoRounds, shown.GetProperty("phases").EnumerateArray().Any(p => p.GetProperty("name").GetString() == "pre-copy"));
+        Assert.False(shown.GetProperty("tracking")[0].GetProperty("continuous").GetBoolean());
+        var generation = target.Generation;
+        target.Next();
+        var next = store.Capture(target.Pid, "--series", "s", "--tree");
+        Assert.True(store.Json("show", next).GetProperty("tracking")[0].GetProperty("continuous").GetBoolean());
+
+        store.Do("gc");
+        store.Do("verify", "--all", "--read-data");
+        store.Do("restore", crid, "--to", store.File("core.1"));
+        Assert.True(target.IsIn(store.File("core.1"), generation));
+        store.Do("restore", next, "--to", store.File("core.2"));
+        Assert.True(target.IsIn(store.File("core.2"), target.Generation));
+        target.Next();
+    }
+
     [Fact]
     public void Kept_stopped_it_stays_stopped_until_it_is_continued()
     {

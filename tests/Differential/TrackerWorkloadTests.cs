@@ -67,8 +67,66 @@ public sealed class TrackerWorkloadTests
     public void No_kept_page_differs_while_threads_and_an_allocator_are_at_work(TrackerKind tracker)
     {
         Require(tracker);
+        using var target = StartAllocator();
+        ulong kept = 0, dirty = 0;
+        TestCapture? parent = null;
+        for (var i = 0; i < (InVm ? 4 : 6); i++)
+        {
+            parent = Capture(target, parent, tracker, []);
+            kept += parent.Kept;
+            dirty += parent.Dirty;
+            System.Threading.Thread.Sleep(30);
+        }
+
+        AssertNotVacuous(tracker, kept, dirty);
+    }
+
+    [Fact]
+    public void No_page_that_was_saved_while_areas_changed_differs()
+    {
+        Require(TrackerKind.Uffd);
+        var random = Seeds.Random();
+        using var target = TargetProcess.Start("memory_traps");
+        Assert.Equal("ready", target.ReadLine());
+        var workload = new AreaWorkload(target, random);
+        ulong kept = 0, dirty = 0;
+        for (var i = 0; i < Captures; i++)
+        {
+            for (var j = 0; j < OperationsBetween; j++) workload.Step();
+            var capture = Capture(target, null, TrackerKind.Uffd, workload.History, () =>
+            {
+                workload.History.Add("-- in between");
+                for (var j = 0; j < 4; j++) workload.Step();
+            });
+            kept += capture.Kept;
+            dirty += capture.Dirty;
+            workload.History.Add($"-- capture {capture.Crid}: kept {capture.Kept} dirty {capture.Dirty}");
+        }
+
+        AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
+    }
+
+    [Fact]
+    public void No_page_that_was_saved_while_threads_were_at_work_differs()
+    {
+        Require(TrackerKind.Uffd);
+        using var target = StartAllocator();
+        ulong kept = 0, dirty = 0;
+        for (var i = 0; i < 6; i++)
+        {
+            var capture = Capture(target, null, TrackerKind.Uffd, [], () => System.Threading.Thread.Sleep(20));
+            kept += capture.Kept;
+            dirty += capture.Dirty;
+        }
+
+        AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
+    }
+
+    // Threads that allocate, write and free without a pause.
+    private static TargetProcess StartAllocator()
+    {
         var seed = Seeds.Next();
-        using var target = TargetProcess.Python("""
+        var target = TargetProcess.Python("""
             import random, sys, threading
             random.seed(int(sys.argv[1]))
             store, stop = {}, False
@@ -85,17 +143,7 @@ public sealed class TrackerWorkloadTests
             sys.stdin.readline()
             """, seed.ToString(CultureInfo.InvariantCulture));
         target.Expect("ready");
-        ulong kept = 0, dirty = 0;
-        TestCapture? parent = null;
-        for (var i = 0; i < (InVm ? 4 : 6); i++)
-        {
-            parent = Capture(target, parent, tracker, []);
-            kept += parent.Kept;
-            dirty += parent.Dirty;
-            System.Threading.Thread.Sleep(30);
-        }
-
-        AssertNotVacuous(tracker, kept, dirty);
+        return target;
     }
 
     private static void Require(TrackerKind tracker)
@@ -104,11 +152,11 @@ public sealed class TrackerWorkloadTests
         Memory.Trackers.Require(tracker);
     }
 
-    private static TestCapture Capture(TargetProcess target, TestCapture? parent, TrackerKind tracker, List<string> history)
+    private static TestCapture Capture(TargetProcess target, TestCapture? parent, TrackerKind tracker, List<string> history, Action? meanwhile = null)
     {
         try
         {
-            var capture = TestCapture.Take(target, parent, tracker);
+            var capture = TestCapture.Take(target, parent, tracker, meanwhile: meanwhile);
             Assert.True(tracker == TrackerKind.Hash || parent is null || capture.Proof.Continuous, capture.Proof.Reason);
             Assert.Empty(capture.Lies);
             return capture;

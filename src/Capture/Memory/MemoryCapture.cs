@@ -11,7 +11,8 @@ namespace Crstore.Capture.Memory;
 /// <summary>
 /// The memory of one process from plan to page map. In order: <see cref="Prepare"/> (running), <see cref="BeginFrozen"/>,
 /// <see cref="BeginTracking"/> and <see cref="ScanAndCopy"/> (frozen), <see cref="Deliver"/>, <see cref="CheckSamples"/> and
-/// <see cref="Describe"/> (running again). The frozen part allocates only where its lists grow beyond what an earlier pass needed.
+/// <see cref="Describe"/> (running again). A base may go before it as a first round: <see cref="Prepare"/>, <see cref="BeginFrozen"/>,
+/// <see cref="BeginTracking"/> and <see cref="Arm"/> (frozen), <see cref="PreCopy"/> (running again). The frozen part allocates only where its lists grow beyond what an earlier pass needed.
 /// </summary>
 public sealed class MemoryCapture : IScanSink, IDisposable
 {
@@ -26,6 +27,8 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private readonly ExclusionRules _exclusions;
     private readonly AwayWalk _away = new();
     private readonly CopyQueue _queue = new();
+    private readonly PreCopiedSpace? _preCopied;
+    private readonly ISpaceWriter _space;
     private PageReader? _reader;
     private PageBuffer? _buffer;
     private static readonly RunList<PageRange> NothingTrusted = new();
@@ -36,8 +39,10 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private MemoryCapture(MemoryRequest request)
     {
         _request = request;
-        _vmas = new VmaPlan(request.Pid, request.Options.EmbedFiles, request.Options.HonourDontDump);
-        _parent = request.Parent is { } parent ? new ParentMap(parent.Process, request.Space.ParentSpans)
+        _preCopied = request.FirstRound is { } round ? new PreCopiedSpace(request.Space, round.Pages) : null;
+        _space = _preCopied ?? request.Space;
+        _vmas = request.FirstRound?.Vmas ?? new VmaPlan(request.Pid, request.Options.EmbedFiles, request.Options.HonourDontDump);
+        _parent = request.Parent is { } parent ? new ParentMap(parent.Process, _space.ParentSpans)
             : request.Rehearsal ? ParentMap.Pretended : ParentMap.None;
         _exclusions = new ExclusionRules(request.Options.Exclude);
         _tracking = new TargetTracking(request, _away);
@@ -46,8 +51,11 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <summary>Pages looked at.</summary>
     public ulong PagesScanned => _plan.Scanned;
 
-    /// <summary>Pages read because they could not be proven unchanged.</summary>
-    public ulong PagesDirty => _plan.ToRead;
+    /// <summary>Pages read because they could not be proven unchanged; of a capture in two rounds all that were saved.</summary>
+    public ulong PagesDirty => _plan.ToRead + (_preCopied is null ? 0 : _plan.Kept);
+
+    /// <summary>Nothing of the parent can be kept, and the tracker can watch while the pages are copied from the running process.</summary>
+    public bool CanPreCopy => Tracker == TrackerKind.Uffd && !_tracking.IsContinuous;
 
     /// <summary>Pages kept from the parent.</summary>
     public ulong PagesKept => _plan.Kept;
@@ -86,7 +94,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         var capture = new MemoryCapture(request);
         try
         {
-            capture._vmas.Prepare();
+            if (request.FirstRound is null) capture._vmas.Prepare();
             capture._tracking.Prepare(capture._vmas.Vmas);
             capture.Estimate();
             return capture;
@@ -143,14 +151,11 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         {
             if (Tracker == TrackerKind.Uffd) _away.Complete();
             using var reader = _reader = new PageReader(_request.Pid, _queue, _request.Crew, _request.Watchdog);
-            _buffer = buffer;
-            _plan.Reset(_parent);
-            (_nextRun, _copied) = (0, default);
-            for (_vma = 0; _vma < _vmas.Vmas.Count; _vma++) PlanVma(_vmas.Vmas[_vma]);
-            _tracking.Finish();
+            ScanAll(buffer);
             _request.Watchdog?.Enter("copy");
-            reader.Flush(buffer, _request.Space);
-            _samples.Take(_plan, _request.Options.SampleShare, reader);
+            reader.Flush(buffer, _space);
+            if (_request.FirstRound is { } round) _samples.Take(_plan, round.Pages.Sampled, reader);
+            else _samples.Take(_plan, _request.Options.SampleShare, reader);
         }
         catch (LinuxException e)
         {
@@ -162,17 +167,64 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
+    /// <summary>In the freeze, instead of <see cref="ScanAndCopy"/>: only scans and resets, so that the tracker knows what is written from now on.</summary>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public void Arm()
+    {
+        try
+        {
+            if (Tracker == TrackerKind.Uffd) _away.Complete();
+            ScanAll(null);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+        finally
+        {
+            _tracking.End();
+        }
+    }
+
+    /// <summary>After <see cref="Arm"/> and the thaw: saves the pages that the tracker now watches, while the process runs.</summary>
+    /// <returns>For the next round: what was saved, and the link with the proof that holds it together.</returns>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public PreCopiedRound PreCopy()
+    {
+        try
+        {
+            var done = new PreCopiedPages(_plan.ToRead, _request.Options.SampleShare);
+            using var copier = new PreCopier(_request.Pid, _space, done);
+            foreach (var run in _plan.Runs)
+            {
+                if (_vmas.Vmas[run.Vma] is not { Tracked: true, Readable: true }) continue;
+                if (run.Action == PageAction.Read) copier.Copy(run.Range);
+                else if (run.Action == PageAction.Zero) copier.Zero(run.Range);
+            }
+
+            copier.Flush();
+            var process = new Process { Pid = _request.Pid, StartTimeTicks = _tracking.StartTimeTicks };
+            foreach (var vma in _vmas.Vmas) process.Vmas.Add(vma.ToMessage());
+            return new PreCopiedRound(done, new ParentLink(process, _tracking.Proof(), _tracking.BootId, _request.Crid) { Name = "the first round of this capture" }, _vmas);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
+
     /// <summary>After the thaw: tells the store what is kept, zero and left out. The content itself comes from <see cref="PageBuffer.Drain"/>.</summary>
     public void Deliver()
     {
+        _preCopied?.DropAllBut(_plan.Runs);
         foreach (var run in _plan.Runs)
         {
-            if (run.Action == PageAction.Keep) _request.Space.Keep(run.Range);
-            else if (run.Action == PageAction.Zero) _request.Space.SetZero(run.Range);
-            else if (run.Action is PageAction.Exclude or PageAction.Hide) _request.Space.SetExcluded(run.Range);
+            if (run.Action == PageAction.Keep) _space.Keep(run.Range);
+            else if (run.Action == PageAction.Zero) _space.SetZero(run.Range);
+            else if (run.Action is PageAction.Exclude or PageAction.Hide) _space.SetExcluded(run.Range);
         }
 
-        foreach (var page in _reader!.Unreadable) _request.Space.SetExcluded(new PageRange(page.Page, 1));
+        foreach (var page in _reader!.Unreadable) _space.SetExcluded(new PageRange(page.Page, 1));
     }
 
     /// <summary>
@@ -182,10 +234,10 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     public IReadOnlyList<VirtualPage> CheckSamples()
     {
         var unreadable = new List<VirtualPage>();
-        var lies = _samples.FindLies(_request.Space, unreadable);
+        var lies = _samples.FindLies(_space, unreadable);
         foreach (var page in unreadable)
         {
-            _request.Space.SetExcluded(new PageRange(page, 1));
+            _space.SetExcluded(new PageRange(page, 1));
             _reader!.Unreadable.Add(new UnreadablePage(page, Errno.EIO));
         }
 
@@ -201,7 +253,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _vmas.CompleteAfterThaw();
         foreach (var vma in _vmas.Vmas) vmas.Add(vma.ToMessage());
         ExclusionReport.Fill(_request.Pid, _vmas.Vmas, _plan, _reader?.Unreadable ?? [], exclusions);
-        return _tracking.Proof();
+        var proof = _tracking.Proof();
+        if (_request.FirstRound?.Link.Proof is not { } first) return proof;
+        // Of continuity with the parent checkpoint: the rounds of a capture are its own affair.
+        proof.Reason = first.Reason + (proof.Continuous ? "; saved while it ran, and then what it wrote meanwhile" : $"; saved while it ran, and then everything again: {proof.Reason}");
+        proof.Continuous = first.Continuous;
+        return proof;
     }
 
     /// <inheritdoc/>
@@ -210,6 +267,15 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _samples.Dispose();
         _away.Dispose();
         _tracking.Dispose();
+    }
+
+    private void ScanAll(PageBuffer? buffer)
+    {
+        _buffer = buffer;
+        _plan.Reset(_parent);
+        (_nextRun, _copied) = (0, default);
+        for (_vma = 0; _vma < _vmas.Vmas.Count; _vma++) PlanVma(_vmas.Vmas[_vma]);
+        _tracking.Finish();
     }
 
     private void PlanVma(PlannedVma vma)
@@ -248,13 +314,14 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
     private void CopyPlanned()
     {
+        if (_buffer is null) return; // only armed
         for (; _nextRun < _plan.Runs.Count; _nextRun++)
         {
             var run = _plan.Runs[_nextRun];
             if (run.Action == PageAction.Read)
             {
                 var rest = PageRange.Between(new VirtualPage(Math.Max(_copied.Number, run.Range.Start.Number)), run.Range.End);
-                if (!rest.IsEmpty) _reader!.Copy(rest, !_vmas.Vmas[run.Vma].Readable, _buffer!, _request.Space);
+                if (!rest.IsEmpty) _reader!.Copy(rest, !_vmas.Vmas[run.Vma].Readable, _buffer, _space);
                 _copied = run.Range.End;
             }
 

@@ -34,6 +34,9 @@ public sealed record MemoryRequest
     /// <summary>Helps in the freeze, for one process at a time.</summary>
     public required FreezeCrew Crew { get; init; }
 
+    /// <summary>What was saved while the process ran: then <see cref="Parent"/> is that first round, and <see cref="Space"/> has its pages.</summary>
+    public PreCopiedRound? FirstRound { get; init; }
+
     /// <summary>Run-through on a throw-away process: no continuity record is written, nothing waits.</summary>
     public bool Rehearsal { get; init; }
 
@@ -48,6 +51,9 @@ public sealed record MemoryRequest
 /// <param name="Crid">The parent.</param>
 public sealed record ParentLink(Process Process, TrackerProof? Proof, string BootId, Crid Crid)
 {
+    /// <summary>For messages.</summary>
+    public string Name { get; init; } = $"CRID {Crid}";
+
     /// <summary>Its space in the parent.</summary>
     public SpaceId Space => new(Process.Space);
 

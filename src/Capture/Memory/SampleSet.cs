@@ -58,8 +58,22 @@ public sealed class SampleSet : IDisposable
             if (next == wanted) break;
         }
 
-        Array.Clear(_unreadable);
-        reader.CopyEach(_pages.AsSpan(0, Count), _content, (page, _) => _unreadable[Array.IndexOf(_pages, page)] = true);
+        Copy(reader);
+    }
+
+    /// <summary>Copies those of the given pages, in address order and chosen at random, that are kept.</summary>
+    public void Take(PagePlan plan, IReadOnlyList<VirtualPage> chosen, PageReader reader)
+    {
+        Count = 0;
+        var next = 0;
+        foreach (var run in plan.Runs)
+        {
+            while (next < chosen.Count && chosen[next].Number < run.Range.Start.Number) next++;
+            for (; next < chosen.Count && run.Range.Contains(chosen[next]); next++)
+                if (run.Action == PageAction.Keep && Count < Max) _pages[Count++] = chosen[next];
+        }
+
+        Copy(reader);
     }
 
     /// <summary>Compares with the parent; returns the pages that the tracker called clean and that are not.</summary>
@@ -80,7 +94,16 @@ public sealed class SampleSet : IDisposable
     /// <inheritdoc/>
     public void Dispose() => ((IDisposable)_content).Dispose();
 
+    private void Copy(PageReader reader)
+    {
+        Array.Clear(_unreadable);
+        reader.CopyEach(_pages.AsSpan(0, Count), _content, (page, _) => _unreadable[Array.IndexOf(_pages, page)] = true);
+    }
+
     private static ulong Share(ulong kept, int i, int of) => kept / (ulong)of * (ulong)i + kept % (ulong)of * (ulong)i / (ulong)of;
+
+    /// <summary>Pages in a sample of that many, one at least.</summary>
+    public static ulong SizeOf(ulong pages, double share) => (ulong)Math.Max(1, Size(pages, share));
 
     private static int Size(ulong kept, double share) =>
         (int)Math.Min(kept, (ulong)Math.Clamp(kept * Math.Clamp(share, 0, 1), Min, Max));

@@ -63,24 +63,20 @@ public sealed record ContinuityPlace(string Directory, uint Owner)
     /// <summary>Path of a target's record.</summary>
     public string RecordOf(int pid, ulong startTimeTicks) => string.Create(CultureInfo.InvariantCulture, $"{Directory}/{pid}-{startTimeTicks}");
 
-    /// <summary>Path of the marker that says: this userfaultfd was parked by crstore, whoever has inherited it.</summary>
-    public string MarkerOf(ulong uffdInode) => string.Create(CultureInfo.InvariantCulture, $"{Directory}/uffd-{uffdInode}");
+    /// <summary>Path of the marker, an empty file, that says: this userfaultfd was parked by crstore in this boot, whoever has inherited it.</summary>
+    public string MarkerOf(ulong uffdInode, string bootId) => string.Create(CultureInfo.InvariantCulture, $"{Directory}/uffd-{uffdInode}-{bootId}");
 
-    /// <summary>Path where a marker is written before it gets its name.</summary>
-    public string TemporaryFor(int ownPid, ulong uffdInode) => string.Create(CultureInfo.InvariantCulture, $"{Directory}/{ownPid}-uffd-{uffdInode}");
-
-    /// <summary>Removes the records of processes that are gone, and the markers of earlier boots.</summary>
+    /// <summary>Removes the records of processes that are gone, and the markers of earlier boots. By their names alone: there may be thousands.</summary>
     public void Sweep(string bootId)
     {
         foreach (var path in System.IO.Directory.EnumerateFiles(Directory))
         {
-            var name = Path.GetFileName(path);
+            var name = Path.GetFileName(path.AsSpan());
             var dash = name.IndexOf('-');
             if (dash <= 0) continue;
-            // An empty marker may be about to be written.
             var stale = name.StartsWith("uffd-", StringComparison.Ordinal)
-                ? FileCalls.ReadText(path)?.Trim() is { Length: > 0 } boot && boot != bootId
-                : int.TryParse(name.AsSpan(0, dash), NumberStyles.None, CultureInfo.InvariantCulture, out var pid) && !File.Exists($"/proc/{pid}/stat");
+                ? !name.EndsWith("-" + bootId, StringComparison.Ordinal)
+                : int.TryParse(name[..dash], NumberStyles.None, CultureInfo.InvariantCulture, out var pid) && !File.Exists($"/proc/{pid}/stat");
             if (stale) FileCalls.Unlink(path);
         }
     }

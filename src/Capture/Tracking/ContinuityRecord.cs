@@ -21,6 +21,7 @@ public sealed class ContinuityRecord : IDisposable
     private const int NonceBytes = 16;
     private const int FileBytes = 512;
     private const string Magic = "crstore-target 1";
+    private static int swept;
     private static readonly TimeSpan LockTimeout = TimeSpan.FromSeconds(30);
 
     private readonly TargetIdentity _target;
@@ -65,7 +66,7 @@ public sealed class ContinuityRecord : IDisposable
         var uid = ThisProcess.EffectiveUser();
         var own = ContinuityPlace.Own(uid, target.Uid) with { Owner = uid };
         own.Create();
-        own.Sweep(bootId);
+        if (Interlocked.Exchange(ref swept, 1) == 0) own.Sweep(bootId); // once in a process: a tree has many targets
         var record = new ContinuityRecord(target, bootId, own);
         try
         {
@@ -105,13 +106,7 @@ public sealed class ContinuityRecord : IDisposable
     /// <summary>Remembers a userfaultfd that is about to be parked, before it is: no crash may leave one that looks foreign.</summary>
     public void Park(Guid store, Crid crid, int fd, ulong inode)
     {
-        var marker = _own.MarkerOf(inode);
-        // Whole at once, by rename: nobody may find it empty. The name of the temporary file begins with our pid, so that it is
-        // swept if we end here.
-        var temporary = _own.TemporaryFor(Environment.ProcessId, inode);
-        using (var file = RawFile.Open(temporary, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NoFollow, 0x1A4 /* 0644 */))
-            RawFile.Write(file, Encoding.ASCII.GetBytes(_bootId + "\n"), temporary);
-        FileCalls.Rename(temporary, marker);
+        RawFile.Open(_own.MarkerOf(inode, _bootId), RawOpen.WriteOnly | RawOpen.Create | RawOpen.NoFollow, 0x1A4 /* 0644 */).Dispose();
         ParkedFd = fd;
         ParkedInode = inode;
         PrepareBump(store, crid, fd, inode);
@@ -131,8 +126,7 @@ public sealed class ContinuityRecord : IDisposable
     public bool IsOurs(ulong uffdInode)
     {
         foreach (var place in _places)
-            if (TryReadFile(place.MarkerOf(uffdInode), place.Owner, out var length)
-                && Encoding.ASCII.GetString(_readBuffer, 0, length).Trim() == _bootId)
+            if (TryReadFile(place.MarkerOf(uffdInode, _bootId), place.Owner, out _))
                 return true;
         return false;
     }
@@ -183,7 +177,7 @@ public sealed class ContinuityRecord : IDisposable
     private void ReadNonce(ContinuityPlace place, Span<byte> nonce)
     {
         nonce.Clear();
-        if (!TryReadFile(place.RecordOf(_target.Pid, _target.StartTimeTicks), place.Owner, out var length)) return;
+        if (!TryReadFile(place.RecordOf(_target.Pid, _target.StartTimeTicks), place.Owner, out var length) || length <= 0) return;
         if (Parse(_readBuffer.AsSpan(0, length))?.GetValueOrDefault("nonce") is not { Length: NonceBytes * 2 } hex) return;
         if (Convert.FromHexString(hex, nonce, out _, out _) != System.Buffers.OperationStatus.Done) nonce.Clear();
     }
@@ -198,7 +192,7 @@ public sealed class ContinuityRecord : IDisposable
             var status = FileStatus.Of(file!);
             if (!status.IsRegular || status.Uid != owner) return false;
             length = RawFile.TryReadAt(file!, _readBuffer, 0);
-            return length > 0;
+            return true;
         }
     }
 

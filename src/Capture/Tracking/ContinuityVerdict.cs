@@ -18,17 +18,17 @@ public readonly record struct ContinuityVerdict(bool Continuous, string Reason)
     {
         if (tracker == TrackerKind.Hash) return No("every page is read and compared by content");
         if (parent is null) return No("this process is not in the parent checkpoint: everything is read");
-        if (parent.Proof is not { } proof) return No($"CRID {parent.Crid} left no proof for this process");
-        if (parent.BootId != bootId || bootId.Length == 0) return No($"the machine was started again since CRID {parent.Crid}");
+        if (parent.Proof is not { } proof) return No($"{parent.Name} left no proof for this process");
+        if (parent.BootId != bootId || bootId.Length == 0) return No($"the machine was started again since {parent.Name}");
         if (parent.Process.StartTimeTicks != target.StartTimeTicks)
-            return No($"pid {target.Pid} is another process than in CRID {parent.Crid}");
+            return No($"pid {target.Pid} is another process than in {parent.Name}");
         if (proof.AtRandom.IsEmpty || target.AtRandom.Length == 0) return No("the program's fingerprint (AT_RANDOM) can't be read");
-        if (!proof.AtRandom.Span.SequenceEqual(target.AtRandom)) return No($"the process has called execve since CRID {parent.Crid}");
-        if (proof.Tracker != tracker) return No($"CRID {parent.Crid} was captured with tracker {Name(proof.Tracker)}, this one with {Name(tracker)}");
-        if (proof.GenerationToken.IsEmpty) return No($"CRID {parent.Crid} did not arm the tracker");
+        if (!proof.AtRandom.Span.SequenceEqual(target.AtRandom)) return No($"the process has called execve since {parent.Name}");
+        if (proof.Tracker != tracker) return No($"{parent.Name} was captured with tracker {Name(proof.Tracker)}, this one with {Name(tracker)}");
+        if (proof.GenerationToken.IsEmpty) return No($"{parent.Name} did not arm the tracker");
         if (!proof.GenerationToken.Span.SequenceEqual(token))
-            return No($"somebody reset the dirty state since CRID {parent.Crid} (a capture into another store, or one that failed)");
-        return new(true, $"same boot, process and program as CRID {parent.Crid}, and nobody reset the {Name(tracker)} state since");
+            return No($"somebody reset the dirty state since {parent.Name} (a capture into another store, or one that failed)");
+        return new(true, $"same boot, process and program as {parent.Name}, and nobody reset the {Name(tracker)} state since");
     }
 
     /// <summary>Not to be believed.</summary>

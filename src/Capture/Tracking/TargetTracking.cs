@@ -91,6 +91,12 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
         _tracker.Begin(process.Pid, process.Threads[0].Tid, remote);
     }
 
+    /// <summary>Of the target; after <see cref="Prepare"/>.</summary>
+    public ulong StartTimeTicks => _target!.StartTimeTicks;
+
+    /// <summary>This boot.</summary>
+    public string BootId => _bootId;
+
     /// <summary>Nothing speaks against believing the tracker; as far as can be seen before the freeze, final after <see cref="Begin"/>.</summary>
     public bool IsContinuous => _verdict.Continuous;
 

@@ -44,7 +44,7 @@ public sealed class PageMapBuilder
     /// <param name="parent">What <see cref="Keep"/> refers to and whose unchanged segments are shared; null for none.</param>
     public PageMapBuilder(Crid crid, SpaceId space, PageMap? parent) => (_crid, _space, _parent) = (crid, space, parent);
 
-    private enum Verb : byte { Keep, Zero, Chunk, Excluded }
+    private enum Verb : byte { Keep, Zero, Chunk, Excluded, Absent }
 
     /// <summary>These pages are as in the parent.</summary>
     /// <exception cref="ArgumentException">The parent has nothing for one of them: it is absent or excluded there.</exception>
@@ -75,6 +75,9 @@ public sealed class PageMapBuilder
     /// <summary>These pages had content that is not saved.</summary>
     public void SetExcluded(PageRange range) => Add(range, Verb.Excluded, default);
 
+    /// <summary>There is nothing any more, whatever was said before.</summary>
+    public void SetAbsent(PageRange range) => Add(range, Verb.Absent, default);
+
     /// <summary>One page's content is this chunk.</summary>
     public void SetChunk(VirtualPage page, ChunkLocation location) => SetChunks(new PageRange(page, 1), location);
 
@@ -97,7 +100,7 @@ public sealed class PageMapBuilder
             {
                 foreach (var run in _parent!.Spans(piece.Range)) assembler.Append(run);
             }
-            else
+            else if (piece.Verb != Verb.Absent)
             {
                 assembler.Append(piece.Run);
             }

@@ -39,6 +39,9 @@ internal sealed class SpaceWriter : ISpaceWriter
     public void SetExcluded(PageRange range) => builder.SetExcluded(range);
 
     /// <inheritdoc/>
+    public void SetAbsent(PageRange range) => builder.SetAbsent(range);
+
+    /// <inheritdoc/>
     public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages)
     {
         if (pages.Length % VirtualPage.Size != 0) throw new ArgumentException($"{pages.Length} bytes are no whole pages", nameof(pages));

@@ -24,6 +24,38 @@ public sealed class ContinuityTests
     }
 
     [Fact]
+    public void After_exec_between_the_rounds_of_a_capture_nothing_is_kept_of_the_first()
+    {
+        Trackers.Require(TrackerKind.Uffd);
+        using var target = TargetProcess.Start("memory_traps");
+        Assert.Equal("ready", target.ReadLine());
+        target.Ask("map a 300");
+        target.Ask("fill a 0 300");
+        var before = 0;
+        var capture = TestCapture.Take(target, null, TrackerKind.Uffd, meanwhile: () =>
+        {
+            if (before++ == 0) target.Ask("exec");
+        });
+        Assert.Contains("execve", capture.Proof.Reason);
+        Assert.Equal(0UL, capture.Kept);
+    }
+
+    [Fact]
+    public void A_capture_in_two_rounds_keeps_what_was_not_written_between_them()
+    {
+        Trackers.Require(TrackerKind.Uffd);
+        using var target = TargetProcess.Start("memory_traps");
+        Assert.Equal("ready", target.ReadLine());
+        target.Ask("map a 300");
+        target.Ask("fill a 0 300");
+        var capture = TestCapture.Take(target, null, TrackerKind.Uffd, meanwhile: () => target.Ask("fill a 10 5"));
+        Assert.InRange(capture.Kept, 200UL, 1000UL);
+        Assert.True(capture.Sampled > 0);
+        var next = TestCapture.Take(target, capture, TrackerKind.Uffd);
+        Assert.True(next.Proof.Continuous);
+    }
+
+    [Fact]
     public void Another_process_with_the_same_pid_is_not_taken_for_it()
     {
         using var target = TrackedTarget(out var first);
@@ -178,12 +210,12 @@ public sealed class ContinuityTests
     {
         using var directory = new TempDir("crstore-sweep-");
         var place = new ContinuityPlace(directory.Path, 0);
-        File.WriteAllText(place.MarkerOf(1), "earlier\n");
-        File.WriteAllText(place.MarkerOf(2), "now\n");
-        File.WriteAllText(place.MarkerOf(3), ""); // somebody is about to write it
-        File.WriteAllText(place.TemporaryFor(int.MaxValue, 4), "now\n"); // its writer is gone
+        File.WriteAllText(place.MarkerOf(1, "earlier"), "");
+        File.WriteAllText(place.MarkerOf(2, "now"), "");
+        File.WriteAllText(place.RecordOf(int.MaxValue, 4), "its process is gone");
+        File.WriteAllText(place.RecordOf(Environment.ProcessId, 5), "its process is there");
         place.Sweep("now");
-        Assert.Equal([place.MarkerOf(2), place.MarkerOf(3)], Directory.GetFiles(directory.Path).Order(StringComparer.Ordinal));
+        Assert.Equal(new[] { place.MarkerOf(2, "now"), place.RecordOf(Environment.ProcessId, 5) }.Order(StringComparer.Ordinal), Directory.GetFiles(directory.Path).Order(StringComparer.Ordinal));
     }
 
     private static TargetProcess TrackedTarget(out TestCapture first)

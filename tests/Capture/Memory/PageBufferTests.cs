@@ -90,6 +90,10 @@ public class PageBufferTests
         {
         }
 
+        public void SetAbsent(PageRange range)
+        {
+        }
+
         public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages)
         {
             for (var at = 0; at < pages.Length; at += VirtualPage.Size)

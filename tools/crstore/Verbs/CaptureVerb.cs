@@ -60,6 +60,12 @@ internal sealed class CaptureVerb : Verb
         Description = "Memory for pages copied in the freeze (suffixes K M G); default: a quarter of free memory",
         CustomParser = Quantities.Parser(Quantities.Size, "a size such as 256M"),
     };
+    private readonly Option<string> _preCopy = new("--pre-copy")
+    {
+        HelpName = "auto|never|always",
+        Description = "Save a base from the running target, and freeze it for what it wrote meanwhile only; default: auto, from 64 MiB on where uffd works",
+        DefaultValueFactory = _ => "auto",
+    };
     private readonly Option<TimeSpan?> _maxFrozen = new("--max-frozen")
     {
         HelpName = "DURATION",
@@ -80,8 +86,9 @@ internal sealed class CaptureVerb : Verb
     {
         Arguments.Add(_pid);
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
+        _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _lockTimeout,
-            _keepStopped, _embedFiles, _dontDump, _buffer, _maxFrozen, _compression, _quiet })
+            _keepStopped, _embedFiles, _dontDump, _buffer, _preCopy, _maxFrozen, _compression, _quiet })
         {
             Options.Add(option);
         }
@@ -145,6 +152,12 @@ internal sealed class CaptureVerb : Verb
             HonourDontDump = parsed.GetValue(_dontDump),
             Exclude = parsed.GetValue(_exclude) ?? [],
             BufferBytes = buffer,
+            PreCopy = parsed.GetValue(_preCopy) switch
+            {
+                "never" => PreCopyPolicy.Never,
+                "always" => PreCopyPolicy.Always,
+                _ => PreCopyPolicy.Auto,
+            },
             MaxFrozen = maxFrozen,
             StartedAt = Context.StartedAt,
         };

@@ -36,6 +36,11 @@ internal sealed class MemorySpace(MemorySpace? parent) : ISpaceWriter
         foreach (var page in Numbers(range)) _pages[page] = (PageKind.Excluded, default);
     }
 
+    public void SetAbsent(PageRange range)
+    {
+        foreach (var page in Numbers(range)) _pages.Remove(page);
+    }
+
     public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages)
     {
         for (var i = 0; i < pages.Length / VirtualPage.Size; i++)

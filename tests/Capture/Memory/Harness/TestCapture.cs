@@ -8,6 +8,7 @@ using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Tests.Support;
+using Xunit;
 
 namespace Crstore.Tests.Memory;
 
@@ -52,19 +53,19 @@ internal sealed class TestCapture
 
     /// <summary>Captures, checks the image against the witness, and returns it.</summary>
     public static TestCapture Take(TargetProcess target, TestCapture? parent = null, TrackerKind? tracker = TrackerKind.Uffd,
-        Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, bool check = true, IReadOnlySet<TrackerKind>? distrusted = null) =>
-        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted);
+        Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null) =>
+        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile);
 
     public static TestCapture Take(int pid, TestCapture? parent, TrackerKind? tracker,
         Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false,
-        bool check = true, IReadOnlySet<TrackerKind>? distrusted = null)
+        bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null)
     {
         var crid = new Crid(Interlocked.Increment(ref nextCrid));
         var space = new MemorySpace(parent?.Space);
         var captureOptions = new CaptureOptions { Pid = pid, Tracker = tracker, BufferBytes = 64 << 20, SampleShare = 0.01 };
         captureOptions = options?.Invoke(captureOptions) ?? captureOptions;
         using var crew = new FreezeCrew();
-        using var capture = MemoryCapture.Prepare(new MemoryRequest
+        var request = new MemoryRequest
         {
             Pid = pid,
             Options = captureOptions,
@@ -75,20 +76,23 @@ internal sealed class TestCapture
             Crew = crew,
             ReadEverything = readEverything,
             Distrusted = distrusted ?? new HashSet<TrackerKind>(),
-        });
+        };
+        using var thread = new PtraceThread();
+        if (meanwhile is not null)
+        {
+            var round = FirstRound(request, thread, meanwhile);
+            request = request with { FirstRound = round, Parent = round.Link };
+        }
+
+        using var capture = MemoryCapture.Prepare(request);
         using var buffer = new PageBuffer(captureOptions.BufferBytes);
         buffer.Prepare(capture.EstimatedBytes);
         Witness? witness = null;
-        using (var thread = new PtraceThread())
-            thread.Run(() =>
-            {
-                using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
-                capture.BeginFrozen();
-                using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
-                    capture.BeginTracking(frozen.Processes[0], remote);
-                capture.ScanAndCopy(buffer);
-                witness = Witness.Read(pid, capture.Vmas);
-            });
+        thread.Run(() => Freeze(pid, capture, () =>
+        {
+            capture.ScanAndCopy(buffer);
+            witness = Witness.Read(pid, capture.Vmas);
+        }));
         capture.Deliver();
         buffer.Drain();
         var lies = capture.CheckSamples();
@@ -110,5 +114,27 @@ internal sealed class TestCapture
             Plan = [.. capture.Plan.Runs],
             Warnings = [.. capture.Warnings],
         };
+    }
+
+    // The process goes on with its work before, while and after its pages are saved.
+    private static PreCopiedRound FirstRound(MemoryRequest request, PtraceThread thread, Action meanwhile)
+    {
+        using var capture = MemoryCapture.Prepare(request);
+        Assert.True(capture.CanPreCopy);
+        thread.Run(() => Freeze(request.Pid, capture, capture.Arm));
+        meanwhile();
+        var work = Task.Run(meanwhile);
+        var round = capture.PreCopy();
+        work.GetAwaiter().GetResult();
+        return round;
+    }
+
+    private static void Freeze(int pid, MemoryCapture capture, Action rest)
+    {
+        using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
+        capture.BeginFrozen();
+        using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
+            capture.BeginTracking(frozen.Processes[0], remote);
+        rest();
     }
 }

@@ -1,0 +1,78 @@
+using Crstore.Linux;
+using Crstore.Linux.Memory;
+using Crstore.Model;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// Copies pages of a process that runs, and saves them. Whatever it writes meanwhile is torn, and known to its tracker, which was
+/// armed before: the freeze that follows reads it again. A page that can't be read is left to that freeze.
+/// </summary>
+internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done) : IDisposable
+{
+    private const int WindowPages = 2048;
+    private const int SpansPerCall = 256;
+    private readonly MappedMemory _window = new(WindowPages * VirtualPage.Size, huge: true);
+    private readonly RemoteSpan[] _spans = new RemoteSpan[SpansPerCall];
+    private int _count;
+    private int _pages;
+
+    /// <summary>Copies pages; in address order.</summary>
+    public void Copy(PageRange range)
+    {
+        while (!range.IsEmpty)
+        {
+            if (_pages == WindowPages || _count == SpansPerCall) Flush();
+            var now = (int)Math.Min(range.Count, (ulong)(WindowPages - _pages));
+            _spans[_count++] = new RemoteSpan(range.Start.Address, (ulong)now * VirtualPage.Size);
+            _pages += now;
+            range = new PageRange(range.Start + (ulong)now, range.Count - (ulong)now);
+        }
+    }
+
+    /// <summary>Takes note of zero pages.</summary>
+    public void Zero(PageRange range)
+    {
+        Flush();
+        space.SetZero(range);
+        done.AddZero(range);
+    }
+
+    /// <summary>Saves what is still under way.</summary>
+    public void Flush()
+    {
+        for (var first = 0; first < _count;) first += ReadSome(_spans.AsSpan(first, _count - first));
+        _count = _pages = 0;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => ((IDisposable)_window).Dispose();
+
+    // Returns how many spans are done with.
+    private int ReadSome(ReadOnlySpan<RemoteSpan> spans)
+    {
+        var wanted = 0;
+        foreach (var span in spans) wanted += (int)span.LengthBytes;
+        var read = RemoteMemory.TryRead(pid, spans, _window.GetSpan()[..wanted]);
+        if (read < 0 && -read is not (Errno.EFAULT or Errno.EIO or Errno.EPERM))
+            throw new LinuxException("process_vm_readv", (int)-read, $"pid {pid} at 0x{spans[0].Address:x}");
+        var spansDone = 0;
+        var offset = 0;
+        foreach (var span in spans)
+        {
+            spansDone++;
+            var whole = (int)Math.Clamp((read < 0 ? 0 : read) - offset, 0, (long)span.LengthBytes) / VirtualPage.Size * VirtualPage.Size;
+            if (whole > 0) Save(VirtualPage.Of(span.Address), _window.Memory.Slice(offset, whole));
+            offset += whole;
+            if (whole < (int)span.LengthBytes) return spansDone; // the rest of this one is left to the freeze
+        }
+
+        return spansDone;
+    }
+
+    private void Save(VirtualPage first, ReadOnlyMemory<byte> content)
+    {
+        space.SetContent(first, content);
+        done.Add(first, content.Span);
+    }
+}
