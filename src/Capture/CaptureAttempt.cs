@@ -42,7 +42,7 @@ internal sealed class CaptureAttempt(
     {
         PreCopyPolicy.Never => false,
         PreCopyPolicy.Always => Watchable.Any(),
-        _ => Watchable.Sum(p => p.Memory.EstimatedBytes) >= PreCopyBytes,
+        _ => Watchable.Sum(p => p.Memory.TrackableBytes) >= PreCopyBytes,
     };
 
     private IEnumerable<ProcessCapture> Watchable => _prepared.Values.Where(p => p.Memory.CanPreCopy);
@@ -101,15 +101,23 @@ internal sealed class CaptureAttempt(
     {
         spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.PagesDirty);
         var rounds = new Dictionary<int, PreCopiedRound>();
+        foreach (var idle in _prepared.Values.Except(_captured).ToList())
+        {
+            // Others need not wait for its record meanwhile.
+            _prepared.Remove(idle.Pid);
+            idle.Dispose();
+        }
+
         foreach (var capture in _captured)
         {
             try
             {
                 rounds.Add(capture.Pid, capture.Memory.PreCopy());
             }
-            catch (TargetException) when (capture.Pid != options.Pid && HasEnded(capture.Pid))
+            catch (TargetException) when (capture.Pid != options.Pid)
             {
-                // One of the tree has exited, as it may: the freeze decides who is there.
+                // One of the tree has exited, most likely. The freeze decides who is there, and tells what is refused.
+                spaces.Clear(capture.Pid);
             }
         }
 
@@ -196,6 +204,7 @@ internal sealed class CaptureAttempt(
     public void Dispose()
     {
         foreach (var capture in _prepared.Values) capture.Dispose();
+        foreach (var round in PreCopied.Values) round.Record?.Release(); // of processes that are gone
         _crew.Dispose();
         buffer.Clear();
     }
@@ -229,7 +238,7 @@ internal sealed class CaptureAttempt(
         return pids.Sum(TaskStat.PrivateBytes);
     }
 
-    private static bool HasEnded(int pid) => TaskStat.Read(pid) is not { } stat || (stat.IsDead && stat.ThreadCount <= 1);
+    private static bool HasEnded(int pid) => TaskStat.Read(pid) is not { } stat || ((stat.IsDead || stat.IsExiting) && stat.ThreadCount <= 1);
 
     // One that is found only in the freeze is read in full: its continuity record could have to be waited for.
     private ProcessCapture Add(int pid, bool frozen = false)

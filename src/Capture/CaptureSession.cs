@@ -12,6 +12,8 @@ namespace Crstore.Capture;
 /// </summary>
 public static class CaptureSession
 {
+    private static readonly TimeSpan RehearsalLimit = TimeSpan.FromSeconds(30);
+
     /// <summary>Captures into the writer and commits. The target runs again (or is stopped as asked) when this returns or throws.</summary>
     /// <exception cref="TargetException">Gone, refused, or it cannot be stopped.</exception>
     /// <exception cref="FrozenTooLongException">The limit on frozen time; the attempt is void.</exception>
@@ -86,26 +88,38 @@ public static class CaptureSession
                 attempt = Prepare(round);
             }
 
-            attempt.PrepareBuffer();
-            return attempt;
+            try
+            {
+                attempt.PrepareBuffer();
+                return attempt;
+            }
+            catch
+            {
+                attempt.Dispose();
+                throw;
+            }
 
             CaptureAttempt Prepare(Dictionary<int, PreCopiedRound>? round)
             {
                 var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, StoppedBefore = stopped, PreCopied = round ?? [] };
                 try
                 {
-                    prepared.Prepare();
+                    try
+                    {
+                        prepared.Prepare();
+                    }
+                    finally
+                    {
+                        clock.Enter("rehearse");
+                        rehearsal.GetAwaiter().GetResult();
+                    }
+
                     return prepared;
                 }
                 catch
                 {
                     prepared.Dispose();
                     throw;
-                }
-                finally
-                {
-                    clock.Enter("rehearse");
-                    rehearsal.GetAwaiter().GetResult();
                 }
             }
         }
@@ -137,7 +151,7 @@ public static class CaptureSession
         using var victim = Rehearsal.TryStart();
         if (victim is null) return;
         using var writer = new RehearsalWriter(storeId);
-        using var watchdog = new FreezeWatchdog(options.MaxFrozen);
+        using var watchdog = new FreezeWatchdog(RehearsalLimit); // whatever the limit for the target is
         using var spaces = new SpaceTable(writer, watchdog, null, CancellationToken.None);
         using var buffer = new PageBuffer(16 << 20);
         var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false };
@@ -150,7 +164,7 @@ public static class CaptureSession
             attempt.Deliver();
             attempt.Describe();
         }
-        catch (CrstoreException e) when (e is TargetException or EnvironmentException)
+        catch (CrstoreException e) when (e is TargetException or EnvironmentException or FrozenTooLongException)
         {
             // The same refusal meets the real target next, where it can be told in the target's name.
         }

@@ -34,6 +34,12 @@ internal sealed class SpaceTable(ICheckpointWriter writer, FreezeWatchdog watchd
         _done = 0;
     }
 
+    /// <summary>Forgets all that was said of a process's space.</summary>
+    public void Clear(int pid)
+    {
+        if (_spaces.TryGetValue(pid, out var space)) space.Writer.Clear();
+    }
+
     public void Dispose() => _spaces.Clear();
 
     private void Report(ulong pages)

@@ -1,5 +1,5 @@
 // memory_traps: does to its memory, on command, what confuses page trackers. Areas have names a-z; each command answers one line.
-//   map X PAGES [prot|huge|noreserve|thp|shared|memfd]  map, filled (noreserve: not)   -> "area START PAGES"
+//   map X PAGES [prot|huge|noreserve|thp|shared|holes|memfd]  map, filled (noreserve, holes (shared): not)   -> "area START PAGES"
 //   fill X FIRST N | zero X FIRST N | read X FIRST N | discard X FIRST N | unmap X
 //   over X FIRST N        a new mapping with MAP_FIXED over part of the area, one page of it written
 //   move X | grow X N     mremap: to another place; larger
@@ -42,8 +42,8 @@ static void map(int i, uint64_t pages, const char *kind)
         flags |= MAP_HUGETLB;
     if (!strcmp(kind, "noreserve"))
         flags |= MAP_NORESERVE, filled = 0;
-    if (!strcmp(kind, "shared"))
-        flags = MAP_SHARED | MAP_ANONYMOUS;
+    if (!strcmp(kind, "shared") || !strcmp(kind, "holes"))
+        flags = MAP_SHARED | MAP_ANONYMOUS, filled = kind[0] == 's';
     if (!strcmp(kind, "memfd")) {
         flags = MAP_SHARED;
         fd = memfd_create("traps", 0);

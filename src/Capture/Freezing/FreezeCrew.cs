@@ -71,6 +71,7 @@ public sealed class FreezeCrew : IDisposable
     public void End()
     {
         _work = null;
+        Interlocked.MemoryBarrier(); // or a thread that is getting busy could still see the work, and not be seen
         var spin = new SpinWait();
         while (Volatile.Read(ref _busy) > 0) spin.SpinOnce(SpinsBeforeSleep);
     }

@@ -66,6 +66,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <summary>What will have to be copied, estimated on the running target: sizes the buffer.</summary>
     public long EstimatedBytes { get; private set; }
 
+    /// <summary>Of that, what a tracker can watch.</summary>
+    public long TrackableBytes { get; private set; }
+
     /// <summary>The tracker in use.</summary>
     public TrackerKind Tracker => _tracking.Kind;
 
@@ -94,7 +97,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         var capture = new MemoryCapture(request);
         try
         {
-            if (request.FirstRound is null) capture._vmas.Prepare();
+            if (request.FirstRound is null || request.Options.HonourDontDump) capture._vmas.Prepare();
             capture._tracking.Prepare(capture._vmas.Vmas);
             capture.Estimate();
             return capture;
@@ -182,7 +185,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
         finally
         {
-            _tracking.End();
+            _tracking.EndRound();
         }
     }
 
@@ -194,10 +197,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         try
         {
             var done = new PreCopiedPages(_plan.ToRead, _request.Options.SampleShare);
+            var proof = _tracking.Proof();
+            var holds = !proof.GenerationToken.IsEmpty && !proof.AtRandom.IsEmpty; // else the next round would believe nothing of it
             using var copier = new PreCopier(_request.Pid, _space, done);
             foreach (var run in _plan.Runs)
             {
-                if (_vmas.Vmas[run.Vma] is not { Tracked: true, Readable: true }) continue;
+                if (!holds || _vmas.Vmas[run.Vma] is not { Tracked: true, Readable: true }) continue;
                 if (run.Action == PageAction.Read) copier.Copy(run.Range);
                 else if (run.Action == PageAction.Zero) copier.Zero(run.Range);
             }
@@ -205,7 +210,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             copier.Flush();
             var process = new Process { Pid = _request.Pid, StartTimeTicks = _tracking.StartTimeTicks };
             foreach (var vma in _vmas.Vmas) process.Vmas.Add(vma.ToMessage());
-            return new PreCopiedRound(done, new ParentLink(process, _tracking.Proof(), _tracking.BootId, _request.Crid) { Name = "the first round of this capture" }, _vmas);
+            return new PreCopiedRound(done, new ParentLink(process, proof, _tracking.BootId, _request.Crid) { Name = "the first round of this capture" }, _vmas, _tracking.TakeRecord());
         }
         catch (LinuxException e)
         {
@@ -332,7 +337,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     // Populated memory of the running target, less what the parent has if the tracker can vouch for it. Only sizes the buffer.
     private void Estimate()
     {
-        ulong pages = 0;
+        ulong pages = 0, trackable = 0;
         using var scanner = KernelProbes.Current.OpenScanner(_request.Pid, needSoftDirty: _tracking.Kind == TrackerKind.SoftDirty);
         foreach (var vma in _vmas.Vmas)
         {
@@ -343,8 +348,13 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             var tracked = vma.Trackable && _tracking.IsContinuous;
             foreach (var run in _runs)
                 if (run.Flags != SharedData.Unknown && (!tracked || (run.Flags & _tracking.Dirty) != 0))
+                {
                     pages += run.Range.Count;
+                    if (vma.Trackable) trackable += run.Range.Count;
+                }
         }
+
+        TrackableBytes = (long)trackable * VirtualPage.Size;
 
         // What the target will have written until the freeze: a good part of what was dirty, but hardly much of everything.
         EstimatedBytes = (long)(pages + pages / (_tracking.IsContinuous ? 8UL : 32UL) + 512) * VirtualPage.Size;

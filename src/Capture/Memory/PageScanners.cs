@@ -41,6 +41,17 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
         if (error != 0) throw new LinuxException("ioctl(PAGEMAP_SCAN)", error, $"pid {pid} at {range}");
     }
 
+    /// <summary>
+    /// Appends the pages that hold data, are registered for asynchronous write protection and were not written since they were protected.
+    /// Protects nothing, and what is not mapped any more is left out.
+    /// </summary>
+    public void ScanUnwritten(PageRange range, RunList<PageRun> runs)
+    {
+        const PageCategories tracked = PageCategories.WriteProtectAllowed | PageCategories.Written;
+        var error = Walk(range, new ScanRequest(Populated, PageCategories.Present, All: tracked, Inverted: PageCategories.Written), runs);
+        if (error != 0) throw new LinuxException("ioctl(PAGEMAP_SCAN)", error, $"pid {pid} at {range}");
+    }
+
     /// <summary>True if the VMA that holds the page is registered with an asynchronous write-protecting userfaultfd, whosever it is.</summary>
     public bool IsRegistered(VirtualPage page)
     {

@@ -1,3 +1,4 @@
+using Crstore.Capture.Tracking;
 using Crstore.Model;
 
 namespace Crstore.Capture.Memory;
@@ -6,7 +7,8 @@ namespace Crstore.Capture.Memory;
 /// <param name="Pages">What was saved.</param>
 /// <param name="Link">The round, as the parent of the next one: its mappings, and the proof that nobody else reset the tracker since.</param>
 /// <param name="Vmas">Its mappings, which need not be looked at anew.</param>
-public sealed record PreCopiedRound(PreCopiedPages Pages, ParentLink Link, VmaPlan Vmas);
+/// <param name="Record">The target's continuity record, still locked: no other capture gets in between.</param>
+public sealed record PreCopiedRound(PreCopiedPages Pages, ParentLink Link, VmaPlan Vmas, ContinuityRecord? Record);
 
 /// <summary>
 /// The pages of one process that were saved while it ran, after its tracker had been armed: what the freeze finds unwritten

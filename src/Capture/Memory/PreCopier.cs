@@ -6,7 +6,8 @@ namespace Crstore.Capture.Memory;
 
 /// <summary>
 /// Copies pages of a process that runs, and saves them. Whatever it writes meanwhile is torn, and known to its tracker, which was
-/// armed before: the freeze that follows reads it again. A page that can't be read is left to that freeze.
+/// armed before: the freeze that follows reads it again. Before each window is read the kernel is asked what of it is still watched,
+/// there and unwritten: something else may be mapped at these addresses by now, and reading the holes of shared memory would fill them.
 /// </summary>
 internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done) : IDisposable
 {
@@ -14,11 +15,25 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done
     private const int SpansPerCall = 256;
     private readonly MappedMemory _window = new(WindowPages * VirtualPage.Size, huge: true);
     private readonly RemoteSpan[] _spans = new RemoteSpan[SpansPerCall];
+    private readonly PagemapScanScanner _scanner = new(pid, KernelProbes.Current.PagemapScanCategories);
+    private readonly RunList<PageRun> _unwritten = new(64);
     private int _count;
     private int _pages;
 
     /// <summary>Copies pages; in address order.</summary>
     public void Copy(PageRange range)
+    {
+        while (!range.IsEmpty)
+        {
+            var part = range with { Count = Math.Min(range.Count, WindowPages) };
+            _unwritten.Clear();
+            _scanner.ScanUnwritten(part, _unwritten);
+            foreach (var run in _unwritten) Enqueue(run.Range);
+            range = PageRange.Between(part.End, range.End);
+        }
+    }
+
+    private void Enqueue(PageRange range)
     {
         while (!range.IsEmpty)
         {
@@ -46,7 +61,11 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done
     }
 
     /// <inheritdoc/>
-    public void Dispose() => ((IDisposable)_window).Dispose();
+    public void Dispose()
+    {
+        _scanner.Dispose();
+        ((IDisposable)_window).Dispose();
+    }
 
     // Returns how many spans are done with.
     private int ReadSome(ReadOnlySpan<RemoteSpan> spans)

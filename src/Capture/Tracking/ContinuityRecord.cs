@@ -81,6 +81,9 @@ public sealed class ContinuityRecord : IDisposable
         }
     }
 
+    /// <summary>Reads again what was written since, by us: it is locked.</summary>
+    public void Reload() => Load();
+
     /// <summary>The nonces of all places, in fixed order: what a manifest keeps and the next capture compares.</summary>
     public byte[] ReadToken()
     {

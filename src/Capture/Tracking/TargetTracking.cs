@@ -114,9 +114,23 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
     /// <summary>The target is about to run.</summary>
     public void End()
     {
-        _tracker.End();
+        EndRound();
         _record?.Release();
+    }
+
+    /// <summary>The same after a first round: the record stays locked for the next one.</summary>
+    public void EndRound()
+    {
+        _tracker.End();
         if (_tracker is UffdTracker { Failure.Length: > 0 } failed) _warnings.Add($"process {request.Pid} is not tracked: {failed.Failure}");
+    }
+
+    /// <summary>Hands the record over to the next round.</summary>
+    public ContinuityRecord? TakeRecord()
+    {
+        var record = _record;
+        _record = null;
+        return record;
     }
 
     /// <summary>For the manifest, after the thaw.</summary>
@@ -156,6 +170,13 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
     private void OpenRecord()
     {
         if (request.Rehearsal) return;
+        if (request.FirstRound?.Record is { } locked)
+        {
+            locked.Reload();
+            _record = locked;
+            return;
+        }
+
         try
         {
             _record = ContinuityRecord.Open(_target!, _bootId);

@@ -97,9 +97,10 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
             return true;
         }
 
+        var size = PagesAtATime;
         for (var at = vma.Range.Start; at.Number < vma.Range.End.Number;)
         {
-            var end = Math.Min(vma.Range.End.Number, (at.Number / PagesAtATime + 1) * PagesAtATime);
+            var end = Math.Min(vma.Range.End.Number, (at.Number / PagesAtATime) * PagesAtATime + size);
             var piece = PageRange.Between(at, new VirtualPage(end));
             _written.Clear();
             if (!_scanner.TryProtectWritten(piece, _written))
@@ -112,6 +113,7 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
             away.Merge(piece, _written, _runs);
             vma.Tracked = true;
             sink.Take(_runs, _adopted);
+            size = _runs.Count == 0 ? Math.Min(size * 2, 1UL << 40) : PagesAtATime; // reservations of terabytes are mostly empty
             at = piece.End;
         }
 

@@ -7,10 +7,11 @@ namespace Crstore.Linux;
 /// <param name="State">R, S, D, Z, T, t, X, I.</param>
 /// <param name="ParentPid">Parent.</param>
 /// <param name="IsKernelThread">PF_KTHREAD.</param>
+/// <param name="IsExiting">PF_EXITING: on its way out. Its memory may be gone already.</param>
 /// <param name="ThreadCount">Threads of the process, a zombie leader included.</param>
-public sealed record TaskStat(string Name, char State, int ParentPid, bool IsKernelThread, int ThreadCount)
+public sealed record TaskStat(string Name, char State, int ParentPid, bool IsKernelThread, bool IsExiting, int ThreadCount)
 {
-    private const uint PfKthread = 0x00200000; // linux/sched.h
+    private const uint PfExiting = 0x00000004, PfKthread = 0x00200000; // linux/sched.h
 
     /// <summary>Exited and only waiting to be reaped.</summary>
     public bool IsDead => State is 'Z' or 'X' or 'x';
@@ -36,8 +37,8 @@ public sealed record TaskStat(string Name, char State, int ParentPid, bool IsKer
         int open = line.IndexOf('('), close = line.LastIndexOf(')');
         if (open < 0 || close < open) throw new FormatException($"not a stat line: {line}");
         var fields = line[(close + 2)..].TrimEnd().Split(' '); // [0] is field 3
-        return new TaskStat(line[(open + 1)..close], fields[0][0], Int(1), (uint.Parse(fields[6], CultureInfo.InvariantCulture) & PfKthread) != 0,
-            Int(17));
+        var flags = uint.Parse(fields[6], CultureInfo.InvariantCulture);
+        return new TaskStat(line[(open + 1)..close], fields[0][0], Int(1), (flags & PfKthread) != 0, (flags & PfExiting) != 0, Int(17));
 
         int Int(int i) => int.Parse(fields[i], CultureInfo.InvariantCulture);
     }

@@ -1,5 +1,9 @@
+using System.Globalization;
 using Crstore.Capture.Memory;
 using Crstore.Capture.Tracking;
+using Crstore.Linux;
+using Crstore.Linux.Files;
+using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Tests.Support;
@@ -53,6 +57,49 @@ public sealed class ContinuityTests
         Assert.True(capture.Sampled > 0);
         var next = TestCapture.Take(target, capture, TrackerKind.Uffd);
         Assert.True(next.Proof.Continuous);
+    }
+
+    [Fact]
+    public void Shared_memory_that_came_to_lie_where_private_memory_was_is_not_filled_by_the_first_round()
+    {
+        Trackers.Require(TrackerKind.Uffd);
+        using var target = TargetProcess.Start("memory_traps");
+        Assert.Equal("ready", target.ReadLine());
+        var before = target.Ask("map a 1024");
+        target.Ask("fill a 0 1024");
+        string? after = null;
+        var capture = TestCapture.Take(target, null, TrackerKind.Uffd, meanwhile: () =>
+        {
+            if (after is not null) return;
+            target.Ask("unmap a");
+            after = target.Ask("map a 1024 holes");
+        });
+        Assert.Equal(before, after); // the same address
+        var first = VirtualPage.Of(ulong.Parse(after!.Split(' ')[1], NumberStyles.HexNumber, CultureInfo.InvariantCulture)).Number;
+        Assert.DoesNotContain(capture.Space.Pages.Keys, page => page - first < 1024); // all of it still is a hole
+    }
+
+    [Fact]
+    public void Between_the_rounds_of_a_capture_no_other_gets_hold_of_the_target()
+    {
+        Trackers.Require(TrackerKind.Uffd);
+        using var target = TargetProcess.Start("memory_traps");
+        Assert.Equal("ready", target.ReadLine());
+        target.Ask("map a 300");
+        target.Ask("fill a 0 300");
+        var identity = TargetIdentity.Read(target.Pid);
+        var record = ContinuityPlace.Own(ThisProcess.EffectiveUser(), identity.Uid).RecordOf(identity.Pid, identity.StartTimeTicks);
+        var looks = 0;
+        var capture = TestCapture.Take(target, null, TrackerKind.Uffd, meanwhile: () =>
+        {
+            using var file = RawFile.Open(record, RawOpen.ReadWrite);
+            Assert.False(FileCalls.TryLock(file, shared: false, record));
+            looks++;
+        });
+        Assert.Equal(2, looks);
+        Assert.True(capture.Kept > 200);
+        using var free = RawFile.Open(record, RawOpen.ReadWrite);
+        Assert.True(FileCalls.TryLock(free, shared: false, record));
     }
 
     [Fact]

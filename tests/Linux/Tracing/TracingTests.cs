@@ -89,10 +89,11 @@ public sealed class TracingTests
     }
 
     [Theory]
-    [InlineData("12 (cat) S 7 12 12 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 3 0 55 0 0", "cat", 'S', 7, false, 3)]
-    [InlineData("12 (a) b (c) Z 1 12 12 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 55 0 0", "a) b (c", 'Z', 1, true, 1)]
-    public void A_stat_line_is_parsed_whatever_the_name_holds(string line, string name, char state, int parent, bool kernel, int threads) =>
-        Assert.Equal(new TaskStat(name, state, parent, kernel, threads), TaskStat.Parse(line));
+    [InlineData("12 (cat) S 7 12 12 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 3 0 55 0 0", "cat", 'S', 7, false, false, 3)]
+    [InlineData("12 (cat) R 7 12 12 0 -1 4194308 0 0 0 0 0 0 0 0 20 0 3 0 55 0 0", "cat", 'R', 7, false, true, 3)]
+    [InlineData("12 (a) b (c) Z 1 12 12 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 55 0 0", "a) b (c", 'Z', 1, true, false, 1)]
+    public void A_stat_line_is_parsed_whatever_the_name_holds(string line, string name, char state, int parent, bool kernel, bool exiting, int threads) =>
+        Assert.Equal(new TaskStat(name, state, parent, kernel, exiting, threads), TaskStat.Parse(line));
 
     [Fact]
     public void Own_tasks_and_status_are_found()
