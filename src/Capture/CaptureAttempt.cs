@@ -8,8 +8,10 @@ using Crstore.Model.Format;
 
 namespace Crstore.Capture;
 
-/// <summary>One freeze with what comes before and after it: <see cref="Prepare"/>, <see cref="PrepareBuffer"/>, <see cref="Freeze"/>, <see cref="Deliver"/>, <see cref="Describe"/>; or a first round:
-/// <see cref="Prepare"/>, <see cref="Arm"/>, <see cref="PreCopy"/>.</summary>
+/// <summary>
+/// One freeze with what comes before and after it: <see cref="Prepare"/>, <see cref="PrepareBuffer"/>, <see cref="Freeze"/>,
+/// <see cref="Deliver"/>, <see cref="Describe"/>; or a first round: <see cref="Prepare"/>, <see cref="Arm"/>, <see cref="PreCopy"/>.
+/// </summary>
 internal sealed class CaptureAttempt(
     CaptureOptions options, ICheckpointWriter writer, SpaceTable spaces, FileRefs files, PageBuffer buffer, FreezeWatchdog watchdog, PhaseClock clock) : IDisposable
 {
@@ -60,7 +62,6 @@ internal sealed class CaptureAttempt(
             // In the freeze a process that is not prepared yet costs milliseconds: those born meanwhile are looked for again.
             for (var round = 0; round < PrepareRounds && PrepareDescendants(); round++) { }
         }
-
     }
 
     /// <summary>Still before the freeze: room for the pages.</summary>
