@@ -55,10 +55,7 @@ public sealed class FreezeCrew : IDisposable
         while (Volatile.Read(ref _started) < _threads.Length) spin.SpinOnce();
     }
 
-    /// <summary>How many threads there are; with none, whoever gives the work does all of it.</summary>
-    public int Threads => _threads.Length;
-
-    /// <summary>Gives the threads some work and wakes them.</summary>
+    /// <summary>Gives the threads some work and wakes them. Where there are none, whoever gives it does all of it.</summary>
     public void Begin(ICrewWork work)
     {
         _work = work;
