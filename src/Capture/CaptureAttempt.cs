@@ -5,6 +5,7 @@ using Crstore.Capture.State;
 using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects.Files;
 
 namespace Crstore.Capture;
 
@@ -22,6 +23,7 @@ internal sealed class CaptureAttempt(
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
     private readonly FreezeCrew _crew = new();
+    private List<OpenFile> _openFiles = [];
     private long _capturedUnixNs;
 
     /// <summary>A run-through on a throw-away process.</summary>
@@ -142,6 +144,8 @@ internal sealed class CaptureAttempt(
                 _captured.Add(capture);
             }
 
+            watchdog.Enter("files");
+            _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State));
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("thaw");
@@ -177,6 +181,7 @@ internal sealed class CaptureAttempt(
         var body = new CheckpointBody { Host = HostReader.Read() };
         foreach (var capture in _captured) body.Processes.Add(capture.Build(body, StoppedBefore.Contains(capture.Pid)));
         body.Processes.AddRange(_zombies);
+        body.OpenFiles.AddRange(_openFiles);
         if (!Rehearsal)
             foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))
                 body.Warnings.Add($"process {process.Pid}: signal handlers, brk and thread details are missing: {process.StateIncomplete}");

@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;

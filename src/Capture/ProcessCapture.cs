@@ -24,6 +24,9 @@ internal sealed class ProcessCapture : IDisposable
 
     public MemoryCapture Memory { get; }
 
+    /// <summary>As far as it is read.</summary>
+    public Process State => _state.Message;
+
     /// <summary>In group-stop when it was frozen.</summary>
     public bool WasStopped { get; private set; }
 

@@ -19,16 +19,18 @@ public static unsafe partial class Spawn
     /// Fds that are not close-on-exec are inherited.
     /// </summary>
     /// <returns>The child's pid.</returns>
-    public static int Start(string path, IReadOnlyList<string> arguments, SafeFileHandle? input = null, SafeFileHandle? output = null, SafeFileHandle? error = null)
+    public static int Start(string path, IReadOnlyList<string> arguments, SafeFileHandle? input = null, SafeFileHandle? output = null, SafeFileHandle? error = null) =>
+        Start(path, arguments, new[] { (input, 0), (output, 1), (error, 2) }.Where(d => d.Item1 is not null).Select(d => (d.Item1!, d.Item2)).ToList());
+
+    /// <summary>The same with fds of the caller's choice; in the child each has the number given.</summary>
+    public static int Start(string path, IReadOnlyList<string> arguments, IReadOnlyList<(SafeFileHandle Handle, int Number)> fds)
     {
         byte* actions = stackalloc byte[OpaqueSize], attributes = stackalloc byte[OpaqueSize], set = stackalloc byte[128];
         Check(ActionsInit(actions), "posix_spawn_file_actions_init");
         Check(AttributesInit(attributes), "posix_spawnattr_init");
         try
         {
-            Dup(input, 0);
-            Dup(output, 1);
-            Dup(error, 2);
+            foreach (var (handle, number) in fds) Check(AddDup2(actions, (int)handle.DangerousGetHandle(), number), "posix_spawn_file_actions_adddup2");
             new Span<byte>(set, 128).Clear();
             Check(SetMask(attributes, set), "posix_spawnattr_setsigmask");
             new Span<byte>(set, 128).Fill(0xff);
@@ -43,11 +45,6 @@ public static unsafe partial class Spawn
         {
             Check(ActionsDestroy(actions), "posix_spawn_file_actions_destroy");
             Check(AttributesDestroy(attributes), "posix_spawnattr_destroy");
-        }
-
-        void Dup(SafeFileHandle? handle, int fd)
-        {
-            if (handle is not null) Check(AddDup2(actions, (int)handle.DangerousGetHandle(), fd), "posix_spawn_file_actions_adddup2");
         }
     }
 

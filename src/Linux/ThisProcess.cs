@@ -10,6 +10,10 @@ public static unsafe partial class ThisProcess
     [LibraryImport("libc", EntryPoint = "geteuid")]
     public static partial uint EffectiveUser();
 
+    /// <summary>getpgid(2): the process group of a process, of this one for 0; -1 if there is none.</summary>
+    [LibraryImport("libc", EntryPoint = "getpgid")]
+    public static partial int GroupOf(int pid);
+
     /// <summary>gettid(2) of the calling thread.</summary>
     [LibraryImport("libc", EntryPoint = "gettid")]
     public static partial int ThreadId();

@@ -108,6 +108,7 @@ public sealed class ProcessStateReader : IDisposable
             var living = other ?? proc;
             if (!prepared.IsStillThisProgram(living))
                 prepared = PreparedState.Read(leader, living, files);
+            Message.Pid = Pid;
             Message.Stat = ByteString.CopyFrom(proc.Read("stat", SmallFile));
             Message.Status = ByteString.CopyFrom(proc.Read("status", SmallFile));
             status = StatusLines.Parse(Message.Status.Span);
@@ -156,7 +157,6 @@ public sealed class ProcessStateReader : IDisposable
         if (status is null)
             throw new InvalidOperationException("ReadFrozen comes first");
         Message.MergeFrom(prepared.Message);
-        Message.Pid = Pid;
         FillFromStat(Message);
         FillFromStatus(Message, status);
         foreach (var thread in Message.Threads)

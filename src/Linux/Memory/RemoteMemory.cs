@@ -47,6 +47,21 @@ public sealed partial class RemoteMemory : IDisposable
         }
     }
 
+    /// <summary>process_vm_writev into consecutive memory. Returns the bytes written, which is less than given where a page can't be written; -errno if that is the first.</summary>
+    public static long TryWrite(int pid, ulong address, ReadOnlySpan<byte> source)
+    {
+        unsafe
+        {
+            fixed (byte* from = source)
+            {
+                var local = new RemoteSpan((ulong)from, (ulong)source.Length);
+                var remote = new RemoteSpan(address, (ulong)source.Length);
+                var n = WritevNative(pid, ref local, 1, ref remote, 1, 0);
+                return n < 0 ? -Marshal.GetLastPInvokeError() : n;
+            }
+        }
+    }
+
     /// <summary>pread of /proc/PID/mem, which looks past the protection bits. Returns bytes read or -errno (EIO: unreadable).</summary>
     public int TryReadForced(ulong address, Span<byte> destination) => RawFile.TryReadAt(_mem, destination, address);
 
@@ -68,4 +83,7 @@ public sealed partial class RemoteMemory : IDisposable
 
     [LibraryImport("libc", EntryPoint = "process_vm_readv", SetLastError = true)]
     private static partial nint ReadvNative(int pid, ref RemoteSpan local, ulong localCount, ref RemoteSpan remote, ulong remoteCount, ulong flags);
+
+    [LibraryImport("libc", EntryPoint = "process_vm_writev", SetLastError = true)]
+    private static partial nint WritevNative(int pid, ref RemoteSpan local, ulong localCount, ref RemoteSpan remote, ulong remoteCount, ulong flags);
 }

@@ -25,6 +25,9 @@ public readonly record struct WaitReport(WaitKind Kind, int Status, bool Killed)
     /// <summary>PTRACE_EVENT_STOP, linux/ptrace.h: the stop that PTRACE_INTERRUPT asked for, or a group-stop.</summary>
     public const int EventStop = 128;
 
+    /// <summary>PTRACE_EVENT_FORK, _VFORK and _CLONE, linux/ptrace.h.</summary>
+    private const int EventFork = 1, EventClone = 3;
+
     /// <summary>The PTRACE_EVENT_ number, 0 for a signal-delivery-stop or a system call stop.</summary>
     public int Event => Status >> 8;
 
@@ -36,6 +39,9 @@ public readonly record struct WaitReport(WaitKind Kind, int Status, bool Killed)
 
     /// <summary>A PTRACE_EVENT_STOP.</summary>
     public bool IsEventStop => Kind == WaitKind.Stopped && Event == EventStop;
+
+    /// <summary>The tracee has made a thread or process; <see cref="Ptrace.GetEventMessage"/> tells which.</summary>
+    public bool IsBirth => Kind == WaitKind.Stopped && Event is >= EventFork and <= EventClone;
 
     /// <summary>A signal is about to be delivered: it must be passed on when the tracee goes on.</summary>
     public bool IsSignalDelivery => Kind == WaitKind.Stopped && Event == 0 && (Status & 0x80) == 0;
@@ -64,14 +70,17 @@ public static unsafe class ChildWait
         return report;
     }
 
-    private static WaitReport Look(int tid, int options)
+    /// <summary>Waits for the death of a child, and takes it.</summary>
+    public static WaitReport AwaitDeath(int pid) => Look(pid, WExited, WAll);
+
+    private static WaitReport Look(int tid, int options, int how = WNoHang | WAll)
     {
         // siginfo_t: si_code at 8, si_pid at 16, si_status at 24 (asm-generic/siginfo.h).
         var info = stackalloc int[32];
         info[4] = 0;
         while (true)
         {
-            var errno = RawSyscall.Errno(RawSyscall.Waitid, PPid, tid, (long)info, options | WNoHang | WAll, 0);
+            var errno = RawSyscall.Errno(RawSyscall.Waitid, PPid, tid, (long)info, options | how, 0);
             if (errno == Errno.EINTR) continue;
             if (errno == Errno.ECHILD) return new WaitReport(WaitKind.Unknown, 0, false);
             if (errno != 0) throw new LinuxException("waitid", errno, $"thread {tid}");

@@ -8,7 +8,7 @@ namespace Crstore.Linux;
 public static unsafe class Ptrace
 {
     // Requests, linux/ptrace.h.
-    private const long PeekData = 2, Cont = 7, DetachRequest = 17, SyscallRequest = 24, SetOptionsRequest = 0x4200, GetSigInfoRequest = 0x4202,
+    private const long PeekData = 2, Cont = 7, DetachRequest = 17, SyscallRequest = 24, SetOptionsRequest = 0x4200, GetEventMessageRequest = 0x4201, GetSigInfoRequest = 0x4202,
         GetRegSetRequest = 0x4204, SetRegSetRequest = 0x4205, SeizeRequest = 0x4206, InterruptRequest = 0x4207,
         PeekSigInfoRequest = 0x4209, GetSigMaskRequest = 0x420a, SetSigMaskRequest = 0x420b, GetRseqRequest = 0x420f;
 
@@ -90,6 +90,14 @@ public static unsafe class Ptrace
     /// <summary>Sets the thread's signal mask.</summary>
     public static void SetSigMask(int tid, ulong mask) =>
         Check(RawSyscall.Errno(RawSyscall.Ptrace, SetSigMaskRequest, tid, sizeof(ulong), (long)&mask), "PTRACE_SETSIGMASK", tid);
+
+    /// <summary>What a PTRACE_EVENT stop is about: after fork and clone events the new thread's id.</summary>
+    public static int GetEventMessage(int tid)
+    {
+        ulong message;
+        Check(RawSyscall.Errno(RawSyscall.Ptrace, GetEventMessageRequest, tid, 0, (long)&message), "PTRACE_GETEVENTMSG", tid);
+        return (int)message;
+    }
 
     /// <summary>The siginfo_t (128 bytes) of the stop, or null if the stop has none (EINVAL: a group-stop).</summary>
     public static byte[]? GetSigInfo(int tid)

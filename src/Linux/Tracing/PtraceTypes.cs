@@ -15,6 +15,9 @@ public enum PtraceOptions : uint
     /// <summary>fork children are attached at birth.</summary>
     TraceFork = 2,
 
+    /// <summary>vfork children are attached at birth.</summary>
+    TraceVfork = 4,
+
     /// <summary>clone children are attached at birth.</summary>
     TraceClone = 8,
 

@@ -21,21 +21,24 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
     private Window? window;
     private ProcessImage? source;
 
+    /// <summary>Pages that are still in their files are copied from there; else they are left out.</summary>
+    internal bool FilePages { get; init; } = true;
+
     /// <summary>Bytes of content copied so far.</summary>
     internal ulong Bytes { get; private set; }
 
     /// <summary>Creates a file to copy to; <see cref="Finish"/> closes it.</summary>
     internal SparseFile Create(string path) => writer.Track(SparseFile.Create(path));
 
-    /// <summary>Copies the pages of a range of a VMA, the first one to the given file offset. Missing pages are left out.</summary>
-    internal void Copy(ProcessImage process, Vma vma, PageRange range, SparseFile file, ulong fileOffset)
+    /// <summary>Copies the pages of a range of a VMA, the first one to the given offset or address. Missing pages are left out.</summary>
+    internal void Copy(ProcessImage process, Vma vma, PageRange range, IPageSink file, ulong fileOffset)
     {
         if (process != source) Flush();
         source = process;
         foreach (var run in process.Runs(vma, range))
         {
             cancel.ThrowIfCancellationRequested();
-            if (run.Content is not (ImageContent.Saved or ImageContent.File))
+            if (run.Content != ImageContent.Saved && (run.Content != ImageContent.File || !FilePages))
                 continue;
             for (ulong done = 0; done < run.Range.Count;)
             {
@@ -86,7 +89,7 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
     internal sealed class Window : IDisposable
     {
         private readonly MappedMemory memory = new(WindowPages * VirtualPage.Size, huge: true);
-        private readonly List<(SparseFile File, ulong At, int Place, int Size)> writes = []; // no size: the file ends at At
+        private readonly List<(IPageSink Sink, ulong At, int Place, int Size)> writes = []; // no size: the file ends at At
 
         /// <summary>Pages in it.</summary>
         public int Pages { get; private set; }
@@ -95,14 +98,14 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
         public int Writes => writes.Count;
 
         /// <summary>Memory for pages that will be written there.</summary>
-        public Memory<byte> Add(SparseFile file, ulong at, int pages)
+        public Memory<byte> Add(IPageSink sink, ulong at, int pages)
         {
             var (place, size) = (Pages * VirtualPage.Size, pages * VirtualPage.Size);
             Pages += pages;
-            if (writes is [.., var last] && last.Size > 0 && last.File == file && last.At + (ulong)last.Size == at)
+            if (writes is [.., var last] && last.Size > 0 && last.Sink == sink && last.At + (ulong)last.Size == at)
                 writes[^1] = last with { Size = last.Size + size };
             else
-                writes.Add((file, at, place, size));
+                writes.Add((sink, at, place, size));
             return memory.Memory.Slice(place, size);
         }
 
@@ -113,13 +116,14 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
         /// <param name="ended">Told of each file that has ended.</param>
         public void WriteOut(Action<SparseFile> ended)
         {
-            foreach (var (file, at, place, size) in writes)
+            foreach (var (sink, at, place, size) in writes)
             {
                 if (size > 0)
                 {
-                    file.Write(memory.GetSpan().Slice(place, size), at);
+                    sink.Write(memory.GetSpan().Slice(place, size), at);
                     continue;
                 }
+                var file = (SparseFile)sink;
                 file.SetLength(at);
                 ended(file);
             }

@@ -3,8 +3,15 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Restore;
 
+/// <summary>Where pages are written to: a file by offset, a process by address.</summary>
+internal interface IPageSink
+{
+    /// <summary>Writes all bytes; by any thread, one at a time.</summary>
+    void Write(ReadOnlySpan<byte> bytes, ulong at);
+}
+
 /// <summary>A new file of mode 0600 that is written at offsets; what is never written stays a hole.</summary>
-internal sealed class SparseFile : IDisposable
+internal sealed class SparseFile : IPageSink, IDisposable
 {
     private readonly SafeFileHandle handle;
     private readonly string path;
@@ -35,11 +42,11 @@ internal sealed class SparseFile : IDisposable
     });
 
     /// <summary>Writes all bytes at an offset.</summary>
-    internal void Write(ReadOnlySpan<byte> bytes, ulong offset)
+    public void Write(ReadOnlySpan<byte> bytes, ulong at)
     {
         try
         {
-            RandomAccess.Write(handle, bytes, (long)offset);
+            RandomAccess.Write(handle, bytes, (long)at);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

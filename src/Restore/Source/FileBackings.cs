@@ -24,6 +24,9 @@ public sealed class FileBackings : IDisposable
     /// <summary>The file if it is still the same, else null.</summary>
     internal SafeFileHandle? Open(FileRef reference) => Find(reference).Handle;
 
+    /// <summary>Why <see cref="Open"/> gave null.</summary>
+    internal string WhyNot(FileRef reference) => Find(reference).WhyNot;
+
     /// <summary>Counts pages that are missing because <see cref="Open"/> gave null.</summary>
     internal void CountMissing(FileRef reference, ulong pages) => Find(reference).MissingPages += pages;
 

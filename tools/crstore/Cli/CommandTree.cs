@@ -32,6 +32,7 @@ internal static class CommandTree
         new ShowVerb(context),
         new StatsVerb(context),
         new RestoreVerb(context),
+        new RestartVerb(context),
         new DiffVerb(context),
         new VerifyVerb(context),
         new ForgetVerb(context),

@@ -1,6 +1,6 @@
 using System.Runtime.ExceptionServices;
 
-namespace Crstore.Capture.Freezing;
+namespace Crstore.Linux;
 
 /// <summary>
 /// The one thread that does ptrace: the kernel ties a tracee to the thread that seized it, not to the process. When the

@@ -1,13 +1,12 @@
 using System.Diagnostics;
-using Crstore.Linux;
 
-namespace Crstore.Capture.Freezing;
+namespace Crstore.Linux;
 
 /// <summary>
 /// Waits for ptrace stops by polling: a blocking wait could neither have a deadline nor see a leader that has exited.
 /// Stops come within microseconds, so it spins first, yields the processor then, and sleeps only if it takes long.
 /// </summary>
-internal struct StopWait(long deadline)
+public struct StopWait(long deadline)
 {
     private const int Spins = 20, Yields = 400;
     private int _rounds;

@@ -1,0 +1,63 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Linux.Files;
+
+/// <summary>Open file descriptions beyond reading and writing: fcntl(2), tee(2), memfd_create(2), kcmp(2). All fds are close-on-exec.</summary>
+public static unsafe partial class Descriptors
+{
+    // fcntl(2), asm-generic/fcntl.h and linux/fcntl.h.
+    private const int GetFlagsCommand = 3, SetFlagsCommand = 4, SetPipeSizeCommand = 1031, GetPipeSizeCommand = 1032;
+
+    // syscall_64.tbl; kcmp(2): KCMP_FILE; tee(2): SPLICE_F_NONBLOCK; lseek(2): SEEK_SET.
+    private const long Lseek = 8, Tee = 276, Kcmp = 312, MemfdCreate = 319, KcmpFile = 0, SpliceNonBlock = 2;
+
+    /// <summary>O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME and O_ASYNC: what F_SETFL can set.</summary>
+    public const int SettableFlags = 0x400 | 0x800 | 0x4000 | 0x40000 | 0x2000;
+
+    /// <summary>F_GETFL.</summary>
+    public static int GetFlags(SafeFileHandle file) => LinuxException.Check(Fcntl(file, GetFlagsCommand, 0), "fcntl(F_GETFL)");
+
+    /// <summary>F_SETFL.</summary>
+    public static void SetFlags(SafeFileHandle file, int flags) => LinuxException.Check(Fcntl(file, SetFlagsCommand, flags), "fcntl(F_SETFL)");
+
+    /// <summary>F_GETPIPE_SZ: what a pipe holds, in bytes.</summary>
+    public static int GetPipeSize(SafeFileHandle pipe) => LinuxException.Check(Fcntl(pipe, GetPipeSizeCommand, 0), "fcntl(F_GETPIPE_SZ)");
+
+    /// <summary>F_SETPIPE_SZ.</summary>
+    public static void SetPipeSize(SafeFileHandle pipe, int bytes) => LinuxException.Check(Fcntl(pipe, SetPipeSizeCommand, bytes), "fcntl(F_SETPIPE_SZ)");
+
+    /// <summary>lseek(2) from the start.</summary>
+    public static void Seek(SafeFileHandle file, long position) => RawSyscall.Checked("lseek", null, Lseek, file.DangerousGetHandle(), position, 0);
+
+    /// <summary>Copies what a pipe holds into another one without taking it out: tee(2). Bytes copied, 0 if there are none.</summary>
+    public static int CopyPipe(SafeFileHandle from, SafeFileHandle to, int bytes)
+    {
+        var n = RawSyscall.Invoke(Tee, from.DangerousGetHandle(), to.DangerousGetHandle(), bytes, SpliceNonBlock);
+        if (n >= 0) return (int)n;
+        return Marshal.GetLastPInvokeError() == Errno.EAGAIN ? 0 : throw LinuxException.Last("tee");
+    }
+
+    /// <summary>memfd_create(2).</summary>
+    /// <param name="name">As /proc shows it behind "/memfd:".</param>
+    /// <param name="flags">MFD_ALLOW_SEALING 2 and others; MFD_CLOEXEC is set.</param>
+    public static SafeFileHandle CreateMemory(string name, uint flags = 0)
+    {
+        const uint closeOnExec = 1;
+        var bytes = Marshal.StringToCoTaskMemUTF8(name);
+        try
+        {
+            return new SafeFileHandle((nint)RawSyscall.Checked("memfd_create", name, MemfdCreate, bytes, flags | closeOnExec), ownsHandle: true);
+        }
+        finally
+        {
+            Marshal.FreeCoTaskMem(bytes);
+        }
+    }
+
+    /// <summary>True if two fds are one open file description: kcmp(2). False as well where the kernel won't tell.</summary>
+    public static bool AreOne(int pid, int fd, int otherPid, int otherFd) => RawSyscall.Invoke(Kcmp, pid, otherPid, KcmpFile, fd, otherFd) == 0;
+
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    private static partial int Fcntl(SafeFileHandle file, int command, long argument);
+}

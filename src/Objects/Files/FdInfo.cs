@@ -1,0 +1,40 @@
+using System.Globalization;
+using System.Text;
+
+namespace Crstore.Objects.Files;
+
+/// <summary>/proc/PID/fdinfo/N, proc(5): lines of “name: value”.</summary>
+public sealed class FdInfo
+{
+    private const int CloseOnExecFlag = 0x80000; // O_CLOEXEC, open(2)
+    private readonly List<(string Name, string Value)> lines = [];
+
+    private FdInfo(ReadOnlySpan<byte> text)
+    {
+        foreach (var line in Encoding.UTF8.GetString(text).Split('\n', StringSplitOptions.RemoveEmptyEntries))
+        {
+            var colon = line.IndexOf(':', StringComparison.Ordinal);
+            if (colon > 0) lines.Add((line[..colon].Trim(), line[(colon + 1)..].Trim()));
+        }
+    }
+
+    /// <summary>Takes it apart.</summary>
+    public static FdInfo Parse(ReadOnlySpan<byte> text) => new(text);
+
+    /// <summary>Offset.</summary>
+    public long Position => Value("pos") is { } text ? long.Parse(text, CultureInfo.InvariantCulture) : 0;
+
+    /// <summary>Flags of open(2), without O_CLOEXEC.</summary>
+    public int Flags => RawFlags & ~CloseOnExecFlag;
+
+    /// <summary>The fd is close-on-exec.</summary>
+    public bool CloseOnExec => (RawFlags & CloseOnExecFlag) != 0;
+
+    private int RawFlags => Value("flags") is { } text ? Convert.ToInt32(text, 8) : 0;
+
+    /// <summary>The first line of that name; null if there is none.</summary>
+    public string? Value(string name) => lines.Find(l => l.Name == name).Value;
+
+    /// <summary>All lines of that name, in order.</summary>
+    public IEnumerable<string> Values(string name) => lines.Where(l => l.Name == name).Select(l => l.Value);
+}

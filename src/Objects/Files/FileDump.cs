@@ -1,0 +1,60 @@
+using Crstore.Linux;
+using Crstore.Linux.Files;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Objects.Files;
+
+/// <summary>Finds out, in the freeze, which fds are one open file, and has each kind save what belongs to it.</summary>
+public static class FileDump
+{
+    /// <summary>Gives every fd its open file.</summary>
+    /// <param name="processes">Frozen, with their fds; <see cref="Fd.OpenFile"/> is filled in.</param>
+    public static List<OpenFile> Run(IReadOnlyList<Process> processes)
+    {
+        ArgumentNullException.ThrowIfNull(processes);
+        var files = new List<OpenFile>();
+        var groups = new Dictionary<(ulong Dev, ulong Inode, string Link), List<FdUse>>();
+        var uses = new Dictionary<uint, List<FdUse>>();
+        foreach (var use in processes.SelectMany(p => p.Fds.Select(f => new FdUse(p, f))))
+        {
+            var key = (use.Fd.Dev, use.Fd.Inode, use.Fd.Link);
+            if (!groups.TryGetValue(key, out var firsts)) groups.Add(key, firsts = []);
+            if (firsts.Find(f => Descriptors.AreOne(f.Process.Pid, f.Fd.Number, use.Process.Pid, use.Fd.Number)) is { Fd: not null } same)
+            {
+                use.Fd.OpenFile = same.Fd.OpenFile;
+            }
+            else
+            {
+                firsts.Add(use);
+                files.Add(new OpenFile { Id = use.Fd.OpenFile = (uint)files.Count + 1, Kind = FileKinds.Of(use.Fd).Name });
+                uses.Add(use.Fd.OpenFile, []);
+            }
+
+            uses[use.Fd.OpenFile].Add(use);
+        }
+
+        foreach (var record in files) Dump(new FileObject(record, uses[record.Id]));
+        return files;
+    }
+
+    private static void Dump(FileObject file)
+    {
+        try
+        {
+            FileKinds.Of(file).Dump(file, () => Duplicate(file));
+        }
+        catch (Exception e) when (e is LinuxException or TargetException)
+        {
+            // The checkpoint is good all the same; it says what it can't make anew.
+            file.Record.Problem = e.Message;
+        }
+    }
+
+    private static SafeFileHandle Duplicate(FileObject file)
+    {
+        using var process = PidFd.Open(file.Uses[0].Process.Pid);
+        return process.GetFd(file.Fd.Number);
+    }
+}

@@ -1,0 +1,25 @@
+using Crstore.Model.Format;
+
+namespace Crstore.Objects.Files;
+
+/// <summary>All kinds of open files: a new one is one file and one line here.</summary>
+public static class FileKinds
+{
+    /// <summary>The first one that knows an fd has it.</summary>
+    public static IReadOnlyList<IFileKind> All { get; } =
+    [
+        new Pipe(),
+        new CharacterDevice(),
+        new TerminalFile(),
+        new MemoryFile(),
+        new RegularFile(),
+        new ParkedTracker(),
+        new UnknownFile(),
+    ];
+
+    /// <summary>The kind of an fd.</summary>
+    public static IFileKind Of(Fd fd) => All.First(k => k.Is(fd));
+
+    /// <summary>The kind of a saved file.</summary>
+    public static IFileKind Of(FileObject file) => All.FirstOrDefault(k => k.Name == file.Record.Kind) ?? All[^1];
+}

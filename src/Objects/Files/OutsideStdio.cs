@@ -1,0 +1,26 @@
+using Crstore.Linux.Memory;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Objects.Files;
+
+/// <summary>Standard input, output and error that lead to the outside: what takes their place.</summary>
+internal static class OutsideStdio
+{
+    private const int LastStandardFd = 2;
+
+    /// <summary>Allowed where one of its fds is 0, 1 or 2.</summary>
+    internal static Verdict Check(FileObject file, string why) => IsStandard(file)
+        ? Verdict.Policy("--stdio", why)
+        : Verdict.Refused(why + "; --map-fd N=PATH puts a file in its place");
+
+    internal static SafeFileHandle? Open(FileObject file, RestartScene scene)
+    {
+        var number = file.Uses.Select(u => u.Fd.Number).Min();
+        // A duplicate, not opened anew: it may be a socket, and a file's offset goes on where crstore's is.
+        return scene.Stdio == StdioPolicy.Inherit && number <= LastStandardFd
+            ? new SafeFileHandle(number, ownsHandle: false)
+            : RawFile.Open("/dev/null", (RawOpen)file.Access);
+    }
+
+    private static bool IsStandard(FileObject file) => file.Uses.Any(u => u.Fd.Number <= LastStandardFd);
+}

@@ -1,0 +1,77 @@
+using System.Globalization;
+using Crstore.Linux;
+using Crstore.Linux.Files;
+using Crstore.Linux.Memory;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Google.Protobuf;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Objects.Files;
+
+/// <summary>Ends of a pipe(2), with what is in it.</summary>
+public sealed class Pipe : IFileKind
+{
+    private const int WriteOnly = 1;
+
+    /// <inheritdoc/>
+    public string Name => "pipe";
+
+    /// <inheritdoc/>
+    public bool Is(Fd fd) => fd.Link.StartsWith("pipe:[", StringComparison.Ordinal);
+
+    /// <inheritdoc/>
+    public void Dump(FileObject file, Func<SafeFileHandle> open)
+    {
+        using var pipe = open();
+        var end = new PipeEnd { CapacityBytes = (uint)Descriptors.GetPipeSize(pipe) };
+        file.Record.Pipe = end;
+        if (file.Access == WriteOnly) return;
+        var (read, write) = Spawn.Pipe();
+        using (read)
+        using (write)
+        {
+            Descriptors.SetPipeSize(write, (int)end.CapacityBytes);
+            var held = Descriptors.CopyPipe(pipe, write, (int)end.CapacityBytes);
+            if (held == 0) return;
+            var content = new byte[held];
+            for (var done = 0; done < held;)
+            {
+                var n = RawFile.Read(read, content.AsSpan(done));
+                if (n <= 0) throw new TargetException($"{file}: its content can't be read");
+                done += n;
+            }
+
+            end.Content = UnsafeByteOperations.UnsafeWrap(content);
+        }
+    }
+
+    /// <inheritdoc/>
+    public Verdict Check(FileObject file, RestartScene scene)
+    {
+        if (file.Record.Pipe is null) return Verdict.Refused("what it holds is not known");
+        if (OtherEnd(file, scene) is not null) return Verdict.Restarts;
+        return OutsideStdio.Check(file, "its other end is not in the checkpoint");
+    }
+
+    /// <inheritdoc/>
+    public SafeFileHandle? Open(FileObject file, RestartScene scene)
+    {
+        if (OtherEnd(file, scene) is null) return OutsideStdio.Open(file, scene);
+        var pipe = scene.Share(file.Link, () => Make(file, scene));
+        // Opened anew, so that each description has flags of its own.
+        return RawFile.Open(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)pipe[0].DangerousGetHandle()}"), (RawOpen)file.Info.Flags);
+    }
+
+    private static FileObject? OtherEnd(FileObject file, RestartScene scene) =>
+        scene.Files.FirstOrDefault(f => f.Link == file.Link && (f.Access != file.Access || f.Access == 2));
+
+    private static List<SafeFileHandle> Make(FileObject file, RestartScene scene)
+    {
+        var (read, write) = Spawn.Pipe();
+        Descriptors.SetPipeSize(write, (int)file.Record.Pipe.CapacityBytes);
+        foreach (var end in scene.Files.Where(f => f.Link == file.Link && f.Record.Pipe is { Content.IsEmpty: false }).Take(1))
+            RawFile.Write(write, end.Record.Pipe.Content.Span, file.ToString());
+        return [read, write];
+    }
+}

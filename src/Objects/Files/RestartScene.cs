@@ -1,0 +1,76 @@
+using Crstore.Model.Format;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Objects.Files;
+
+/// <summary>What becomes of the files of a checkpoint that lead to the outside: terminals and pipes to other processes.</summary>
+public enum StdioPolicy
+{
+    /// <summary>crstore's own fd of the same number takes their place.</summary>
+    Inherit,
+
+    /// <summary>/dev/null does.</summary>
+    Null,
+
+    /// <summary>They are opened again by their path.</summary>
+    Files,
+}
+
+/// <summary>What to do about a file that was changed since the capture.</summary>
+public enum FilesPolicy
+{
+    /// <summary>Refuse.</summary>
+    MustMatch,
+
+    /// <summary>Say so and go on.</summary>
+    Warn,
+
+    /// <summary>Go on.</summary>
+    Ignore,
+}
+
+/// <summary>What is being restarted, how, and what its objects have in common.</summary>
+public sealed class RestartScene : IDisposable
+{
+    private readonly Dictionary<string, IReadOnlyList<SafeFileHandle>> shared = [];
+
+    /// <summary>Of a checkpoint.</summary>
+    public RestartScene(CheckpointBody body)
+    {
+        ArgumentNullException.ThrowIfNull(body);
+        Body = body;
+        var uses = body.Processes.SelectMany(p => p.Fds.Select(f => new FdUse(p, f))).ToLookup(u => u.Fd.OpenFile);
+        Files = [.. body.OpenFiles.Where(f => uses[f.Id].Any()).Select(f => new FileObject(f, [.. uses[f.Id]]))];
+    }
+
+    /// <summary>The checkpoint.</summary>
+    public CheckpointBody Body { get; }
+
+    /// <summary>Its open files.</summary>
+    public IReadOnlyList<FileObject> Files { get; }
+
+    /// <summary>For files that lead to the outside.</summary>
+    public StdioPolicy Stdio { get; init; }
+
+    /// <summary>For files that have changed.</summary>
+    public FilesPolicy ChangedFiles { get; init; }
+
+    /// <summary>fds that get another file: number, path.</summary>
+    public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
+
+    /// <summary>What the user should know.</summary>
+    public List<string> Warnings { get; } = [];
+
+    /// <summary>What several open files are parts of, as the two ends of a pipe: made by the first that asks, closed with the scene.</summary>
+    public IReadOnlyList<SafeFileHandle> Share(string name, Func<IReadOnlyList<SafeFileHandle>> make)
+    {
+        if (!shared.TryGetValue(name, out var handles)) shared.Add(name, handles = make());
+        return handles;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var handle in shared.Values.SelectMany(h => h)) handle.Dispose();
+    }
+}

@@ -1,0 +1,89 @@
+using Crstore.Linux;
+using Crstore.Linux.Memory;
+using Crstore.Model;
+using Crstore.Objects.Files;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Restore.Restart;
+
+/// <summary>The open files of a checkpoint: made anew in crstore, inherited by all puppets, and put to the fds of each process.</summary>
+internal sealed class FileTable : IDisposable
+{
+    private const long CloseOnExec = 0x80000; // O_CLOEXEC, dup3(2)
+    private readonly RestartScene scene;
+    private readonly Dictionary<uint, int> numbers = [];
+    private readonly List<SafeFileHandle> handles = [];
+
+    /// <summary>Opens all of them.</summary>
+    /// <exception cref="CrstoreException">One can't be; names it.</exception>
+    public FileTable(RestartScene scene, Inheritance inheritance)
+    {
+        this.scene = scene;
+        try
+        {
+            foreach (var file in scene.Files)
+            {
+                if (Open(file) is not { } handle) continue;
+                handles.Add(handle);
+                numbers.Add(file.Record.Id, inheritance.Add(handle));
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Puts a process's files to their fds. Those inherited stay open, above all others.</summary>
+    public void Place(Restarted process, int firstInherited)
+    {
+        var puppet = process.Leader;
+        puppet.Queue("close_range", SystemCalls.CloseRange, 0, firstInherited - 1, 0);
+        foreach (var fd in process.Message.Fds)
+        {
+            if (!numbers.TryGetValue(fd.OpenFile, out var number)) continue;
+            puppet.Queue($"dup3 to fd {fd.Number}", SystemCalls.Dup3, number, fd.Number, FdInfo.Parse(fd.Fdinfo.Span).CloseOnExec ? CloseOnExec : 0);
+        }
+
+        puppet.Flush();
+    }
+
+    /// <summary>What only the processes can do to their files; after <see cref="Place"/> for all of them.</summary>
+    public void Complete(IReadOnlyDictionary<int, Restarted> processes)
+    {
+        foreach (var file in scene.Files)
+        {
+            var use = file.Uses[0];
+            FileKinds.Of(file).Complete(file, use, processes[use.Process.Pid].Leader, scene);
+        }
+
+        foreach (var process in processes.Values) process.Leader.Flush();
+    }
+
+    /// <summary>Closes what was inherited.</summary>
+    public static void CloseInherited(Restarted process, int firstInherited)
+    {
+        process.Leader.Queue("close_range", SystemCalls.CloseRange, firstInherited, uint.MaxValue, 0);
+        process.Leader.Flush();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (var handle in handles) handle.Dispose();
+    }
+
+    private SafeFileHandle? Open(FileObject file)
+    {
+        try
+        {
+            var mapped = file.Uses.Select(u => scene.MappedFds.GetValueOrDefault(u.Fd.Number)).FirstOrDefault(p => p is not null);
+            return mapped is null ? FileKinds.Of(file).Open(file, scene) : RawFile.Open(mapped, (RawOpen)file.Info.Flags);
+        }
+        catch (LinuxException e)
+        {
+            throw new EnvironmentException($"{file}: {e.Message}", "--map-fd N=PATH puts another file in its place", e);
+        }
+    }
+}

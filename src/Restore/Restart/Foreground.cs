@@ -1,0 +1,36 @@
+using System.Runtime.InteropServices;
+using Crstore.Linux;
+
+namespace Crstore.Restore.Restart;
+
+/// <summary>Waits for a restarted process as a shell would: signals are passed on, its exit code is crstore's.</summary>
+public static class Foreground
+{
+    private const int SignalledBase = 128; // what shells add to the signal's number
+    private static readonly (PosixSignal Signal, int Number)[] PassedOn =
+    [
+        (PosixSignal.SIGTERM, 15), (PosixSignal.SIGHUP, 1), (PosixSignal.SIGINT, 2), (PosixSignal.SIGQUIT, 3), ((PosixSignal)10, 10), ((PosixSignal)12, 12),
+    ];
+
+    /// <summary>Waits for a child's end.</summary>
+    /// <returns>Its exit code, or 128 and the number of the signal that ended it.</returns>
+    public static int Wait(int pid)
+    {
+        // Ctrl-C reaches everybody in the terminal's foreground group by itself.
+        var sameGroup = ThisProcess.GroupOf(pid) == ThisProcess.GroupOf(0);
+        var registrations = PassedOn.Select(p => PosixSignalRegistration.Create(p.Signal, context =>
+        {
+            context.Cancel = true;
+            if (!sameGroup || p.Signal is not (PosixSignal.SIGINT or PosixSignal.SIGQUIT)) Signals.TryKill(pid, p.Number);
+        })).ToList();
+        try
+        {
+            var report = ChildWait.AwaitDeath(pid);
+            return report.Killed ? SignalledBase + report.Status : report.Status;
+        }
+        finally
+        {
+            foreach (var registration in registrations) registration.Dispose();
+        }
+    }
+}

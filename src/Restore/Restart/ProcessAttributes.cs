@@ -1,0 +1,106 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Text;
+using Crstore.Linux;
+using Crstore.Model;
+
+namespace Crstore.Restore.Restart;
+
+/// <summary>What belongs to a process as a whole: directory, limits, handlers, timers, credentials. On the ptrace thread.</summary>
+internal static class ProcessAttributes
+{
+    private const int SigChld = 17, LastSignal = 64;
+
+    /// <summary>Directory, mask, limits, personality, and what /proc takes.</summary>
+    /// <param name="process">It.</param>
+    /// <param name="directory">Instead of the one that it was in; null: that one.</param>
+    public static void Set(Restarted process, string? directory)
+    {
+        var (puppet, message) = (process.Leader, process.Message);
+        if (message.Root != "/") throw new TargetException($"process {message.Pid}: its root directory is {message.Root}", "only processes with the host's root restart");
+        var cwd = directory ?? message.Cwd;
+        puppet.Queue($"chdir {cwd}", SystemCalls.Chdir, (long)puppet.Place([.. Encoding.UTF8.GetBytes(cwd), 0]));
+        puppet.Queue("umask", SystemCalls.Umask, message.Umask);
+        if (message.Personality != 0) puppet.Queue("personality", SystemCalls.Personality, message.Personality);
+        foreach (var limit in message.Rlimits)
+        {
+            var record = new byte[16];
+            BinaryPrimitives.WriteUInt64LittleEndian(record, limit.Soft);
+            BinaryPrimitives.WriteUInt64LittleEndian(record.AsSpan(8), limit.Hard);
+            puppet.Queue($"prlimit of resource {limit.Resource}", SystemCalls.Prlimit64, 0, limit.Resource, (long)puppet.Place(record), 0);
+        }
+
+        puppet.Flush();
+        Write(process, "oom_score_adj", message.OomScoreAdj.ToString(CultureInfo.InvariantCulture));
+        Write(process, "coredump_filter", "0x" + message.CoredumpFilter.ToString("x", CultureInfo.InvariantCulture));
+    }
+
+    /// <summary>Signal handlers and interval timers; after everything that could send a signal.</summary>
+    public static void SetSignals(Restarted process)
+    {
+        var puppet = process.Leader;
+        // SIGCHLD of zombies, and of puppets that failed: ignoring takes it out of the queue.
+        puppet.Queue("rt_sigaction", SystemCalls.RtSigAction, SigChld, (long)puppet.Place(Action(1, 0, 0, 0)), 0, 8);
+        puppet.Queue("rt_sigaction", SystemCalls.RtSigAction, SigChld, (long)puppet.Place(Action(0, 0, 0, 0)), 0, 8);
+        foreach (var action in process.Message.Actions.Where(a => a.Signal is >= 1 and <= LastSignal))
+        {
+            puppet.Queue($"rt_sigaction of signal {action.Signal}", SystemCalls.RtSigAction, action.Signal,
+                (long)puppet.Place(Action(action.Handler, action.Flags, action.Restorer, action.Mask)), 0, 8);
+        }
+
+        const int timerSize = 32;
+        for (var which = 0; which < process.Message.Itimers.Length / timerSize; which++)
+        {
+            var timer = process.Message.Itimers.Span.Slice(which * timerSize, timerSize);
+            if (timer.ContainsAnyExcept((byte)0)) puppet.Queue("setitimer", SystemCalls.SetItimer, which, (long)puppet.Place(timer), 0);
+        }
+
+        puppet.Flush();
+    }
+
+    /// <summary>Pending signals, with what they carried.</summary>
+    public static void QueuePending(Restarted process)
+    {
+        Queue(process.Leader, process.Message.SharedPending.Span, (puppet, signal, info) =>
+            puppet.Queue($"rt_sigqueueinfo of signal {signal}", SystemCalls.RtSigQueueInfo, puppet.Pid, signal, info));
+        foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads))
+        {
+            Queue(puppet, thread.Pending.Span, (to, signal, info) =>
+                to.Queue($"rt_tgsigqueueinfo of signal {signal}", SystemCalls.RtTgSigQueueInfo, to.Pid, to.TidInside, signal, info));
+        }
+    }
+
+    private static void Queue(Puppet puppet, ReadOnlySpan<byte> records, Action<Puppet, int, long> send)
+    {
+        for (var at = 0; at + Ptrace.SigInfoSize <= records.Length; at += Ptrace.SigInfoSize)
+        {
+            var info = records.Slice(at, Ptrace.SigInfoSize);
+            send(puppet, BinaryPrimitives.ReadInt32LittleEndian(info), (long)puppet.Place(info));
+        }
+
+        puppet.Flush();
+    }
+
+    private static byte[] Action(ulong handler, ulong flags, ulong restorer, ulong mask)
+    {
+        var record = new byte[32];
+        BinaryPrimitives.WriteUInt64LittleEndian(record, handler);
+        BinaryPrimitives.WriteUInt64LittleEndian(record.AsSpan(8), flags);
+        BinaryPrimitives.WriteUInt64LittleEndian(record.AsSpan(16), restorer);
+        BinaryPrimitives.WriteUInt64LittleEndian(record.AsSpan(24), mask);
+        return record;
+    }
+
+    private static void Write(Restarted process, string name, string value)
+    {
+        var path = $"/proc/{process.Leader.Tid}/{name}";
+        try
+        {
+            if (File.ReadAllText(path).Trim() != value) File.WriteAllText(path, value);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new EnvironmentException($"process {process.Message.Pid}: {path} can't be set to {value}: {e.Message}", null, e);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+using Crstore.Model.Format;
+
+namespace Crstore.Restore.Restart;
+
+/// <summary>A process that is being put together.</summary>
+/// <param name="message">As it was captured.</param>
+/// <param name="leader">Its first thread.</param>
+internal sealed class Restarted(Process message, Puppet leader)
+{
+    /// <summary>As it was captured.</summary>
+    public Process Message => message;
+
+    /// <summary>Its first thread.</summary>
+    public Puppet Leader => leader;
+
+    /// <summary>All its threads, the leader first, as in the message.</summary>
+    public List<Puppet> Threads { get; } = [leader];
+}
+
+/// <summary>
+/// Makes the processes of a checkpoint, each by its own parent, in the sessions and groups that they had. A session or group
+/// whose leader is not in the checkpoint becomes the one that crstore is in, or a new one. On the ptrace thread.
+/// </summary>
+internal sealed class ProcessTree
+{
+    private readonly Dictionary<int, Restarted> byPid = [];
+    private readonly ILookup<int, Process> children;
+    private readonly HashSet<int> pids;
+
+    private ProcessTree(IReadOnlyList<Process> processes)
+    {
+        children = processes.Skip(1).ToLookup(p => p.Ppid);
+        pids = [.. processes.Select(p => p.Pid)];
+    }
+
+    /// <summary>Root first, parents before children.</summary>
+    public List<Restarted> Processes { get; } = [];
+
+    /// <summary>Makes all of them.</summary>
+    /// <param name="stub">Their ancestor; crstore becomes the root's parent.</param>
+    /// <param name="processes">Root first.</param>
+    /// <param name="newSession">The root leads a session of its own, whatever it was in.</param>
+    /// <param name="made">Told of each process at once, so that it can be ended if the rest fails.</param>
+    public static ProcessTree Make(Puppet stub, IReadOnlyList<Process> processes, bool newSession, Action<int> made)
+    {
+        var tree = new ProcessTree(processes);
+        var root = processes[0];
+        // The exit signal is the stub's: with CLONE_PARENT none may be given.
+        var puppet = Puppets.Make(stub, root.Pid, SystemCalls.CloneParent, 0);
+        made(puppet.Tid);
+        tree.Settle(root, puppet, newSession, made);
+        tree.JoinGroups();
+        return tree;
+    }
+
+    private void Settle(Process process, Puppet puppet, bool newSession, Action<int> made)
+    {
+        var restarted = new Restarted(process, puppet);
+        byPid.Add(process.Pid, restarted);
+        Processes.Add(restarted);
+        var leads = newSession || process.Sid == process.Pid;
+        var mine = children[process.Pid].ToList();
+        // A session is inherited at birth: who was born before the parent called setsid is in the older one.
+        if (process.Sid == process.Pid)
+            foreach (var child in mine.Where(c => c.Sid != process.Sid && c.Sid != c.Pid).ToList())
+            {
+                Make(child);
+                mine.Remove(child);
+            }
+
+        if (leads) puppet.Queue("setsid", SystemCalls.SetSid);
+        puppet.Flush();
+        foreach (var child in mine) Make(child);
+
+        void Make(Process child)
+        {
+            var born = Puppets.Make(puppet, child.Pid, 0, child.ExitSignal);
+            made(born.Tid);
+            Settle(child, born, false, made);
+        }
+    }
+
+    private void JoinGroups()
+    {
+        foreach (var process in Processes.Where(p => p.Message.Pgid == p.Message.Pid && p.Message.Sid != p.Message.Pid))
+        {
+            process.Leader.Queue("setpgid", SystemCalls.SetPgid, 0, 0);
+            process.Leader.Flush();
+        }
+
+        foreach (var process in Processes.Where(p => p.Message.Pgid != p.Message.Pid && pids.Contains(p.Message.Pgid)))
+        {
+            process.Leader.Queue($"setpgid {process.Message.Pgid}", SystemCalls.SetPgid, 0, process.Message.Pgid);
+            process.Leader.Flush();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+using System.Buffers.Binary;
+using Crstore.Linux;
+using Crstore.Model;
+
+namespace Crstore.Restore.Restart;
+
+/// <summary>Making puppets from puppets, with the ids that they had: clone3(2) with set_tid. On the ptrace thread.</summary>
+internal static class Puppets
+{
+    private const int CloneArgsSize = 88; // struct clone_args with set_tid and cgroup, linux/sched.h
+
+    /// <summary>Makes a process or thread.</summary>
+    /// <param name="parent">Calls clone3.</param>
+    /// <param name="id">Its id.</param>
+    /// <param name="flags">CLONE_ flags; with CLONE_THREAD it is a thread of the parent.</param>
+    /// <param name="exitSignal">What its parent gets when it ends.</param>
+    public static Puppet Make(Puppet parent, int id, ulong flags, int exitSignal)
+    {
+        var args = new byte[CloneArgsSize];
+        var ids = parent.Place(BitConverter.GetBytes((long)id));
+        U64(0, flags);
+        U64(32, (ulong)exitSignal);
+        U64(64, ids);
+        U64(72, 1);
+        var what = (flags & SystemCalls.CloneThread) != 0 ? $"making thread {id}" : $"making process {id}";
+        var born = 0;
+        parent.Born = tid => born = tid;
+        var result = parent.Call(what, SystemCalls.Clone3, (long)parent.Place(args), CloneArgsSize);
+        parent.Born = null;
+        if (result < 0) throw Refused(what, id, (int)-result);
+        var pid = (flags & SystemCalls.CloneThread) != 0 ? parent.Pid : id;
+        var puppet = new Puppet(born, pid, id, parent.Workplace);
+        puppet.AwaitStop();
+        return puppet;
+
+        void U64(int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(args.AsSpan(at), value);
+    }
+
+    /// <summary>Kills a child of ours and takes its death.</summary>
+    public static void End(int pid)
+    {
+        Signals.TryKill(pid, Signals.SIGKILL);
+        StopWait.Next(pid, StopWait.DeadlineIn(TimeSpan.FromSeconds(5)));
+    }
+
+    private static CrstoreException Refused(string what, int id, int errno) => errno switch
+    {
+        Errno.EEXIST => new TargetException($"the id {id} is in use{NameOf(id)}: a process comes back with the ids that it had",
+            "end that process, or restart with --new-pids"),
+        Errno.EPERM => new EnvironmentException($"{what}: choosing process ids needs CAP_CHECKPOINT_RESTORE or root", "run it as root, or restart with --new-pids"),
+        _ => new EnvironmentException($"{what}: {Errno.Describe(errno)}"),
+    };
+
+    private static string NameOf(int id)
+    {
+        try
+        {
+            return $" by “{File.ReadAllText($"/proc/{id}/comm").Trim()}”";
+        }
+        catch (IOException)
+        {
+            return " (by a thread, a process group or a session)";
+        }
+    }
+}

@@ -1,0 +1,149 @@
+using Crstore.Linux;
+using Crstore.Linux.Files;
+using Crstore.Linux.Proc;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Crstore.Objects;
+using Crstore.Objects.Files;
+
+namespace Crstore.Restore.Restart;
+
+/// <summary>
+/// Makes the processes of a checkpoint run again: opens their files, makes them from a stub with the ids that they had, gives each
+/// its memory, files, threads and attributes, and lets all go at once. If anything fails, what was made is killed.
+/// </summary>
+public sealed class Restarter
+{
+    private readonly ICheckpointImage image;
+    private readonly CheckpointBody body;
+    private readonly RestartOptions options;
+    private readonly List<int> made = [];
+
+    private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, body, this.options) = (image, image.Manifest.Body, options);
+
+    /// <summary>Restarts.</summary>
+    /// <param name="image">The checkpoint.</param>
+    /// <param name="options">How.</param>
+    /// <param name="progress">Told of bytes of memory.</param>
+    /// <param name="cancel">What was made is killed then.</param>
+    /// <exception cref="CrstoreException">It can't be restarted; names the object. Nothing is left behind.</exception>
+    public static RestartResult Run(ICheckpointImage image, RestartOptions options, IProgress<ulong>? progress, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(image);
+        ArgumentNullException.ThrowIfNull(options);
+        using var tracer = new PtraceThread();
+        return tracer.Run(() => new Restarter(image, options).Run(progress, cancel));
+    }
+
+    private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
+    {
+        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, MappedFds = options.MappedFds };
+        Refuse(Verdicts.Of(scene));
+        DescriptorLimit.Raise();
+        var inheritance = new Inheritance(Inheritance.FirstAbove(body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max()));
+        using var mapped = new MappedFiles(body, inheritance);
+        using var files = new FileTable(scene, inheritance);
+        try
+        {
+            var bytes = Build(inheritance, mapped, files, progress, cancel);
+            return new RestartResult(body.Processes[0].Pid, [.. body.Processes.Select(p => p.Pid)], bytes, scene.Warnings);
+        }
+        catch (Exception e)
+        {
+            foreach (var pid in Enumerable.Reverse(made)) Puppets.End(pid);
+            if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
+            throw;
+        }
+    }
+
+    private ulong Build(Inheritance inheritance, MappedFiles mapped, FileTable files, IProgress<ulong>? progress, CancellationToken cancel)
+    {
+        var places = MappedFiles.FreePlaces(body, StubProgram.Size, 2);
+        var stub = Stub.Start(places[0], inheritance.Files);
+        made.Add(stub.Tid);
+        // Its program must not be mapped when the processes get theirs: the workplace is anonymous memory that all inherit.
+        var at = stub.Call("mmap", SystemCalls.Mmap, (long)places[1], StubProgram.Size, 7,
+            SystemCalls.MapPrivate | SystemCalls.MapAnonymous | SystemCalls.MapFixedNoReplace, -1, 0);
+        if (at != (long)places[1]) throw new EnvironmentException($"no room for crstore's code at {places[1]:x}: {Errno.Describe((int)-at)}");
+        stub.MoveTo(places[1]);
+
+        var tree = ProcessTree.Make(stub, body.Processes, options.Detach, made.Add);
+        Puppets.End(stub.Tid);
+        made.Remove(stub.Tid);
+
+        var processes = tree.Processes;
+        foreach (var process in processes)
+        {
+            cancel.ThrowIfCancellationRequested();
+            var space = new AddressSpace(process, mapped);
+            space.Clear();
+            space.Map();
+        }
+
+        var bytes = PageFiller.Fill(image, processes, mapped, progress, cancel);
+        foreach (var process in processes) files.Place(process, inheritance.First);
+        files.Complete(processes.ToDictionary(p => p.Message.Pid));
+        var mine = Mine();
+        foreach (var process in processes)
+        {
+            cancel.ThrowIfCancellationRequested();
+            new AddressSpace(process, mapped).Finish();
+            FileTable.CloseInherited(process, inheritance.First);
+            ThreadBuilder.Make(process);
+            foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadBuilder.Configure(puppet, thread);
+            ProcessAttributes.Set(process, options.Directory);
+            foreach (var puppet in process.Threads) CredentialSetter.Set(puppet, process.Message, mine);
+            ProcessAttributes.SetSignals(process);
+            ProcessAttributes.QueuePending(process);
+        }
+
+        foreach (var process in processes) Finish(process);
+        foreach (var process in processes) LetGo(process);
+        return bytes;
+    }
+
+    /// <summary>The last calls: what interrupted system calls need, and crstore's own memory goes. Then the registers.</summary>
+    private static void Finish(Restarted process)
+    {
+        var registers = process.Threads.Zip(process.Message.Threads).Select(p => Resumption.Prepare(p.First, p.Second)).ToList();
+        var vdso = process.Message.Vmas.FirstOrDefault(v => v.Name == "[vdso]")
+            ?? throw new TargetException($"process {process.Message.Pid} has no vDSO");
+        process.Leader.CallAt("munmap", SyscallInstruction.Find(process.Leader, vdso), SystemCalls.Munmap, (long)process.Leader.Workplace, StubProgram.Size);
+        for (var i = 0; i < process.Threads.Count; i++) ThreadBuilder.SetRegisters(process.Threads[i], process.Message.Threads[i], registers[i]);
+    }
+
+    private void LetGo(Restarted process)
+    {
+        var signal = options.Stopped || process.Message.WasStopped ? Signals.SIGSTOP : 0;
+        foreach (var puppet in process.Threads)
+        {
+            var errno = Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0);
+            if (errno != 0) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(errno)}");
+        }
+    }
+
+    private static void Refuse(IReadOnlyList<ObjectVerdict> verdicts)
+    {
+        var refused = verdicts.Where(v => v.Verdict.Outcome == Restartability.Refused).ToList();
+        if (refused.Count == 0) return;
+        throw new TargetException(
+            $"it can't be restarted: {string.Join("; ", refused.Take(5).Select(v => $"{v.Object}: {v.Verdict.Why}"))}{(refused.Count > 5 ? $"; and {refused.Count - 5} more" : "")}",
+            "`crstore check CRID` lists everything");
+    }
+
+    private static Credentials Mine()
+    {
+        var status = StatusLines.Parse(File.ReadAllBytes("/proc/self/status"));
+        return new Credentials
+        {
+            Uid = { status.Uids },
+            Gid = { status.Gids },
+            Groups = { status.Groups },
+            CapInheritable = status.Capabilities.Inheritable,
+            CapPermitted = status.Capabilities.Permitted,
+            CapEffective = status.Capabilities.Effective,
+            CapBounding = status.Capabilities.Bounding,
+            CapAmbient = status.Capabilities.Ambient,
+        };
+    }
+}

@@ -1,0 +1,108 @@
+using System.Buffers.Binary;
+using Crstore.Model;
+
+namespace Crstore.Restore.Restart;
+
+/// <summary>
+/// The program that every restarted process begins as: a static ELF file with a pause loop and the code of
+/// <see cref="Puppet"/>, which makes the system calls that it finds in a table and then stops itself.
+/// </summary>
+internal static class StubProgram
+{
+    /// <summary>Of the file's one segment and of the workplace in a puppet.</summary>
+    public const int Size = 64 * 1024;
+
+    /// <summary>Offset of the code that makes calls: rbx is the table, r12 their number, r13 and r14 the puppet's pid and tid.</summary>
+    public const int CallsOffset = 0x200;
+
+    /// <summary>Offset of the syscall instruction in that code.</summary>
+    public const int SyscallInCalls = 0x20;
+
+    /// <summary>Offset of the table of calls.</summary>
+    public const int TableOffset = 0x1000;
+
+    /// <summary>Calls in the table at most.</summary>
+    public const int MaxCalls = 256;
+
+    /// <summary>A call: number, six arguments, result.</summary>
+    public const int CallSize = 64;
+
+    /// <summary>Offset of the calls' data.</summary>
+    public const int DataOffset = TableOffset + MaxCalls * CallSize;
+
+    private const int PauseOffset = 0x100;
+
+    // pause: mov eax, 34; syscall; jmp pause
+    private static ReadOnlySpan<byte> Pause => [0xb8, 0x22, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
+
+    /*
+       next: test r12, r12; jz stop
+             mov rax, [rbx]; mov rdi, [rbx+8]; mov rsi, [rbx+16]; mov rdx, [rbx+24]; mov r10, [rbx+32]; mov r8, [rbx+40]; mov r9, [rbx+48]
+             syscall
+             mov [rbx+56], rax
+             add rbx, 64; dec r12
+             cmp rax, -4095; jb next        unsigned: not an error
+             (an error ends the table: what comes next may depend on it)
+       stop: mov eax, 234 (tgkill); mov rdi, r13; mov rsi, r14; mov edx, 19 (SIGSTOP); syscall
+             jmp stop
+       SIGSTOP can't be blocked, and a tracer that takes it away leaves no trace of it; int3 would reset a handler of SIGTRAP.
+    */
+    private static ReadOnlySpan<byte> Calls =>
+    [
+        0x4d, 0x85, 0xe4, 0x74, 0x30,
+        0x48, 0x8b, 0x03, 0x48, 0x8b, 0x7b, 0x08, 0x48, 0x8b, 0x73, 0x10, 0x48, 0x8b, 0x53, 0x18,
+        0x4c, 0x8b, 0x53, 0x20, 0x4c, 0x8b, 0x43, 0x28, 0x4c, 0x8b, 0x4b, 0x30,
+        0x0f, 0x05,
+        0x48, 0x89, 0x43, 0x38,
+        0x48, 0x83, 0xc3, 0x40,
+        0x49, 0xff, 0xcc,
+        0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff,
+        0x72, 0xcb,
+        0xb8, 0xea, 0, 0, 0,
+        0x4c, 0x89, 0xef,
+        0x4c, 0x89, 0xf6,
+        0xba, 0x13, 0, 0, 0,
+        0x0f, 0x05,
+        0xeb, 0xec,
+    ];
+
+    /// <summary>The code of a workplace, to be written to its start.</summary>
+    public static byte[] Code()
+    {
+        var code = new byte[CallsOffset + Calls.Length];
+        Pause.CopyTo(code.AsSpan(PauseOffset));
+        Calls.CopyTo(code.AsSpan(CallsOffset));
+        return code;
+    }
+
+    /// <summary>The ELF file, to be loaded at an address of the caller's choice.</summary>
+    public static byte[] Elf(ulong address)
+    {
+        // Elf64_Ehdr and one Elf64_Phdr, elf(5): ET_EXEC, EM_X86_64, one PT_LOAD with rwx.
+        var file = new byte[Size];
+        Code().CopyTo(file, 0);
+        ReadOnlySpan<byte> ident = [0x7f, (byte)'E', (byte)'L', (byte)'F', 2, 1, 1];
+        ident.CopyTo(file);
+        U16(16, 2);
+        U16(18, 62);
+        U32(20, 1);
+        U64(24, address + PauseOffset);
+        U64(32, 64);
+        U16(52, 64);
+        U16(54, 56);
+        U16(56, 1);
+        U16(58, 64);
+        U32(64, 1);
+        U32(68, 7);
+        U64(80, address);
+        U64(88, address);
+        U64(96, Size);
+        U64(104, Size);
+        U64(112, VirtualPage.Size);
+        return file;
+
+        void U16(int at, ushort value) => BinaryPrimitives.WriteUInt16LittleEndian(file.AsSpan(at), value);
+        void U32(int at, uint value) => BinaryPrimitives.WriteUInt32LittleEndian(file.AsSpan(at), value);
+        void U64(int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(file.AsSpan(at), value);
+    }
+}

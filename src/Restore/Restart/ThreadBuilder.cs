@@ -1,0 +1,76 @@
+using System.Buffers.Binary;
+using System.Text;
+using Crstore.Linux;
+using Crstore.Model;
+using Thread = Crstore.Model.Format.Thread;
+
+namespace Crstore.Restore.Restart;
+
+/// <summary>Makes a process's threads, gives each what only itself can ask the kernel for, and its registers. On the ptrace thread.</summary>
+internal static class ThreadBuilder
+{
+    private const ulong ThreadFlags = SystemCalls.CloneVm | SystemCalls.CloneFs | SystemCalls.CloneFiles | SystemCalls.CloneSigHand
+        | SystemCalls.CloneThread | SystemCalls.CloneSysVSem;
+
+    /// <summary>Makes those behind the leader.</summary>
+    public static void Make(Restarted process)
+    {
+        foreach (var thread in process.Message.Threads.Skip(1))
+            process.Threads.Add(Puppets.Make(process.Leader, thread.Tid, ThreadFlags, 0));
+    }
+
+    /// <summary>What the kernel keeps of a thread, but for its registers and credentials.</summary>
+    public static void Configure(Puppet puppet, Thread thread)
+    {
+        if (thread.TidAddress != 0) puppet.Queue("set_tid_address", SystemCalls.SetTidAddress, (long)thread.TidAddress);
+        if (thread.RobustListHead != 0) puppet.Queue("set_robust_list", SystemCalls.SetRobustList, (long)thread.RobustListHead, (long)thread.RobustListLen);
+        if (thread.Rseq is { } rseq)
+            puppet.Queue("rseq", SystemCalls.Rseq, (long)rseq.Address, rseq.SizeBytes, rseq.Flags, rseq.Signature);
+        if (thread.Altstack is { } stack)
+        {
+            const uint onStack = 1, disabled = 2; // SS_ONSTACK tells, SS_DISABLE says, sigaltstack(2)
+            var record = new byte[24];
+            BinaryPrimitives.WriteUInt64LittleEndian(record, stack.Sp);
+            BinaryPrimitives.WriteUInt32LittleEndian(record.AsSpan(8), stack.SizeBytes == 0 ? disabled : stack.Flags & ~(onStack | disabled));
+            BinaryPrimitives.WriteUInt64LittleEndian(record.AsSpan(16), stack.SizeBytes);
+            puppet.Queue("sigaltstack", SystemCalls.SigAltStack, (long)puppet.Place(record), 0);
+        }
+
+        puppet.Queue("prctl(PR_SET_NAME)", SystemCalls.Prctl, SystemCalls.PrSetName, (long)puppet.Place([.. Encoding.UTF8.GetBytes(thread.Name), 0]));
+        Schedule(puppet, thread);
+        puppet.Flush();
+    }
+
+    /// <summary>
+    /// Registers and signal mask: what comes last. A system call that the capture cut short is made again by the kernel when the thread
+    /// goes on, as it would have been after the capture.
+    /// </summary>
+    /// <param name="puppet">The thread.</param>
+    /// <param name="thread">As it was captured.</param>
+    /// <param name="regs">Its registers, as <see cref="Resumption"/> left them.</param>
+    public static void SetRegisters(Puppet puppet, Thread thread, in UserRegs regs)
+    {
+        try
+        {
+            Ptrace.SetRegSet(puppet.Tid, RegisterSet.XState, thread.Xstate.Span);
+        }
+        catch (LinuxException e)
+        {
+            throw new EnvironmentException($"thread {thread.Tid}: this processor can't take its floating-point and vector state: {e.Message}",
+                "restart it on the same kind of processor", e);
+        }
+
+        Ptrace.SetRegs(puppet.Tid, regs);
+        Ptrace.SetSigMask(puppet.Tid, thread.Sigmask);
+    }
+
+    private static void Schedule(Puppet puppet, Thread thread)
+    {
+        const uint normal = 0;
+        if (thread.SchedPolicy != normal)
+            puppet.Queue($"sched_setscheduler of thread {thread.Tid}", SystemCalls.SchedSetScheduler, 0, thread.SchedPolicy, (long)puppet.Place(BitConverter.GetBytes(thread.SchedPriority)));
+        if (thread.Nice != 0) puppet.Queue($"setpriority of thread {thread.Tid}", SystemCalls.SetPriority, 0, 0, thread.Nice);
+        if (!thread.CpuAffinity.IsEmpty && !thread.CpuAffinity.Span.SequenceEqual(CpuAffinity.Get(puppet.Tid)))
+            puppet.Queue($"sched_setaffinity of thread {thread.Tid}", SystemCalls.SchedSetAffinity, 0, thread.CpuAffinity.Length, (long)puppet.Place(thread.CpuAffinity.Span));
+    }
+}

@@ -1,0 +1,126 @@
+using System.CommandLine;
+using System.Globalization;
+using Crstore.Model;
+using Crstore.Objects.Files;
+using Crstore.Restore.Restart;
+
+namespace Crstore.Cli.Verbs;
+
+/// <summary>`restart`: the processes of a checkpoint run again.</summary>
+internal sealed class RestartVerb : Verb
+{
+    private static readonly Dictionary<string, StdioPolicy> StdioPolicies = new()
+    {
+        ["inherit"] = StdioPolicy.Inherit, ["null"] = StdioPolicy.Null, ["files"] = StdioPolicy.Files,
+    };
+
+    private static readonly Dictionary<string, FilesPolicy> FilesPolicies = new()
+    {
+        ["must-match"] = FilesPolicy.MustMatch, ["warn"] = FilesPolicy.Warn, ["ignore"] = FilesPolicy.Ignore,
+    };
+
+    private readonly Argument<string> _crid = new("CRID") { Description = "CRID, or SERIES[@latest|@N|@TIME]" };
+    private readonly Option<bool> _detach = new("--detach", "-d") { Description = "Don't wait for it: print the process ids and return" };
+    private readonly Option<bool> _stopped = new("--stopped") { Description = "Leave it stopped, for a debugger; SIGCONT lets it go on. Implies --detach" };
+    private readonly Option<string?> _chdir = new("--chdir") { HelpName = "DIR", Description = "Its working directory, instead of the one that it was in" };
+    private readonly Option<string?> _stdio = new("--stdio")
+    {
+        HelpName = "inherit|null|files",
+        Description = "What takes the place of terminals and of pipes to other processes: crstore's own, /dev/null, or what has that name now (default: inherit; null with --detach)",
+    };
+    private readonly Option<string> _files = new("--files")
+    {
+        HelpName = "must-match|warn|ignore",
+        Description = "What to do about open files whose size or time has changed since the capture",
+        DefaultValueFactory = _ => "must-match",
+    };
+    private readonly Option<string[]> _mapFd = new("--map-fd") { HelpName = "N=PATH", Description = "Fd N gets this file instead of its own. Repeatable" };
+    private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print nothing but errors" };
+    private readonly Option<bool> _json;
+
+    /// <summary>Creates the verb.</summary>
+    public RestartVerb(CommandContext context) : base("restart", "Let the processes of any checkpoint run again.", context)
+    {
+        Arguments.Add(_crid);
+        _stdio.CompletionSources.Add(static _ => StdioPolicies.Keys);
+        _files.CompletionSources.Add(static _ => FilesPolicies.Keys);
+        foreach (var option in new Option[] { _detach, _stopped, _chdir, _stdio, _files, _mapFd, _quiet }) Options.Add(option);
+        StoreWords.Complete(_crid, series: true);
+        _json = AddJson();
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Example> Examples =>
+    [
+        new("restart redis@latest --detach", "the last one, in the background; prints its process id"),
+        new("restart 4711", "in the foreground, with this terminal; its exit code is crstore's"),
+        new("restart job@3 --files warn --map-fd 1=out.log", "the third one, although files have changed, with another standard output"),
+    ];
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ExitCode> ExitCodes => [ExitCode.Target, ExitCode.Damaged];
+
+    /// <inheritdoc/>
+    protected override ExitCode Run(ParseResult parsed)
+    {
+        var stopped = parsed.GetValue(_stopped);
+        var detach = parsed.GetValue(_detach) || stopped;
+        var options = new RestartOptions
+        {
+            Detach = detach,
+            Stopped = stopped,
+            Directory = parsed.GetValue(_chdir) is { } directory ? Path.GetFullPath(directory) : null,
+            Stdio = Choice(parsed.GetValue(_stdio) ?? (detach ? "null" : "inherit"), StdioPolicies, "--stdio"),
+            Files = Choice(parsed.GetRequiredValue(_files), FilesPolicies, "--files"),
+            MappedFds = (parsed.GetValue(_mapFd) ?? []).Select(MappedFd).ToDictionary(),
+        };
+        RestartResult result;
+        ulong crid;
+        using (var store = CommandContext.OpenStore(parsed))
+        using (var reader = store.OpenReader())
+        using (var image = reader.OpenImage(reader.Resolve(parsed.GetRequiredValue(_crid))))
+        {
+            var header = image.Manifest.Header;
+            crid = header.Crid;
+            using var progress = ProgressDisplay.Start($"restarting CRID {crid}", header.Pages.Logical * VirtualPage.Size, parsed.GetValue(_quiet));
+            result = Restarter.Run(image, options, progress, Context.Cancel);
+        }
+
+        foreach (var warning in result.Warnings) CommandContext.Warn(warning);
+        if (!detach) return (ExitCode)Foreground.Wait(result.RootPid);
+        Print(crid, result, parsed);
+        return ExitCode.Ok;
+    }
+
+    private void Print(ulong crid, RestartResult result, ParseResult parsed)
+    {
+        if (parsed.GetValue(_json))
+        {
+            JsonOutput.Object(Context, json =>
+            {
+                json.WriteNumber("crid", crid);
+                json.WriteNumber("pid", result.RootPid);
+                json.WriteStartArray("pids");
+                foreach (var pid in result.Pids) json.WriteNumberValue(pid);
+                json.WriteEndArray();
+                json.WriteNumber("bytes", result.Bytes);
+                json.Strings("warnings", result.Warnings);
+            });
+        }
+        else if (!parsed.GetValue(_quiet))
+        {
+            foreach (var pid in result.Pids) Context.Out.WriteLine(pid);
+        }
+    }
+
+    private static T Choice<T>(string word, Dictionary<string, T> choices, string option) => choices.TryGetValue(word, out var choice) ? choice
+        : throw new UsageException($"{option} can't be '{word}'", $"it is one of {string.Join(", ", choices.Keys)}");
+
+    private static (int, string) MappedFd(string text)
+    {
+        var equals = text.IndexOf('=', StringComparison.Ordinal);
+        return equals > 0 && int.TryParse(text.AsSpan(0, equals), NumberStyles.None, CultureInfo.InvariantCulture, out var fd) && equals + 1 < text.Length
+            ? (fd, Path.GetFullPath(text[(equals + 1)..]))
+            : throw new UsageException($"--map-fd '{text}' is not N=PATH");
+    }
+}
