@@ -1,7 +1,7 @@
 namespace Crstore.Tests.Support;
 
 /// <summary>Lines from a pump thread to a reader that waits with a timeout.</summary>
-internal sealed class LineQueue
+public sealed class LineQueue
 {
     private readonly Queue<string> _lines = new();
 

@@ -9,6 +9,7 @@ public static class FileKinds
     public static IReadOnlyList<IFileKind> All { get; } =
     [
         new Pipe(),
+        new NamedPipe(),
         new CharacterDevice(),
         new TerminalFile(),
         new MemoryFile(),

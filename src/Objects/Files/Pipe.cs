@@ -21,7 +21,10 @@ public sealed class Pipe : IFileKind
     public bool Is(Fd fd) => fd.Link.StartsWith("pipe:[", StringComparison.Ordinal);
 
     /// <inheritdoc/>
-    public void Dump(FileObject file, Func<SafeFileHandle> open)
+    public void Dump(FileObject file, Func<SafeFileHandle> open) => DumpEnd(file, open);
+
+    /// <summary>Saves what a pipe holds, without taking it out.</summary>
+    internal static void DumpEnd(FileObject file, Func<SafeFileHandle> open)
     {
         using var pipe = open();
         var end = new PipeEnd { CapacityBytes = (uint)Descriptors.GetPipeSize(pipe) };

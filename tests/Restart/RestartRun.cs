@@ -1,0 +1,186 @@
+using System.Diagnostics;
+using Crstore.Capture;
+using Crstore.Linux;
+using Crstore.Model;
+using Crstore.Restore.Restart;
+using Crstore.Store;
+using Crstore.Tests.Support;
+
+namespace Crstore.Tests.Restart;
+
+/// <summary>
+/// A program that is captured, killed and restarted, with a conversation by lines that goes on across that: its stdin and stdout
+/// are FIFOs, its stderr is a file. In process: <see cref="CaptureSession"/>, a store of its own, <see cref="Restarter"/>.
+/// </summary>
+internal sealed class RestartRun : IDisposable
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private readonly TempDir _directory = new("crstore-restart-");
+    private readonly CheckpointStore _store;
+    private readonly FileStream _input;
+    private readonly FileStream _output;
+    private readonly LineQueue _lines = new();
+    private readonly List<int> _restarted = [];
+    private TargetProcess? _target;
+
+    private RestartRun(TargetStart start)
+    {
+        foreach (var name in new[] { "in", "out" }) Run.Command("mkfifo", [_directory.File(name)]).MustSucceed();
+        _input = Fifo("in");
+        _output = Fifo("out");
+        new Thread(ReadOutput) { IsBackground = true, Name = "restarted output" }.Start();
+        _store = CheckpointStore.OpenOrCreate(new StoreOptions(_directory.File("store")), out _);
+        // In a session of its own, as a daemon; what the spawner gave it beyond the standard fds is closed.
+        string[] words = ["-c", $"cd /; exec <'{_directory.File("in")}' >'{_directory.File("out")}' 2>'{_directory.File("err")}'; " +
+            "for f in /proc/self/fd/*; do n=${f##*/}; [ $n -gt 2 ] && eval \"exec $n>&-\"; done 2>/dev/null; exec \"$@\"", "sh", start.Program, .. start.Arguments];
+        _target = TargetProcess.Start(start with { Program = "/usr/bin/setsid", Arguments = ["/bin/bash", .. words] });
+        Pid = _target.Pid;
+    }
+
+    /// <summary>The root process's id.</summary>
+    public int Pid { get; }
+
+    /// <summary>Files of this test.</summary>
+    public TempDir Directory => _directory;
+
+    /// <summary>What it wrote to stderr.</summary>
+    public string Error => File.Exists(_directory.File("err")) ? File.ReadAllText(_directory.File("err")) : "";
+
+    /// <summary>Starts a program of tests/Targets by name, or any other by path. It should say a line when it is ready.</summary>
+    public static RestartRun Start(string program, params string[] arguments) => Start(new TargetStart(program, arguments));
+
+    /// <summary>The same with all options.</summary>
+    public static RestartRun Start(TargetStart start) =>
+        new(start.Program.Contains('/') || !File.Exists(Repository.Path("tests", "Targets", start.Program + ".c")) ? start : start with { Program = Targets.Path(start.Program) });
+
+    /// <summary>python3 with a script given as text; unbuffered.</summary>
+    public static RestartRun Python(string script, params string[] arguments) => Start(new TargetStart(Requires.Python(), ["-u", "-c", script, .. arguments]));
+
+    /// <summary>Writes a line to its stdin.</summary>
+    public void Send(string line)
+    {
+        _input.Write(System.Text.Encoding.UTF8.GetBytes(line + "\n"));
+        _input.Flush();
+    }
+
+    /// <summary>The next line of its stdout.</summary>
+    public string ReadLine()
+    {
+        if (_lines.TryTake(Patience, out var line) && line is not null) return line;
+        throw new InvalidOperationException($"process {Pid} said nothing for {Patience}, state {StateOf(Pid)}\n{Error}");
+    }
+
+    /// <summary>The next line if one comes within the time, else null.</summary>
+    public string? TryReadLine(TimeSpan timeout) => _lines.TryTake(timeout, out var line) ? line : null;
+
+    /// <summary>Reads lines until one begins so; returns what follows the prefix.</summary>
+    public string Expect(string prefix)
+    {
+        for (var clock = Stopwatch.StartNew(); clock.Elapsed < Patience;)
+            if (ReadLine() is var line && line.StartsWith(prefix, StringComparison.Ordinal)) return line[prefix.Length..];
+        throw new TimeoutException($"no line begins with “{prefix}”\n{Error}");
+    }
+
+    /// <summary>Sends a line, returns the answering line.</summary>
+    public string Ask(string line)
+    {
+        Send(line);
+        return ReadLine();
+    }
+
+    /// <summary>Takes a checkpoint; it goes on.</summary>
+    public Crid Capture(bool tree = false, Func<CaptureOptions, CaptureOptions>? with = null)
+    {
+        var options = new CaptureOptions { Pid = Pid, Tree = tree, MaxFrozen = TimeSpan.FromMinutes(5) };
+        using var writer = _store.BeginCapture("run", full: false);
+        return CaptureSession.Run(with?.Invoke(options) ?? options, writer, null, CancellationToken.None).Crid;
+    }
+
+    /// <summary>Kills it and whatever it started, and waits until their ids are free.</summary>
+    public void Kill()
+    {
+        var pids = Tree(Pid);
+        foreach (var pid in pids) Signals.TryKill(pid, Signals.SIGKILL);
+        foreach (var pid in _restarted) ChildWait.AwaitDeath(pid);
+        _restarted.Clear();
+        _target?.Dispose();
+        _target = null;
+        for (var clock = Stopwatch.StartNew(); pids.Exists(p => System.IO.Directory.Exists($"/proc/{p}")); Thread.Sleep(2))
+            if (clock.Elapsed > Patience) throw new TimeoutException($"{string.Join(", ", pids)} do not go away");
+        while (_lines.TryTake(TimeSpan.Zero, out _)) { } // what it said last
+    }
+
+    /// <summary>Restarts a checkpoint of it: the same ids, the same conversation.</summary>
+    public RestartResult Restart(Crid crid, RestartOptions? options = null)
+    {
+        using var reader = _store.OpenReader();
+        using var image = reader.OpenImage(crid);
+        var result = Restarter.Run(image, options ?? new RestartOptions { Detach = true, Stdio = Objects.Files.StdioPolicy.Null, Files = Objects.Files.FilesPolicy.Warn },
+            null, CancellationToken.None);
+        _restarted.Add(result.RootPid);
+        return result;
+    }
+
+    /// <summary>The manifest of one of its checkpoints.</summary>
+    public CheckpointManifest Manifest(Crid crid)
+    {
+        using var reader = _store.OpenReader();
+        using var image = reader.OpenImage(crid);
+        return image.Manifest;
+    }
+
+    /// <summary>Captured, killed, restarted.</summary>
+    public Crid Cycle(bool tree = false, Func<CaptureOptions, CaptureOptions>? with = null)
+    {
+        var crid = Capture(tree, with);
+        Kill();
+        Restart(crid);
+        return crid;
+    }
+
+    /// <summary>Waits for the restarted root's end: its exit code, or 128 and the signal.</summary>
+    public int WaitForExit()
+    {
+        var report = ChildWait.AwaitDeath(Pid);
+        _restarted.Remove(Pid);
+        return report.Killed ? 128 + report.Status : report.Status;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Kill();
+        _input.Dispose();
+        _output.Dispose();
+        _store.Dispose();
+        _directory.Dispose();
+    }
+
+    /// <summary>A process and its descendants.</summary>
+    private static List<int> Tree(int pid)
+    {
+        var found = new List<int> { pid };
+        for (var i = 0; i < found.Count; i++) found.AddRange(TaskList.Children(found[i]).Except(found));
+        return found.FindAll(p => System.IO.Directory.Exists($"/proc/{p}"));
+    }
+
+    private static string StateOf(int pid) => TaskStat.Read(pid) is { } stat ? $"{stat.State}" : "gone";
+
+    // For reading and writing: it neither waits for the other end nor ends when that is gone.
+    private FileStream Fifo(string name) => new(_directory.File(name), FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+
+    private void ReadOutput()
+    {
+        try
+        {
+            using var reader = new StreamReader(_output, leaveOpen: true);
+            while (reader.ReadLine() is { } line) _lines.Add(line);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // The test is over.
+        }
+
+        _lines.End();
+    }
+}
