@@ -15,6 +15,7 @@ namespace Crstore.Tests.Restart;
 internal sealed class RestartRun : IDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private static readonly Lock Freezing = new();
     private readonly TempDir _directory = new("crstore-restart-");
     private readonly CheckpointStore _store;
     private readonly FileStream _input;
@@ -93,7 +94,8 @@ internal sealed class RestartRun : IDisposable
     {
         var options = new CaptureOptions { Pid = Pid, Tree = tree, MaxFrozen = TimeSpan.FromMinutes(5) };
         using var writer = _store.BeginCapture("run", full: false);
-        return CaptureSession.Run(with?.Invoke(options) ?? options, writer, null, CancellationToken.None).Crid;
+        // The freeze allows no garbage collection, which a process can ask for once at a time.
+        lock (Freezing) return CaptureSession.Run(with?.Invoke(options) ?? options, writer, null, CancellationToken.None).Crid;
     }
 
     /// <summary>Kills it and whatever it started, and waits until their ids are free.</summary>

@@ -71,7 +71,8 @@ public sealed class Restarter
         Puppets.End(stub.Tid);
         made.Remove(stub.Tid);
 
-        var processes = tree.Processes;
+        Zombies.End(tree.Processes);
+        var processes = tree.Processes.FindAll(p => !p.Message.Zombie);
         foreach (var process in processes)
         {
             cancel.ThrowIfCancellationRequested();
