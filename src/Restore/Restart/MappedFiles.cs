@@ -4,6 +4,8 @@ using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects.Memory;
+using Crstore.Objects.Processes;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Restore.Restart;
@@ -17,7 +19,7 @@ internal sealed class MappedFiles : IDisposable
     private const int Write = 2; // PROT_WRITE
     private readonly CheckpointBody body;
     private readonly Inheritance inheritance;
-    private readonly FileBackings backings = new();
+    private readonly FileBackings backings;
     private readonly Dictionary<(ulong Dev, ulong Inode), SharedMemory> shared = [];
     private readonly Dictionary<Vma, int> fds = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<string, int> opened = [];
@@ -26,15 +28,18 @@ internal sealed class MappedFiles : IDisposable
 
     /// <summary>Opens everything.</summary>
     /// <exception cref="CrstoreException">Something can't be had; names it.</exception>
-    public MappedFiles(CheckpointBody body, Inheritance inheritance)
+    public MappedFiles(CheckpointBody body, FileBackings backings, Inheritance inheritance)
     {
-        (this.body, this.inheritance) = (body, inheritance);
+        (this.body, this.backings, this.inheritance) = (body, backings, inheritance);
         foreach (var process in body.Processes.Where(p => !p.Zombie))
         {
             exes.Add(process.Pid, Open(process.ExeFile.Path, false, process.ExeFile, $"the program of process {process.Pid}"));
-            foreach (var vma in process.Vmas.Where(v => !AddressSpace.IsKernels(v))) Prepare(process, vma);
+            foreach (var vma in process.Vmas.Where(v => !Mappings.IsKernels(v))) Prepare(process, vma);
         }
     }
+
+    /// <summary>The files, as far as they are still what they were.</summary>
+    public FileBackings Backings => backings;
 
     /// <summary>Shared memory, to be filled.</summary>
     public IReadOnlyCollection<SharedMemory> Shared => shared.Values;
@@ -72,7 +77,6 @@ internal sealed class MappedFiles : IDisposable
     {
         foreach (var handle in handles) handle.Dispose();
         foreach (var memory in shared.Values) memory.Dispose();
-        backings.Dispose();
     }
 
     private void Prepare(Process process, Vma vma)

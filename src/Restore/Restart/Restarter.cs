@@ -37,11 +37,11 @@ public sealed class Restarter
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, MappedFds = options.MappedFds };
+        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, MappedFds = options.MappedFds, Directory = options.Directory };
         Refuse(Verdicts.Of(scene));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max()));
-        using var mapped = new MappedFiles(body, inheritance);
+        using var mapped = new MappedFiles(body, scene.MappedFiles, inheritance);
         using var files = new FileTable(scene, inheritance);
         try
         {
