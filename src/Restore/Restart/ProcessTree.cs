@@ -5,8 +5,12 @@ namespace Crstore.Restore.Restart;
 /// <summary>A process that is being put together.</summary>
 /// <param name="message">As it was captured.</param>
 /// <param name="leader">Its first thread.</param>
-internal sealed class Restarted(Process message, Puppet leader)
+/// <param name="isRoot">All others descend from it.</param>
+internal sealed class Restarted(Process message, Puppet leader, bool isRoot)
 {
+    /// <summary>All others descend from it.</summary>
+    public bool IsRoot => isRoot;
+
     /// <summary>As it was captured.</summary>
     public Process Message => message;
 
@@ -55,7 +59,7 @@ internal sealed class ProcessTree
 
     private void Settle(Process process, Puppet puppet, bool newSession, Action<int> made)
     {
-        var restarted = new Restarted(process, puppet);
+        var restarted = new Restarted(process, puppet, Processes.Count == 0);
         byPid.Add(process.Pid, restarted);
         Processes.Add(restarted);
         var leads = newSession || process.Sid == process.Pid;

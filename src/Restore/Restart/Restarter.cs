@@ -94,7 +94,9 @@ public sealed class Restarter
             foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadBuilder.Configure(puppet, thread);
             ProcessAttributes.Set(process, options.Directory);
             foreach (var puppet in process.Threads) CredentialSetter.Set(puppet, process.Message, mine);
+            ProcessAttributes.SetPrivate(process);
             ProcessAttributes.SetSignals(process);
+            TimerBuilder.Make(process);
             ProcessAttributes.QueuePending(process);
         }
 
