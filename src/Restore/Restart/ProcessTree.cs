@@ -41,16 +41,17 @@ internal sealed class ProcessTree
     public List<Restarted> Processes { get; } = [];
 
     /// <summary>Makes all of them.</summary>
-    /// <param name="stub">Their ancestor; crstore becomes the root's parent.</param>
+    /// <param name="parent">The stub, and crstore becomes the root's parent; or the first process of a pid namespace, which is its parent.</param>
+    /// <param name="isStub">Which of both it is.</param>
     /// <param name="processes">Root first.</param>
     /// <param name="newSession">The root leads a session of its own, whatever it was in.</param>
     /// <param name="made">Told of each process at once, so that it can be ended if the rest fails.</param>
-    public static ProcessTree Make(Puppet stub, IReadOnlyList<Process> processes, bool newSession, Action<int> made)
+    public static ProcessTree Make(Puppet parent, bool isStub, IReadOnlyList<Process> processes, bool newSession, Action<int> made)
     {
         var tree = new ProcessTree(processes);
         var root = processes[0];
         // The exit signal is the stub's: with CLONE_PARENT none may be given.
-        var puppet = Puppets.Make(stub, root.Pid, SystemCalls.CloneParent, 0);
+        var puppet = isStub ? Puppets.Make(parent, root.Pid, SystemCalls.CloneParent, 0) : Puppets.Make(parent, root.Pid, 0, root.ExitSignal);
         made(puppet.Tid);
         tree.Settle(root, puppet, newSession, made);
         tree.JoinGroups();
