@@ -12,6 +12,10 @@ public readonly record struct ObjectVerdict(string Kind, string Object, Verdict 
 /// <summary>What becomes of everything in a checkpoint at a restart.</summary>
 public static class Verdicts
 {
+    /// <summary>All kinds of objects, and what becomes of each: the table of docs/LIMITS.md.</summary>
+    public static IEnumerable<(string Name, Coverage Coverage)> Coverage() =>
+        ProcessParts.All.Select(p => (p.Name, p.Coverage)).Concat(FileKinds.All.Select(k => (k.Name, k.Coverage)));
+
     /// <summary>What keeps a checkpoint from being restarted, a sentence for each; empty if nothing does.</summary>
     public static List<string> Obstacles(RestartScene scene) =>
         [.. Of(scene).Where(v => v.Verdict.Outcome == Restartability.Refused).Select(v => $"{v.Object}: {v.Verdict.Why}").Distinct()];

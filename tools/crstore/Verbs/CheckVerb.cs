@@ -19,13 +19,14 @@ internal sealed class CheckVerb : Verb
     private readonly Option<string?> _crid = new("--crid") { HelpName = "CRID", Description = "A checkpoint" };
     private readonly Option<bool> _tree = new("--tree") { Description = "Of a process: all its descendants too" };
     private readonly Option<bool> _all = new("--all", "-a") { Description = "Also what simply restarts" };
+    private readonly Option<bool> _objects = new("--objects") { Description = "List all kinds of objects, and what becomes of each" };
     private readonly Option<bool> _json;
 
     /// <summary>Creates the verb.</summary>
     public CheckVerb(CommandContext context) : base("check", "Say what a restart would bring back of a process or a checkpoint, object by object.", context)
     {
         Arguments.Add(_what);
-        foreach (var option in new Option[] { _pid, _crid, _tree, _all }) Options.Add(option);
+        foreach (var option in new Option[] { _pid, _crid, _tree, _all, _objects }) Options.Add(option);
         StoreWords.Complete(_what, series: true);
         _json = AddJson();
     }
@@ -35,6 +36,7 @@ internal sealed class CheckVerb : Verb
     [
         new("check --pid 1234 --tree", "before a capture: would this process and its children restart?"),
         new("check redis@latest", "after it: does everything that the checkpoint refers to still exist?"),
+        new("check --objects", "what restarts at all"),
         new("check 17 --all --json", "every object, for a script"),
     ];
 
@@ -44,6 +46,12 @@ internal sealed class CheckVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
+        if (parsed.GetValue(_objects))
+        {
+            ListObjects(parsed.GetValue(_json));
+            return ExitCode.Ok;
+        }
+
         var body = Find(parsed, out var name);
         List<ObjectVerdict> verdicts;
         using (var scene = new RestartScene(body)) verdicts = Verdicts.Of(scene);
@@ -52,6 +60,29 @@ internal sealed class CheckVerb : Verb
         if (parsed.GetValue(_json)) WriteJson(name, restartable, shown);
         else WriteText(name, restartable, shown, verdicts.Count - shown.Count);
         return restartable ? ExitCode.Ok : ExitCode.Target;
+    }
+
+    private void ListObjects(bool asJson)
+    {
+        if (asJson)
+        {
+            JsonOutput.Object(Context, json => json.Objects("objects", Verdicts.Coverage(), static (writer, kind) =>
+            {
+                writer.WriteString("kind", kind.Name);
+                writer.WriteString("restarts", kind.Coverage.Restarts);
+                writer.WriteString("policy", kind.Coverage.Policy);
+                writer.WriteString("refused", kind.Coverage.Refused);
+            }));
+            return;
+        }
+
+        foreach (var (name, coverage) in Verdicts.Coverage())
+        {
+            Context.Out.WriteLine(name);
+            if (coverage.Restarts.Length > 0) Context.Out.WriteLine($"  restarts: {coverage.Restarts}");
+            if (coverage.Policy.Length > 0) Context.Out.WriteLine($"  by policy: {coverage.Policy}");
+            if (coverage.Refused.Length > 0) Context.Out.WriteLine($"  refused: {coverage.Refused}");
+        }
     }
 
     private CheckpointBody Find(ParseResult parsed, out string name)
