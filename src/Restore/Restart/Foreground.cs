@@ -15,8 +15,9 @@ public static class Foreground
     /// <summary>Waits for a child's end.</summary>
     /// <param name="pid">The child.</param>
     /// <param name="root">Who gets the signals: itself, or what it waits for.</param>
+    /// <param name="interrupted">Cancelled by a signal that came before: the process gets it now.</param>
     /// <returns>Its exit code, or 128 and the number of the signal that ended it.</returns>
-    public static int Wait(int pid, int root)
+    public static int Wait(int pid, int root, CancellationToken interrupted)
     {
         // Ctrl-C reaches everybody in the terminal's foreground group by itself.
         var sameGroup = ThisProcess.GroupOf(root) == ThisProcess.GroupOf(0);
@@ -27,6 +28,7 @@ public static class Foreground
         })).ToList();
         try
         {
+            if (interrupted.IsCancellationRequested) Signals.TryKill(root, Signals.SIGTERM);
             var report = ChildWait.AwaitDeath(pid);
             return report.Killed ? SignalledBase + report.Status : report.Status;
         }
