@@ -125,6 +125,11 @@ internal sealed class RestartVerb : Verb
                 foreach (var pid in result.Pids) json.WriteNumberValue(pid);
                 json.WriteEndArray();
                 json.WriteNumber("bytes", result.Bytes);
+                json.Objects("phases", result.Phases, static (writer, phase) =>
+                {
+                    writer.WriteString("name", phase.Name);
+                    writer.WriteNumber("ms", Math.Round(phase.Duration.TotalMilliseconds, 2));
+                });
                 json.Strings("warnings", result.Warnings);
             });
         }
