@@ -9,7 +9,7 @@ namespace Crstore.Tests.Restart;
 /// <summary>A restart that fails leaves nothing behind, and says what failed.</summary>
 public class FailureTests
 {
-    private const string Reader = "import os, sys\nos.fork()\nif sys.argv[1:]: f = open(sys.argv[1])\nprint('ready')\nfor line in sys.stdin: print('alive')";
+    private const string Reader = "import os, sys\nos.fork()\nos.write(1, b'ready\\n')\nfor line in sys.stdin: print('alive')";
     private static readonly RestartOptions Options = new() { Detach = true, Stdio = StdioPolicy.Null };
 
     [Fact]
