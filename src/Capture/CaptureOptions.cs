@@ -39,6 +39,9 @@ public sealed record CaptureOptions
     /// <summary>Save unmodified file pages as well.</summary>
     public bool EmbedFiles { get; init; }
 
+    /// <summary>Save the content of open regular files as well, as far as <see cref="Objects.Files.ContentSaver"/> takes it.</summary>
+    public bool WithFiles { get; init; }
+
     /// <summary>Leave MADV_DONTDUMP areas out.</summary>
     public bool HonourDontDump { get; init; }
 

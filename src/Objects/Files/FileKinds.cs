@@ -14,6 +14,12 @@ public static class FileKinds
         new TerminalFile(),
         new MemoryFile(),
         new RegularFile(),
+        new EventFile(),
+        new TimerFile(),
+        new SignalFile(),
+        new ProcessFile(),
+        new EpollFile(),
+        new InotifyFile(),
         new ParkedTracker(),
         new UnknownFile(),
     ];

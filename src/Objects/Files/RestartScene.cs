@@ -58,6 +58,16 @@ public sealed class RestartScene : IDisposable
     /// <summary>fds that get another file: number, path.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
 
+    /// <summary>It gets another file.</summary>
+    public bool IsMapped(FileObject file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return MappedFds.Count > 0 && file.Uses.Any(u => MappedFds.ContainsKey(u.Fd.Number));
+    }
+
+    /// <summary>Calls in a process of the checkpoint, for <see cref="IFileKind.Complete"/>: not every object is complete with the first process that has it.</summary>
+    public Func<int, IProcessCalls> CallsOf { get; set; } = pid => throw new InvalidOperationException($"process {pid} can't make calls yet");
+
     /// <summary>What the user should know.</summary>
     public List<string> Warnings { get; } = [];
 

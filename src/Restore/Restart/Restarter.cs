@@ -41,7 +41,7 @@ public sealed class Restarter
         Refuse(Verdicts.Of(scene));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max()));
-        using var mapped = new MappedFiles(body, inheritance);
+        using var mapped = new MappedFiles(scene, inheritance);
         using var files = new FileTable(scene, inheritance);
         try
         {
@@ -81,6 +81,7 @@ public sealed class Restarter
         }
 
         var bytes = PageFiller.Fill(image, processes, mapped, progress, cancel);
+        mapped.Trim();
         foreach (var process in processes) files.Place(process, inheritance.First);
         files.Complete(processes.ToDictionary(p => p.Message.Pid));
         var mine = Mine();
@@ -88,7 +89,7 @@ public sealed class Restarter
         {
             cancel.ThrowIfCancellationRequested();
             new AddressSpace(process, mapped).Finish();
-            FileTable.CloseInherited(process, inheritance.First);
+            files.Finish(process, inheritance.First);
             ThreadBuilder.Make(process);
             foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadBuilder.Configure(puppet, thread);
             ProcessAttributes.Set(process, options.Directory);

@@ -53,6 +53,10 @@ internal sealed class CaptureVerb : Verb
     };
     private readonly Option<bool> _keepStopped = new("--keep-stopped") { Description = "Leave the target stopped (SIGSTOP) afterwards" };
     private readonly Option<bool> _embedFiles = new("--embed-files") { Description = "Save unmodified pages of mapped files too, for a machine without these files" };
+    private readonly Option<bool> _withFiles = new("--with-files")
+    {
+        Description = "Save the content of open regular files too (64 MiB in all); a restart puts it back where it differs",
+    };
     private readonly Option<bool> _dontDump = new("--dont-dump") { Description = "Leave out what the target marked with MADV_DONTDUMP" };
     private readonly Option<long?> _buffer = new("--buffer")
     {
@@ -88,7 +92,7 @@ internal sealed class CaptureVerb : Verb
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _lockTimeout,
-            _keepStopped, _embedFiles, _dontDump, _buffer, _preCopy, _maxFrozen, _compression, _quiet })
+            _keepStopped, _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _maxFrozen, _compression, _quiet })
         {
             Options.Add(option);
         }
@@ -149,6 +153,7 @@ internal sealed class CaptureVerb : Verb
             Tree = parsed.GetValue(_tree),
             KeepStopped = parsed.GetValue(_keepStopped),
             EmbedFiles = parsed.GetValue(_embedFiles),
+            WithFiles = parsed.GetValue(_withFiles),
             HonourDontDump = parsed.GetValue(_dontDump),
             Exclude = parsed.GetValue(_exclude) ?? [],
             BufferBytes = buffer,
