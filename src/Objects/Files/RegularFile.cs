@@ -130,7 +130,9 @@ public sealed class RegularFile : IFileKind
 
     private static void PutBack(FileObject file, RestartScene scene) => scene.Share("put back " + file.Link, () =>
     {
-        var handle = RawFile.Open(file.Link, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NonBlock, file.Fd.Mode & 0xfff);
+        var isNew = FileStatus.TryOf(file.Link, out _) == Errno.ENOENT;
+        var handle = RawFile.Open(file.Link, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NonBlock, 0x180 /* 0600 */);
+        if (isNew) Descriptors.SetMode(handle, file.Fd.Mode); // whatever crstore's umask is
         // What is a hole must not keep what is there now.
         FileCalls.SetLength(handle, 0, file.Link);
         UnnamedFiles.Fill(handle, ContentOf(file, scene)!, file.Link);
