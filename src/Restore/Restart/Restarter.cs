@@ -90,6 +90,7 @@ public sealed class Restarter
             cancel.ThrowIfCancellationRequested();
             new AddressSpace(process, mapped).Finish();
             files.Finish(process, inheritance.First);
+            ProcessAttributes.RegisterBarriers(process);
             ThreadBuilder.Make(process);
             foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadBuilder.Configure(puppet, thread);
             ProcessAttributes.Set(process, options.Directory);
