@@ -48,6 +48,9 @@ public sealed record CaptureOptions
     /// <summary>What to leave out.</summary>
     public IReadOnlyList<ExcludeRule> Exclude { get; init; } = [];
 
+    /// <summary>No checkpoint rather than one that could not be restarted.</summary>
+    public bool RequireRestartable { get; init; }
+
     /// <summary>Page buffer in bytes; null: a quarter of free memory.</summary>
     public long? BufferBytes { get; init; }
 

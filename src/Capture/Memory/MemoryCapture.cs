@@ -84,9 +84,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     public IReadOnlyList<PlannedVma> Vmas => _vmas.Vmas;
 
     /// <summary>Parts of files and shared memory objects whose content the page map has, as of the freeze.</summary>
-    public IEnumerable<FileRange> SavedFileRanges => _vmas.Vmas
-        .Where(v => v.Entry is { Shared: true, Inode: not 0 } && v is { Content: VmaContent.Saved, LeaveOut: false, Policy: ReadPolicy.SharedData or ReadPolicy.Everything })
-        .Select(v => new FileRange(v.Entry.Device.Encoded, v.Entry.Inode, v.Entry.OffsetBytes, v.Entry.OffsetBytes + (v.Entry.End - v.Entry.Start)));
+    public IEnumerable<FileRange> SavedFileRanges => _vmas.SavedFileRanges;
 
     /// <summary>The plan as of the freeze.</summary>
     public PagePlan Plan => _plan;

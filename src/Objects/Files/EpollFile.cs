@@ -27,6 +27,12 @@ public sealed class EpollFile : IFileKind
     public string Name => "epoll";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "all targets with events and data; nested ones; one-shots that have fired; targets whose number was closed",
+        "",
+        "targets that no process of the checkpoint has open any more");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => fd.Link == "anon_inode:[eventpoll]";
 
     /// <inheritdoc/>

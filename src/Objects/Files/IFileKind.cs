@@ -12,6 +12,9 @@ public interface IFileKind
     /// <summary>In manifests, verdicts and docs/LIMITS.md.</summary>
     string Name { get; }
 
+    /// <summary>For docs/LIMITS.md.</summary>
+    Coverage Coverage => default;
+
     /// <summary>True if an fd refers to such an object.</summary>
     bool Is(Fd fd);
 

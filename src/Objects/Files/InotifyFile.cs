@@ -17,6 +17,12 @@ public sealed class InotifyFile : IFileKind
     public string Name => "inotify";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "watches with their numbers, on file systems with file handles; needs CAP_DAC_READ_SEARCH",
+        "unread events are lost: --files",
+        "what is gone since, or has no file handle");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => fd.Link == "anon_inode:inotify";
 
     /// <inheritdoc/>
@@ -42,7 +48,7 @@ public sealed class InotifyFile : IFileKind
 
         if (queue.UnreadBytes == 0) return Verdict.Restarts;
         const string why = "events that it had not read yet are lost";
-        return scene.ChangedFiles == FilesPolicy.MustMatch ? Verdict.Refused(why + "; --files warn takes that") : Verdict.Policy("--files", why);
+        return scene.ChangedFiles == FilesPolicy.MustMatch && !scene.JustCaptured ? Verdict.Refused(why + "; --files warn takes that") : Verdict.Policy("--files", why);
     }
 
     /// <inheritdoc/>

@@ -13,6 +13,12 @@ public sealed class MemoryFile : IFileKind
     /// <inheritdoc/>
     public string Name => "memfd";
 
+    /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "content (64 MiB in all of what is not mapped), size, seals, offset, mode",
+        "",
+        "more than that, memfds of huge pages");
+
     /// <summary>True for what /proc/PID/fd or maps shows of one.</summary>
     public static bool IsLink(string link)
     {

@@ -14,6 +14,12 @@ public sealed class ProcessFile : IFileKind
     public string Name => "pidfd";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "of a process in the checkpoint",
+        "",
+        "of other processes, of one that has ended, of a thread");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => fd.Link == "anon_inode:[pidfd]" || fd.Link.StartsWith("pidfd:[", StringComparison.Ordinal);
 
     /// <inheritdoc/>

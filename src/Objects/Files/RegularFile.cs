@@ -19,6 +19,12 @@ public sealed class RegularFile : IFileKind
     public string Name => "file";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "files and directories by their path, with offset, flags, locks (POSIX, OFD, flock); deleted files (64 MiB in all of what is not mapped); O_PATH",
+        "files that have changed: --files, or capture --with-files, which puts them back",
+        "files that are gone, deleted files with another name, leases, locks that somebody else has now");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => (fd.Mode & 0xf000) is Regular or Directory or SymbolicLink && fd.Link.StartsWith('/') && !MemoryFile.IsLink(fd.Link);
 
     /// <inheritdoc/>
@@ -62,7 +68,7 @@ public sealed class RegularFile : IFileKind
         if (missing != 0) return Verdict.Refused($"it can't be opened: {Errno.Describe(missing)}");
         if (IsOfKernel(file.Link)) return Verdict.Restarts;
         if ((now.Mode & 0xf000) != file.Type && file.Type != SymbolicLink) return Verdict.Refused("another kind of file has its name now");
-        if (Changed(file, now) is not { } how) return Verdict.Restarts;
+        if (scene.JustCaptured || Changed(file, now) is not { } how) return Verdict.Restarts;
         if (IsPutBack(file, scene)) return Verdict.Policy("--with-files", $"{how} since the capture: what it was then is written over it");
         return scene.ChangedFiles == FilesPolicy.MustMatch && !IsLog(file)
             ? Verdict.Refused($"{how} since the capture; --files warn takes it as it is")

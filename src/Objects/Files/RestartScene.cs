@@ -1,4 +1,5 @@
 using Crstore.Model.Format;
+using Crstore.Objects.Memory;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Objects.Files;
@@ -55,6 +56,15 @@ public sealed class RestartScene : IDisposable
     /// <summary>For files that have changed.</summary>
     public FilesPolicy ChangedFiles { get; init; }
 
+    /// <summary>The checkpoint was taken just now: what it refers to has not changed.</summary>
+    public bool JustCaptured { get; init; }
+
+    /// <summary>Instead of the working directory that they were in; null: that one.</summary>
+    public string? Directory { get; init; }
+
+    /// <summary>The files that are mapped, as far as they are still what they were.</summary>
+    public FileBackings MappedFiles { get; } = new();
+
     /// <summary>fds that get another file: number, path.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
 
@@ -81,6 +91,7 @@ public sealed class RestartScene : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        MappedFiles.Dispose();
         foreach (var handle in shared.Values.SelectMany(h => h)) handle.Dispose();
     }
 }

@@ -12,6 +12,12 @@ public sealed class SignalFile : IFileKind
     public string Name => "signalfd";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "its signals; those that are pending are the process's",
+        "",
+        "");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => fd.Link == "anon_inode:[signalfd]";
 
     /// <inheritdoc/>

@@ -18,6 +18,12 @@ public sealed class TimerFile : IFileKind
     public string Name => "timerfd";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "clock, interval, what was left of it, expirations that were not read",
+        "",
+        "");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => fd.Link == "anon_inode:[timerfd]";
 
     /// <inheritdoc/>

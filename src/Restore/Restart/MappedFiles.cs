@@ -5,6 +5,8 @@ using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
+using Crstore.Objects.Memory;
+using Crstore.Objects.Processes;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Restore.Restart;
@@ -19,7 +21,7 @@ internal sealed class MappedFiles : IDisposable
     private readonly RestartScene scene;
     private readonly CheckpointBody body;
     private readonly Inheritance inheritance;
-    private readonly FileBackings backings = new();
+    private readonly FileBackings backings;
     private readonly Dictionary<(ulong Dev, ulong Inode), SharedMemory> shared = [];
     private readonly Dictionary<Vma, int> fds = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<string, int> opened = [];
@@ -30,13 +32,16 @@ internal sealed class MappedFiles : IDisposable
     /// <exception cref="CrstoreException">Something can't be had; names it.</exception>
     public MappedFiles(RestartScene scene, Inheritance inheritance)
     {
-        (this.scene, body, this.inheritance) = (scene, scene.Body, inheritance);
+        (this.scene, body, backings, this.inheritance) = (scene, scene.Body, scene.MappedFiles, inheritance);
         foreach (var process in body.Processes.Where(p => !p.Zombie))
         {
             exes.Add(process.Pid, Open(process.ExeFile.Path, false, process.ExeFile, $"the program of process {process.Pid}"));
-            foreach (var vma in process.Vmas.Where(v => !AddressSpace.IsKernels(v))) Prepare(process, vma);
+            foreach (var vma in process.Vmas.Where(v => !Mappings.IsKernels(v))) Prepare(process, vma);
         }
     }
+
+    /// <summary>The files, as far as they are still what they were.</summary>
+    public FileBackings Backings => backings;
 
     /// <summary>Shared memory, to be filled.</summary>
     public IReadOnlyCollection<SharedMemory> Shared => shared.Values;
@@ -74,7 +79,6 @@ internal sealed class MappedFiles : IDisposable
     {
         foreach (var handle in handles) handle.Dispose();
         foreach (var memory in shared.Values) memory.Dispose();
-        backings.Dispose();
     }
 
     private void Prepare(Process process, Vma vma)

@@ -49,6 +49,19 @@ internal static class ProcessAttributes
         process.Leader.Flush();
     }
 
+    /// <summary>What a change of credentials resets: dumpable, the parent-death signal.</summary>
+    public static void SetPrivate(Restarted process)
+    {
+        const int undumpable = 0, dumpable = 1; // 2 can't be set: it is what a set-user-id program has
+        var (puppet, message) = (process.Leader, process.Message);
+        if (message.ChildSubreaper) puppet.Queue("prctl(PR_SET_CHILD_SUBREAPER)", SystemCalls.Prctl, SystemCalls.PrSetChildSubreaper, 1, 0, 0, 0);
+        if (!message.DumpableUnknown) puppet.Queue("prctl(PR_SET_DUMPABLE)", SystemCalls.Prctl, SystemCalls.PrSetDumpable, message.Dumpable == dumpable ? dumpable : undumpable, 0, 0, 0);
+        // The root's parent is crstore, whose end must not be its own.
+        if (message.ParentDeathSignal != 0 && !process.IsRoot)
+            puppet.Queue("prctl(PR_SET_PDEATHSIG)", SystemCalls.Prctl, SystemCalls.PrSetPdeathsig, message.ParentDeathSignal, 0, 0, 0);
+        puppet.Flush();
+    }
+
     /// <summary>Signal handlers and interval timers; after everything that could send a signal.</summary>
     public static void SetSignals(Restarted process)
     {

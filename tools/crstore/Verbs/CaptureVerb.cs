@@ -2,6 +2,8 @@ using System.CommandLine;
 using Crstore.Capture;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects;
+using Crstore.Objects.Files;
 using Crstore.Store;
 
 namespace Crstore.Cli.Verbs;
@@ -82,6 +84,7 @@ internal sealed class CaptureVerb : Verb
         Description = "Compression of new frames; default: zstd:1",
         CustomParser = CompressionParser.Parse,
     };
+    private readonly Option<bool> _requireRestartable = new("--require-restartable") { Description = "Save nothing unless `restart` could bring all of it back" };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print the CRID alone" };
     private readonly Option<bool> _json;
 
@@ -92,7 +95,7 @@ internal sealed class CaptureVerb : Verb
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _lockTimeout,
-            _keepStopped, _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _maxFrozen, _compression, _quiet })
+            _keepStopped, _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _maxFrozen, _compression, _requireRestartable, _quiet })
         {
             Options.Add(option);
         }
@@ -130,8 +133,16 @@ internal sealed class CaptureVerb : Verb
         progress.Dispose();
 
         foreach (var warning in manifest.Body.Warnings) CommandContext.Warn(warning);
+        if (!quiet) TellObstacles(manifest);
         Print(manifest, quiet, parsed.GetValue(_json));
         return ExitCode.Ok;
+    }
+
+    private static void TellObstacles(CheckpointManifest manifest)
+    {
+        using var scene = new RestartScene(manifest.Body) { JustCaptured = true };
+        if (Verdicts.Obstacles(scene) is not [var first, .. var rest]) return;
+        CommandContext.Tell($"CRID {manifest.Crid} can't be restarted: {first}{(rest.Count == 0 ? "" : $", and {rest.Count} more (`crstore check --crid {manifest.Crid}`)")}");
     }
 
     private CaptureOptions OptionsFor(ProcessSketch target, ParseResult parsed)
@@ -164,6 +175,7 @@ internal sealed class CaptureVerb : Verb
                 _ => PreCopyPolicy.Auto,
             },
             MaxFrozen = maxFrozen,
+            RequireRestartable = parsed.GetValue(_requireRestartable),
             StartedAt = Context.StartedAt,
         };
     }
