@@ -1,3 +1,4 @@
+using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Microsoft.Win32.SafeHandles;
 
@@ -22,5 +23,17 @@ internal static class OutsideStdio
             : RawFile.Open("/dev/null", (RawOpen)file.Access);
     }
 
-    private static bool IsStandard(FileObject file) => file.Uses.Any(u => u.Fd.Number <= LastStandardFd);
+    /// <summary>The one of crstore's standard fds that is a terminal; null: none is.</summary>
+    internal static SafeFileHandle? Terminal()
+    {
+        for (var number = 0; number <= LastStandardFd; number++)
+        {
+            var handle = new SafeFileHandle(number, ownsHandle: false);
+            if (Terminals.TryGetTermios(handle) is not null) return handle;
+        }
+
+        return null;
+    }
+
+    internal static bool IsStandard(FileObject file) => file.Uses.Any(u => u.Fd.Number <= LastStandardFd);
 }

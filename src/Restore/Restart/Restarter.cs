@@ -79,7 +79,7 @@ public sealed class Restarter
             made.Add(init.Tid);
         }
 
-        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, options.Detach, made.Add);
+        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, options.Detach, files.LeadSession, made.Add);
         Puppets.End(stub.Tid);
         made.Remove(stub.Tid);
 
