@@ -5,7 +5,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Crstore.Objects.Files;
 
 /// <summary>Standard input, output and error that lead to the outside: what takes their place.</summary>
-internal static class OutsideStdio
+public static class OutsideStdio
 {
     private const int LastStandardFd = 2;
 
@@ -24,7 +24,7 @@ internal static class OutsideStdio
     }
 
     /// <summary>The one of crstore's standard fds that is a terminal; null: none is.</summary>
-    internal static SafeFileHandle? Terminal()
+    public static SafeFileHandle? Terminal()
     {
         for (var number = 0; number <= LastStandardFd; number++)
         {

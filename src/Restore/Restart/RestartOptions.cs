@@ -49,4 +49,8 @@ public sealed record RestartOptions
 /// <param name="Pids">All their ids, the root's first.</param>
 /// <param name="Bytes">Memory that was filled.</param>
 /// <param name="Warnings">What the user should know.</param>
-public sealed record RestartResult(int RootPid, int WaitPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<string> Warnings);
+public sealed record RestartResult(int RootPid, int WaitPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<string> Warnings)
+{
+    /// <summary>The caller's terminal, lent to them; null: it was not.</summary>
+    public TerminalHandover? Terminal { get; init; }
+}

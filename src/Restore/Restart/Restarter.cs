@@ -18,6 +18,7 @@ public sealed class Restarter
     private readonly CheckpointBody body;
     private readonly RestartOptions options;
     private readonly List<int> made = [];
+    private TerminalHandover? terminal;
 
     private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, body, this.options) = (image, image.Manifest.Body, options);
 
@@ -51,6 +52,7 @@ public sealed class Restarter
         catch (Exception e)
         {
             Puppets.End(made);
+            terminal?.TakeBack();
             if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
             throw;
         }
@@ -116,9 +118,11 @@ public sealed class Restarter
 
         foreach (var process in processes) Finish(process);
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);
+        terminal = TerminalHandover.Prepare(scene, options, processes);
         foreach (var process in processes) LetGo(process);
+        terminal?.Redraw();
         var root = processes[0].Leader.Tid;
-        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, scene.Warnings);
+        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, scene.Warnings) { Terminal = terminal };
     }
 
     /// <summary>The last calls: what interrupted system calls need, and crstore's own memory goes. Then the registers.</summary>

@@ -98,7 +98,7 @@ internal sealed class RestartVerb : Verb
         }
 
         foreach (var warning in result.Warnings) CommandContext.Warn(warning);
-        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid);
+        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid, result.Terminal);
         Print(crid, result, parsed);
         return ExitCode.Ok;
     }
