@@ -15,9 +15,10 @@ public static class Foreground
     /// <summary>Waits for a child's end.</summary>
     /// <param name="pid">The child.</param>
     /// <param name="root">Who gets the signals: itself, or what it waits for.</param>
+    /// <param name="interrupted">Cancelled by a signal that came before: the process gets it now.</param>
     /// <param name="terminal">What was lent to them; taken back when they end, or are stopped.</param>
     /// <returns>Its exit code, or 128 and the number of the signal that ended it.</returns>
-    public static int Wait(int pid, int root, TerminalHandover? terminal = null)
+    public static int Wait(int pid, int root, CancellationToken interrupted, TerminalHandover? terminal = null)
     {
         // Ctrl-C reaches everybody in the terminal's foreground group by itself.
         var sameGroup = ThisProcess.GroupOf(root) == ThisProcess.GroupOf(0);
@@ -28,6 +29,7 @@ public static class Foreground
         })).ToList();
         try
         {
+            if (interrupted.IsCancellationRequested) Signals.TryKill(root, Signals.SIGTERM);
             WaitReport report;
             // Stopped by its user, it is to look so to the shell that crstore was started from.
             while ((report = terminal is null ? ChildWait.AwaitDeath(pid) : ChildWait.AwaitDeathOrStop(pid)).Kind == WaitKind.Stopped) terminal!.Suspend(root);
