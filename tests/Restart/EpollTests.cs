@@ -46,18 +46,20 @@ public class EpollTests
             ep = select.epoll()
             r, w = os.pipe()
             r2, w2 = os.pipe()
-            silent = os.pipe()
+            silent, ended = os.pipe(), os.pipe()
             ep.register(r, select.EPOLLIN | select.EPOLLONESHOT)
             ep.register(r2, select.EPOLLIN | select.EPOLLONESHOT)
             ep.register(silent[0], select.EPOLLIN | select.EPOLLONESHOT)
-            for end in (w, w2, silent[1]): os.write(end, b"x")
-            assert len(ep.poll(0)) == 3
+            ep.register(ended[0], select.EPOLLIN | select.EPOLLONESHOT)
+            for end in (w, w2, silent[1], ended[1]): os.write(end, b"x")
+            assert len(ep.poll(0)) == 4
             ep.modify(r2, select.EPOLLIN | select.EPOLLONESHOT)
             os.read(silent[0], 1)
             print("ready")
             for line in sys.stdin:
                 first = ready(ep) == f"{r2}:1"
                 os.write(silent[1], b"x")
+                os.close(ended[1])
                 second = ready(ep)
                 ep.modify(r, select.EPOLLIN | select.EPOLLONESHOT)
                 third = ready(ep) == f"{r}:1"

@@ -49,6 +49,7 @@ public class MemoryFileTests
             import mmap, os, sys
             fd = os.memfd_create("shared")
             os.ftruncate(fd, 10 * 4096 + 100)
+            os.pwrite(fd, b"head", 0)
             os.pwrite(fd, b"unmapped", 9 * 4096)
             os.pwrite(fd, b"tail", 10 * 4096 + 96)
             m = mmap.mmap(fd, 2 * 4096, mmap.MAP_SHARED, offset=4096)
@@ -62,14 +63,14 @@ public class MemoryFileTests
                 os._exit(0)
             print("ready")
             for line in sys.stdin:
-                first = m[0:6].decode(), os.pread(fd, 6, 4096).decode(), os.pread(fd, 8, 9 * 4096).decode(), os.pread(fd, 9, 10 * 4096 + 96).decode(), os.fstat(fd).st_size
+                first = m[0:6].decode(), os.pread(fd, 4, 0).decode(), os.pread(fd, 6, 4096).decode(), os.pread(fd, 8, 9 * 4096).decode(), os.pread(fd, 9, 10 * 4096 + 96).decode(), os.fstat(fd).st_size
                 os.pwrite(fd, b"M", 4096)
                 os.write(go[1], b"x"); os.read(say[0], 1)
                 print(*first, m[0:6].decode(), m[100:105].decode(), os.pread(fd, 5, 4196).decode(), os.pread(fd, 4, 5 * 4096).decode())
                 m[0:6] = b"mapped"
             """);
         run.Expect("ready");
-        const string wanted = "mapped mapped unmapped tail 41060 Mapped child child more";
+        const string wanted = "mapped head mapped unmapped tail 41060 Mapped child child more";
         Assert.Equal(wanted, run.Ask("before"));
         run.Cycle(tree: true);
         Assert.Equal(wanted, run.Ask("after"));
