@@ -1,4 +1,5 @@
 using Crstore.Model.Format;
+using Crstore.Objects.Files.Sockets;
 
 namespace Crstore.Objects.Files;
 
@@ -15,6 +16,11 @@ public static class FileKinds
         new MemoryFile(),
         new RegularFile(),
         new ParkedTracker(),
+        new AnySocket(),
+        new UnixSocketFile(),
+        new TcpSocketFile(),
+        new UdpSocketFile(),
+        new NetlinkSocketFile(),
         new UnknownFile(),
     ];
 

@@ -55,6 +55,9 @@ public sealed class RestartScene : IDisposable
     /// <summary>For files that have changed.</summary>
     public FilesPolicy ChangedFiles { get; init; }
 
+    /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
+    public bool CloseConnections { get; init; }
+
     /// <summary>fds that get another file: number, path.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
 

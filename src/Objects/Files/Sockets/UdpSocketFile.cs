@@ -1,0 +1,50 @@
+using Crstore.Linux.Sockets;
+using Crstore.Model;
+using Crstore.Model.Format;
+using Microsoft.Win32.SafeHandles;
+
+namespace Crstore.Objects.Files.Sockets;
+
+/// <summary>udp(7): bound and connected again. What was not read yet is lost, as datagrams may be.</summary>
+public sealed class UdpSocketFile : IFileKind
+{
+    internal const string KindName = "UDP socket";
+
+    /// <inheritdoc/>
+    public string Name => KindName;
+
+    /// <summary>Only <see cref="AnySocket"/> can tell.</summary>
+    public bool Is(Fd fd) => false;
+
+    internal static void Dump(FileObject file, SafeFileHandle socket)
+    {
+        var record = file.Record.InetSocket = InetSockets.Read(socket, options: true);
+        // SO_MEMINFO, socket(7): the first of its numbers is the memory of what waits to be read.
+        Span<byte> memory = stackalloc byte[4];
+        if (SocketCalls.TryGetOption(socket, SocketOptions.SocketLevel, SocketOptions.MemoryInfo, memory) == memory.Length) record.UnreadBytes = BitConverter.ToUInt32(memory);
+        record.Failed = SocketCalls.Poll(socket).HasFlag(PollEvents.Error);
+    }
+
+    /// <inheritdoc/>
+    public Verdict Check(FileObject file, RestartScene scene) => file.Record.InetSocket.UnreadBytes > 0
+        ? Verdict.Restarts with { Why = "datagrams that it had not read are lost" }
+        : Verdict.Restarts;
+
+    /// <inheritdoc/>
+    public SafeFileHandle? Open(FileObject file, RestartScene scene)
+    {
+        var state = file.Record.InetSocket;
+        var socket = InetSockets.Make(file, state, "udp");
+        try
+        {
+            if (!state.Peer.IsEmpty && SocketCalls.TryConnect(socket, state.Peer.Span) is var errno and not 0)
+                throw new EnvironmentException($"{file}: connect to {SocketNames.Text(state.Peer.Span)}: {Linux.Errno.Describe(errno)}");
+            return InetSockets.Finish(file, state, socket);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+}
