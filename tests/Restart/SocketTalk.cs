@@ -9,8 +9,8 @@ internal static class SocketTalk
         for line in sys.stdin:
             try:
                 answer = eval(line)
-            except OSError as e:
-                answer = errno.errorcode.get(e.errno, e)
+            except OSError as failure:
+                answer = errno.errorcode.get(failure.errno, failure)
             print(answer)
         """;
 

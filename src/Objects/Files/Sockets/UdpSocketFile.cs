@@ -1,6 +1,7 @@
 using Crstore.Linux.Sockets;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Google.Protobuf;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Objects.Files.Sockets;
@@ -22,6 +23,8 @@ public sealed class UdpSocketFile : IFileKind
         // SO_MEMINFO, socket(7): the first of its numbers is the memory of what waits to be read.
         Span<byte> memory = stackalloc byte[4];
         if (SocketCalls.TryGetOption(socket, SocketOptions.SocketLevel, SocketOptions.MemoryInfo, memory) == memory.Length) record.UnreadBytes = BitConverter.ToUInt32(memory);
+        foreach (var (index, group) in Multicast.Of(socket, also6: record.Socket.Domain == SocketNames.Internet6))
+            record.Memberships.Add(new MulticastMembership { Interface = index, Group = UnsafeByteOperations.UnsafeWrap(group) });
         record.Failed = SocketCalls.Poll(socket).HasFlag(PollEvents.Error);
     }
 
@@ -37,6 +40,12 @@ public sealed class UdpSocketFile : IFileKind
         var socket = InetSockets.Make(file, state, "udp");
         try
         {
+            foreach (var membership in state.Memberships)
+            {
+                if (Multicast.TryJoin(socket, new MulticastGroup(membership.Interface, membership.Group.ToByteArray())) is var refused and not 0)
+                    throw new EnvironmentException($"{file}: joining {SocketNames.Text(membership.Group.Span)} on interface {membership.Interface}: {Linux.Errno.Describe(refused)}");
+            }
+
             if (!state.Peer.IsEmpty && SocketCalls.TryConnect(socket, state.Peer.Span) is var errno and not 0)
                 throw new EnvironmentException($"{file}: connect to {SocketNames.Text(state.Peer.Span)}: {Linux.Errno.Describe(errno)}");
             return InetSockets.Finish(file, state, socket);
