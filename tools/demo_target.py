@@ -123,6 +123,8 @@ def main():
     libc.prctl(1, 15, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGTERM: do not outlive the demo
     libc.prctl(0x59616D61, ctypes.c_ulong(-1 & (1 << 64) - 1), 0, 0, 0)  # PR_SET_PTRACER_ANY: yama's level 1 lets crstore in
 
+    os.closerange(3, 1024)  # whatever the shell had open: a restart would have to bring it back
+
     state = State(arguments.mib, arguments.seed)
     stop = threading.Event()
     threading.Thread(target=churn, args=(bytearray(8 * MIB), stop), daemon=True, name="churn").start()

@@ -161,7 +161,7 @@ internal sealed class CaptureAttempt(
             }
 
             watchdog.Enter("files");
-            _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State));
+            _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State), new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)));
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("thaw");
@@ -198,7 +198,12 @@ internal sealed class CaptureAttempt(
         foreach (var capture in _captured) body.Processes.Add(capture.Build(body, StoppedBefore.Contains(capture.Pid)));
         body.Processes.AddRange(_zombies);
         if (options.Tcp == TcpPolicy.Close)
-            foreach (var file in _openFiles.Where(f => f.InetSocket is not null)) file.InetSocket.Close = true;
+            foreach (var file in _openFiles)
+            {
+                if (file.InetSocket is not null) file.InetSocket.Close = true;
+                if (file.UnixSocket is not null) file.UnixSocket.Close = true;
+            }
+
         body.OpenFiles.AddRange(_openFiles);
         if (!Rehearsal)
             foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))

@@ -52,11 +52,17 @@ public sealed record CaptureOptions
     /// <summary>Save unmodified file pages as well.</summary>
     public bool EmbedFiles { get; init; }
 
+    /// <summary>Save the content of open regular files as well, as far as <see cref="Objects.Files.ContentSaver"/> takes it.</summary>
+    public bool WithFiles { get; init; }
+
     /// <summary>Leave MADV_DONTDUMP areas out.</summary>
     public bool HonourDontDump { get; init; }
 
     /// <summary>What to leave out.</summary>
     public IReadOnlyList<ExcludeRule> Exclude { get; init; } = [];
+
+    /// <summary>No checkpoint rather than one that could not be restarted.</summary>
+    public bool RequireRestartable { get; init; }
 
     /// <summary>Page buffer in bytes; null: a quarter of free memory.</summary>
     public long? BufferBytes { get; init; }

@@ -24,6 +24,12 @@ public static class StateCalls
     /// <summary>PR_GET_TID_ADDRESS, PR_GET_TID_ADDRESS(2const): the address that set_tid_address(2) set; needs CONFIG_CHECKPOINT_RESTORE.</summary>
     public const long PrGetTidAddress = 40;
 
+    /// <summary>timer_gettime(2): (id, out <see cref="ItimerBytes"/>).</summary>
+    public const long TimerGetTime = 224;
+
+    /// <summary>PR_GET_PDEATHSIG (to memory), PR_GET_DUMPABLE, PR_GET_SECUREBITS, PR_GET_CHILD_SUBREAPER (to memory), prctl(2).</summary>
+    public const long PrGetPdeathsig = 2, PrGetDumpable = 3, PrGetSecurebits = 27, PrGetChildSubreaper = 37;
+
     /// <summary>The kernel's struct sigaction: handler, flags, restorer, mask, 8 bytes each.</summary>
     public const int SigActionBytes = 32;
 

@@ -22,6 +22,13 @@ public static unsafe partial class ThisProcess
     [LibraryImport("libc", EntryPoint = "sched_getcpu")]
     public static partial int CurrentCpu();
 
+    /// <summary>Whether processes whose parent ends become children of this one: prctl(PR_SET_CHILD_SUBREAPER).</summary>
+    public static void AdoptOrphans(bool adopt)
+    {
+        const long prctl = 157, setChildSubreaper = 36;
+        RawSyscall.Checked("prctl(PR_SET_CHILD_SUBREAPER)", null, prctl, setChildSubreaper, adopt ? 1 : 0);
+    }
+
     /// <summary>CPU time that the calling thread has used: what it waited for a CPU is not in it.</summary>
     public static TimeSpan ThreadCpuTime()
     {

@@ -1,4 +1,5 @@
 using Crstore.Objects.Files;
+using Crstore.Objects.Processes;
 
 namespace Crstore.Objects;
 
@@ -11,20 +12,26 @@ public readonly record struct ObjectVerdict(string Kind, string Object, Verdict 
 /// <summary>What becomes of everything in a checkpoint at a restart.</summary>
 public static class Verdicts
 {
-    /// <summary>All objects, in the order of processes.</summary>
+    /// <summary>All kinds of objects, and what becomes of each: the table of docs/LIMITS.md.</summary>
+    public static IEnumerable<(string Name, Coverage Coverage)> Coverage() =>
+        ProcessParts.All.Select(p => (p.Name, p.Coverage)).Concat(FileKinds.All.Select(k => (k.Name, k.Coverage)));
+
+    /// <summary>What keeps a checkpoint from being restarted, a sentence for each; empty if nothing does.</summary>
+    public static List<string> Obstacles(RestartScene scene) =>
+        [.. Of(scene).Where(v => v.Verdict.Outcome == Restartability.Refused).Select(v => $"{v.Object}: {v.Verdict.Why}").Distinct()];
+
+    /// <summary>Of processes what does not simply come back; of open files all.</summary>
     public static List<ObjectVerdict> Of(RestartScene scene)
     {
         ArgumentNullException.ThrowIfNull(scene);
         var found = new List<ObjectVerdict>();
-        foreach (var process in scene.Body.Processes.Where(p => p.StateIncomplete.Length > 0))
-            found.Add(new ObjectVerdict("process", $"process {process.Pid}", Verdict.Refused($"its signal handlers and thread details are missing: {process.StateIncomplete}")));
-        foreach (var exclusion in scene.Body.Exclusions)
-            found.Add(new ObjectVerdict("mapping", $"memory {exclusion.Start:x} of process {exclusion.Pid}", Verdict.Refused($"it was not captured ({exclusion.Reason})")));
+        foreach (var process in scene.Body.Processes)
+            foreach (var part in ProcessParts.All) found.AddRange(part.Check(process, scene));
         foreach (var file in scene.Files)
         {
             var kind = FileKinds.Of(file);
             var verdict = file.Record.Problem.Length > 0 ? Verdict.Refused(file.Record.Problem)
-                : file.Uses.Any(u => scene.MappedFds.ContainsKey(u.Fd.Number)) ? Verdict.Restarts
+                : scene.IsMapped(file) ? Verdict.Restarts
                 : kind.Check(file, scene);
             found.Add(new ObjectVerdict(kind.Name, file.ToString(), verdict));
         }

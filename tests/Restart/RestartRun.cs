@@ -15,6 +15,7 @@ namespace Crstore.Tests.Restart;
 internal sealed class RestartRun : IDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private static readonly Lock Freezing = new();
     private readonly TempDir _directory = new("crstore-restart-");
     private readonly CheckpointStore _store;
     private readonly FileStream _input;
@@ -29,7 +30,7 @@ internal sealed class RestartRun : IDisposable
         _input = Fifo("in");
         _output = Fifo("out");
         new Thread(ReadOutput) { IsBackground = true, Name = "restarted output" }.Start();
-        _store = CheckpointStore.OpenOrCreate(new StoreOptions(_directory.File("store")), out _);
+        _store = CheckpointStore.OpenOrCreate(new StoreOptions(_directory.File("store")) { Compression = new Compression(null) }, out _);
         // In a session of its own, as a daemon; what the spawner gave it beyond the standard fds is closed.
         string[] words = ["-c", $"cd /; exec <'{_directory.File("in")}' >'{_directory.File("out")}' 2>'{_directory.File("err")}'; " +
             "for f in /proc/self/fd/*; do n=${f##*/}; [ $n -gt 2 ] && eval \"exec $n>&-\"; done 2>/dev/null; exec \"$@\"", "sh", start.Program, .. start.Arguments];
@@ -93,13 +94,14 @@ internal sealed class RestartRun : IDisposable
     {
         var options = new CaptureOptions { Pid = Pid, Tree = tree, MaxFrozen = TimeSpan.FromMinutes(5) };
         using var writer = _store.BeginCapture("run", full: false);
-        return CaptureSession.Run(with?.Invoke(options) ?? options, writer, null, CancellationToken.None).Crid;
+        // The freeze allows no garbage collection, which a process can ask for once at a time.
+        lock (Freezing) return CaptureSession.Run(with?.Invoke(options) ?? options, writer, null, CancellationToken.None).Crid;
     }
 
     /// <summary>Kills it and whatever it started, and waits until their ids are free.</summary>
     public void Kill()
     {
-        var pids = Tree(Pid);
+        List<int> pids = [.. Tree(Pid), .. _restarted.SelectMany(Tree)];
         foreach (var pid in pids) Signals.TryKill(pid, Signals.SIGKILL);
         foreach (var pid in _restarted) ChildWait.AwaitDeath(pid);
         _restarted.Clear();
@@ -117,8 +119,22 @@ internal sealed class RestartRun : IDisposable
         using var image = reader.OpenImage(crid);
         var result = Restarter.Run(image, options ?? new RestartOptions { Detach = true, Stdio = Objects.Files.StdioPolicy.Null, Files = Objects.Files.FilesPolicy.Warn },
             null, CancellationToken.None);
-        _restarted.Add(result.RootPid);
+        _restarted.Add(result.WaitPid);
         return result;
+    }
+
+    /// <summary>Changes a byte of every page in the store that has the text; fails if there is none.</summary>
+    public void DamageStore(string text)
+    {
+        var hits = 0;
+        foreach (var path in System.IO.Directory.GetFiles(_directory.File("store/db"), "*.sst"))
+        {
+            var bytes = File.ReadAllBytes(path);
+            for (int at = 0, found; (found = bytes.AsSpan(at).IndexOf(System.Text.Encoding.ASCII.GetBytes(text))) >= 0; at += found + 1, hits++) bytes[at + found] ^= 1;
+            File.WriteAllBytes(path, bytes);
+        }
+
+        if (hits == 0) throw new InvalidOperationException($"“{text}” is nowhere in the store");
     }
 
     /// <summary>The manifest of one of its checkpoints.</summary>
@@ -138,11 +154,11 @@ internal sealed class RestartRun : IDisposable
         return crid;
     }
 
-    /// <summary>Waits for the restarted root's end: its exit code, or 128 and the signal.</summary>
-    public int WaitForExit()
+    /// <summary>Waits for the end of what was restarted: its exit code, or 128 and the signal.</summary>
+    public int WaitForExit(RestartResult result)
     {
-        var report = ChildWait.AwaitDeath(Pid);
-        _restarted.Remove(Pid);
+        var report = ChildWait.AwaitDeath(result.WaitPid);
+        _restarted.Remove(result.WaitPid);
         return report.Killed ? 128 + report.Status : report.Status;
     }
 

@@ -260,6 +260,31 @@ public class UnixSocketTests
         Assert.Equal("True", run.Ask("os.path.exists(l.getsockname())"));
     }
 
+    [Fact]
+    public void With_the_close_policy_connections_to_the_outside_come_back_as_closed_by_the_peer()
+    {
+        using var directory = new Support.TempDir("crstore-unix-");
+        using var run = SocketTalk.Start($"""
+            l = socket(AF_UNIX); l.bind("{directory.File("s")}"); l.listen(5)
+            def serve(): global s; s = l.accept()[0]
+            """);
+        using var outsider = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        outsider.Connect(new UnixDomainSocketEndPoint(directory.File("s")));
+        run.Ask("serve()");
+        outsider.Send("sent"u8);
+        Assert.Equal("b's'", run.Ask("s.recv(1)"));
+        var refused = run.Capture();
+        Assert.Equal("b'en'", run.Ask("s.recv(2)"));
+        var crid = run.Capture(with: o => o with { Tcp = Crstore.Capture.TcpPolicy.Close });
+        Assert.Contains(Check(run, crid), v => v.Verdict is { Outcome: Restartability.WithPolicy, Flag: "--tcp" });
+        run.Kill();
+        Assert.Contains("not in the checkpoint", Assert.Throws<TargetException>(() => run.Restart(refused)).Message, StringComparison.Ordinal);
+        run.Restart(crid);
+        Assert.Equal("[b't', b'']", run.Ask("[s.recv(9) for i in range(2)]"));
+        Assert.Equal("EPIPE", run.Ask("s.send(b'x')"));
+        Assert.Equal($"{directory.File("s")}", run.Ask("s.getsockname()"));
+    }
+
     [Theory]
     [InlineData("send_fds(a, [b'x'], [0])", "SCM_RIGHTS")]
     [InlineData("b.setsockopt(SOL_SOCKET, SO_PASSCRED, 1); a.send(b'x')", "SO_PASSCRED")]

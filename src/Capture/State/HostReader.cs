@@ -1,5 +1,6 @@
 using System.Reflection;
 using Crstore.Linux;
+using Crstore.Linux.Proc;
 using Crstore.Model.Format;
 
 namespace Crstore.Capture.State;
@@ -8,15 +9,25 @@ namespace Crstore.Capture.State;
 public static class HostReader
 {
     /// <summary>This machine, now.</summary>
-    public static Host Read() => new()
+    public static Host Read()
     {
-        BootId = SystemInfo.BootId(),
-        Hostname = SystemInfo.HostName(),
-        KernelRelease = SystemInfo.KernelRelease(),
-        KernelVersion = SystemInfo.KernelVersion(),
-        CpuVendorModel = SystemInfo.CpuModel(),
-        CrstoreVersion = typeof(HostReader).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "",
-        ClockMonotonicNs = SystemInfo.MonotonicNs(),
-        ClockBoottimeNs = SystemInfo.BoottimeNs(),
-    };
+        var host = new Host
+        {
+            BootId = SystemInfo.BootId(),
+            Hostname = SystemInfo.HostName(),
+            KernelRelease = SystemInfo.KernelRelease(),
+            KernelVersion = SystemInfo.KernelVersion(),
+            CpuVendorModel = SystemInfo.CpuModel(),
+            CrstoreVersion = typeof(HostReader).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "",
+            ClockMonotonicNs = SystemInfo.MonotonicNs(),
+            ClockBoottimeNs = SystemInfo.BoottimeNs(),
+        };
+        using var self = ProcDirectory.Open(Environment.ProcessId);
+        foreach (var kind in NamespaceLink.Names)
+        {
+            if (self.TryReadLink($"ns/{kind}", out var link) == 0) host.Namespaces.Add(new Namespace { Kind = kind, Inode = NamespaceLink.Inode(link) });
+        }
+
+        return host;
+    }
 }

@@ -33,6 +33,8 @@ internal sealed class InjectedState
         process.Layout.Brk = (ulong)remote.Invoke(state.leader, StateCalls.Brk);
         state.AskSignalActions(process, status);
         state.AskTimers(process);
+        state.AskPosixTimers(process);
+        state.AskAttributes(process);
         foreach (var thread in process.Threads)
             state.AskThread(thread);
         state.Collect();
@@ -82,6 +84,26 @@ internal sealed class InjectedState
         process.Itimers = ByteString.CopyFrom(timers);
     }
 
+    private void AskPosixTimers(Process process)
+    {
+        foreach (var timer in PosixTimers.Parse(process.Timers.Span))
+        {
+            process.PosixTimers.Add(timer);
+            Ask("timer_gettime", leader, StateCalls.ItimerBytes, answer => timer.Remaining = ByteString.CopyFrom(answer.Span),
+                (tid, at) => remote.Invoke(tid, StateCalls.TimerGetTime, timer.Id, at));
+        }
+    }
+
+    private void AskAttributes(Process process)
+    {
+        process.Dumpable = (uint)Checked("PR_GET_DUMPABLE", remote.Invoke(leader, StateCalls.Prctl, StateCalls.PrGetDumpable));
+        process.Securebits = (uint)Checked("PR_GET_SECUREBITS", remote.Invoke(leader, StateCalls.Prctl, StateCalls.PrGetSecurebits));
+        Ask("PR_GET_PDEATHSIG", leader, sizeof(int), answer => process.ParentDeathSignal = BinaryPrimitives.ReadInt32LittleEndian(answer.Span),
+            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetPdeathsig, at));
+        Ask("PR_GET_CHILD_SUBREAPER", leader, sizeof(int), answer => process.ChildSubreaper = BinaryPrimitives.ReadInt32LittleEndian(answer.Span) != 0,
+            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetChildSubreaper, at));
+    }
+
     private void AskThread(Thread thread)
     {
         Ask("PR_GET_TID_ADDRESS", thread.Tid, sizeof(ulong), answer => thread.TidAddress = U64(answer, 0),
@@ -98,12 +120,12 @@ internal sealed class InjectedState
     {
         if (used + bytes > page.Length)
             Collect();
-        var result = invoke(tid, (long)remote.ScratchAddress + used);
-        if (result < 0)
-            throw new LinuxException($"{call} (injected)", (int)-result, $"thread {tid}");
+        Checked(call, invoke(tid, (long)remote.ScratchAddress + used));
         expected.Add((used, bytes, take));
-        used += bytes;
+        used += (bytes + 7) & ~7;
     }
+
+    private long Checked(string call, long result) => result >= 0 ? result : throw new LinuxException($"{call} (injected)", (int)-result, $"thread {leader}");
 
     private void Collect()
     {

@@ -162,7 +162,7 @@ public sealed class ProcessStateReader : IDisposable
         foreach (var thread in Message.Threads)
             ThreadState.FillFromStat(thread);
         InjectedState.AddIgnored(Message, status.SignalsIgnored);
-        Message.DumpableUnknown = true;
+        Message.DumpableUnknown = Message.StateIncomplete.Length > 0;
         warnings.AddRange(prepared.Warnings.Select(w => $"process {Pid}: {w}"));
         return Message;
     }

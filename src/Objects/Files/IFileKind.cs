@@ -12,6 +12,9 @@ public interface IFileKind
     /// <summary>In manifests, verdicts and docs/LIMITS.md.</summary>
     string Name { get; }
 
+    /// <summary>For docs/LIMITS.md.</summary>
+    Coverage Coverage => default;
+
     /// <summary>True if an fd refers to such an object.</summary>
     bool Is(Fd fd);
 
@@ -31,6 +34,14 @@ public interface IFileKind
 
     /// <summary>What only the process itself can do, once all its fds are in their places; for one of the fds of each object.</summary>
     void Complete(FileObject file, FdUse use, IProcessCalls process, RestartScene scene)
+    {
+    }
+
+    /// <summary>
+    /// The last step, for its first fd in each process that has it: every object is complete in every process, and no process has fds but its own
+    /// (those that all inherited are closed, and with them what closing any fd of a file ends).
+    /// </summary>
+    void Finish(FileObject file, FdUse use, IProcessCalls process, RestartScene scene)
     {
     }
 }

@@ -22,5 +22,5 @@ internal static class OutsideStdio
             : RawFile.Open("/dev/null", (RawOpen)file.Access);
     }
 
-    private static bool IsStandard(FileObject file) => file.Uses.Any(u => u.Fd.Number <= LastStandardFd);
+    internal static bool IsStandard(FileObject file) => file.Uses.Any(u => u.Fd.Number <= LastStandardFd);
 }

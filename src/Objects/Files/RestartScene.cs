@@ -1,4 +1,5 @@
 using Crstore.Model.Format;
+using Crstore.Objects.Memory;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Objects.Files;
@@ -58,8 +59,27 @@ public sealed class RestartScene : IDisposable
     /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
     public bool CloseConnections { get; init; }
 
+    /// <summary>The checkpoint was taken just now: what it refers to has not changed.</summary>
+    public bool JustCaptured { get; init; }
+
+    /// <summary>Instead of the working directory that they were in; null: that one.</summary>
+    public string? Directory { get; init; }
+
+    /// <summary>The files that are mapped, as far as they are still what they were.</summary>
+    public FileBackings MappedFiles { get; } = new();
+
     /// <summary>fds that get another file: number, path.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
+
+    /// <summary>It gets another file.</summary>
+    public bool IsMapped(FileObject file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return MappedFds.Count > 0 && file.Uses.Any(u => MappedFds.ContainsKey(u.Fd.Number));
+    }
+
+    /// <summary>Calls in a process of the checkpoint, for <see cref="IFileKind.Complete"/>: not every object is complete with the first process that has it.</summary>
+    public Func<int, IProcessCalls> CallsOf { get; set; } = pid => throw new InvalidOperationException($"process {pid} can't make calls yet");
 
     /// <summary>What the user should know.</summary>
     public List<string> Warnings { get; } = [];
@@ -74,6 +94,7 @@ public sealed class RestartScene : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        MappedFiles.Dispose();
         foreach (var handle in shared.Values.SelectMany(h => h)) handle.Dispose();
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects.Memory;
 
 namespace Crstore.Restore;
 

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects.Processes;
 
 namespace Crstore.Restore.Restart;
 
@@ -22,9 +23,6 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
 
     private readonly Puppet puppet = process.Leader;
 
-    /// <summary>The kernel's own mappings, which are the same in every process but for their place.</summary>
-    public static bool IsKernels(Vma vma) => vma.Name is "[vdso]" or "[vsyscall]" || vma.Name.StartsWith("[vvar", StringComparison.Ordinal);
-
     /// <summary>Empties the process, but for its workplace and the vDSO, which gets to its old place.</summary>
     public void Clear()
     {
@@ -44,14 +42,14 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
     /// <summary>Maps everything.</summary>
     public void Map()
     {
-        foreach (var vma in process.Message.Vmas.Where(v => !IsKernels(v))) Map(vma);
+        foreach (var vma in process.Message.Vmas.Where(v => !Mappings.IsKernels(v))) Map(vma);
         puppet.Flush();
     }
 
     /// <summary>After the pages are in: what would have been in their way, or would have made them.</summary>
     public void Finish()
     {
-        foreach (var vma in process.Message.Vmas.Where(v => !IsKernels(v)))
+        foreach (var vma in process.Message.Vmas.Where(v => !Mappings.IsKernels(v)))
         {
             var flags = vma.VmFlags.Split(' ');
             foreach (var (flag, advice, name) in Advices.Where(a => flags.Contains(a.Flag)))

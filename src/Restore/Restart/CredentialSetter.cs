@@ -8,6 +8,7 @@ namespace Crstore.Restore.Restart;
 internal static class CredentialSetter
 {
     private const uint CapabilityVersion3 = 0x20080522; // _LINUX_CAPABILITY_VERSION_3, capget(2)
+    private const uint KeepCaps = 0x10;                 // SECBIT_KEEP_CAPS, capabilities(7)
     private const int LastCapability = 40;              // CAP_CHECKPOINT_RESTORE, linux/capability.h
 
     /// <summary>Sets them, as far as they differ from the stub's, which are crstore's.</summary>
@@ -29,6 +30,9 @@ internal static class CredentialSetter
                 puppet.Queue($"dropping capability {capability}", SystemCalls.Prctl, SystemCalls.PrCapbsetDrop, capability, 0, 0, 0);
         }
 
+        // Before the user changes, who may not; but for the bit that is needed for that.
+        if ((process.Securebits & ~KeepCaps) != 0)
+            puppet.Queue("prctl(PR_SET_SECUREBITS)", SystemCalls.Prctl, SystemCalls.PrSetSecurebits, process.Securebits & ~KeepCaps, 0, 0, 0);
         if (!theirs.Gid.SequenceEqual(mine.Gid))
         {
             puppet.Queue("setresgid", SystemCalls.SetResGid, theirs.Gid[0], theirs.Gid[1], theirs.Gid[2]);
@@ -43,6 +47,8 @@ internal static class CredentialSetter
             puppet.Queue("setfsuid", SystemCalls.SetFsUid, theirs.Uid[3]);
             puppet.Queue("prctl(PR_SET_KEEPCAPS)", SystemCalls.Prctl, SystemCalls.PrSetKeepCaps, 0, 0, 0, 0);
         }
+
+        if ((process.Securebits & KeepCaps) != 0) puppet.Queue("prctl(PR_SET_KEEPCAPS)", SystemCalls.Prctl, SystemCalls.PrSetKeepCaps, 1, 0, 0, 0);
 
         if (!theirs.Uid.SequenceEqual(mine.Uid) || theirs.CapPermitted != mine.CapPermitted || theirs.CapEffective != mine.CapEffective || theirs.CapInheritable != mine.CapInheritable)
         {

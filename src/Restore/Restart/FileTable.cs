@@ -52,7 +52,8 @@ internal sealed class FileTable : IDisposable
     /// <summary>What only the processes can do to their files; after <see cref="Place"/> for all of them.</summary>
     public void Complete(IReadOnlyDictionary<int, Restarted> processes)
     {
-        foreach (var file in scene.Files)
+        scene.CallsOf = pid => processes[pid].Leader;
+        foreach (var file in scene.Files.Where(f => !scene.IsMapped(f)))
         {
             var use = file.Uses[0];
             FileKinds.Of(file).Complete(file, use, processes[use.Process.Pid].Leader, scene);
@@ -61,10 +62,17 @@ internal sealed class FileTable : IDisposable
         foreach (var process in processes.Values) process.Leader.Flush();
     }
 
-    /// <summary>Closes what was inherited.</summary>
-    public static void CloseInherited(Restarted process, int firstInherited)
+    /// <summary>Closes what was inherited, and does what must come after that; when <see cref="Complete"/> is done.</summary>
+    public void Finish(Restarted process, int firstInherited)
     {
         process.Leader.Queue("close_range", SystemCalls.CloseRange, firstInherited, uint.MaxValue, 0);
+        // Locks come last: an epoll may have to close something.
+        foreach (var file in scene.Files.Where(f => !scene.IsMapped(f)).OrderByDescending(f => FileKinds.Of(f) is EpollFile))
+        {
+            if (file.Uses.FirstOrDefault(u => u.Process.Pid == process.Message.Pid) is { Fd: not null } use)
+                FileKinds.Of(file).Finish(file, use, process.Leader, scene);
+        }
+
         process.Leader.Flush();
     }
 
@@ -78,8 +86,9 @@ internal sealed class FileTable : IDisposable
     {
         try
         {
-            var mapped = file.Uses.Select(u => scene.MappedFds.GetValueOrDefault(u.Fd.Number)).FirstOrDefault(p => p is not null);
-            return mapped is null ? FileKinds.Of(file).Open(file, scene) : RawFile.Open(mapped, (RawOpen)file.Info.Flags);
+            return scene.IsMapped(file)
+                ? RawFile.Open(file.Uses.Select(u => scene.MappedFds.GetValueOrDefault(u.Fd.Number)).First(p => p is not null)!, (RawOpen)file.Info.Flags)
+                : FileKinds.Of(file).Open(file, scene);
         }
         catch (LinuxException e)
         {

@@ -13,15 +13,17 @@ public static class Foreground
     ];
 
     /// <summary>Waits for a child's end.</summary>
+    /// <param name="pid">The child.</param>
+    /// <param name="root">Who gets the signals: itself, or what it waits for.</param>
     /// <returns>Its exit code, or 128 and the number of the signal that ended it.</returns>
-    public static int Wait(int pid)
+    public static int Wait(int pid, int root)
     {
         // Ctrl-C reaches everybody in the terminal's foreground group by itself.
-        var sameGroup = ThisProcess.GroupOf(pid) == ThisProcess.GroupOf(0);
+        var sameGroup = ThisProcess.GroupOf(root) == ThisProcess.GroupOf(0);
         var registrations = PassedOn.Select(p => PosixSignalRegistration.Create(p.Signal, context =>
         {
             context.Cancel = true;
-            if (!sameGroup || p.Signal is not (PosixSignal.SIGINT or PosixSignal.SIGQUIT)) Signals.TryKill(pid, p.Number);
+            if (!sameGroup || p.Signal is not (PosixSignal.SIGINT or PosixSignal.SIGQUIT)) Signals.TryKill(root, p.Number);
         })).ToList();
         try
         {

@@ -1,5 +1,6 @@
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects.Processes;
 
 namespace Crstore.Restore.Restart;
 
@@ -16,7 +17,7 @@ internal static class PageFiller
     /// <exception cref="StoreDamagedException">A page is not what its address says.</exception>
     public static ulong Fill(ICheckpointImage image, IReadOnlyList<Restarted> processes, MappedFiles mapped, IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var files = new FileBackings();
+        var files = mapped.Backings;
         var sinks = new List<ProcessSink>();
         try
         {
@@ -26,7 +27,7 @@ internal static class PageFiller
                 var source = new ProcessImage(image, process.Message, files);
                 var sink = new ProcessSink(process.Leader.Tid);
                 sinks.Add(sink);
-                foreach (var vma in process.Message.Vmas.Where(v => !AddressSpace.IsKernels(v) && !v.Shared))
+                foreach (var vma in process.Message.Vmas.Where(v => !Mappings.IsKernels(v) && !v.Shared))
                 {
                     copier.Copy(source, vma, ProcessImage.RangeOf(vma), sink, vma.Start);
                     if (vma.Content == VmaContent.FileBacked) WriteZeros(source, vma, sink);

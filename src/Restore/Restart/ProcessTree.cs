@@ -5,8 +5,12 @@ namespace Crstore.Restore.Restart;
 /// <summary>A process that is being put together.</summary>
 /// <param name="message">As it was captured.</param>
 /// <param name="leader">Its first thread.</param>
-internal sealed class Restarted(Process message, Puppet leader)
+/// <param name="isRoot">All others descend from it.</param>
+internal sealed class Restarted(Process message, Puppet leader, bool isRoot)
 {
+    /// <summary>All others descend from it.</summary>
+    public bool IsRoot => isRoot;
+
     /// <summary>As it was captured.</summary>
     public Process Message => message;
 
@@ -37,16 +41,17 @@ internal sealed class ProcessTree
     public List<Restarted> Processes { get; } = [];
 
     /// <summary>Makes all of them.</summary>
-    /// <param name="stub">Their ancestor; crstore becomes the root's parent.</param>
+    /// <param name="parent">The stub, and crstore becomes the root's parent; or the first process of a pid namespace, which is its parent.</param>
+    /// <param name="isStub">Which of both it is.</param>
     /// <param name="processes">Root first.</param>
     /// <param name="newSession">The root leads a session of its own, whatever it was in.</param>
     /// <param name="made">Told of each process at once, so that it can be ended if the rest fails.</param>
-    public static ProcessTree Make(Puppet stub, IReadOnlyList<Process> processes, bool newSession, Action<int> made)
+    public static ProcessTree Make(Puppet parent, bool isStub, IReadOnlyList<Process> processes, bool newSession, Action<int> made)
     {
         var tree = new ProcessTree(processes);
         var root = processes[0];
         // The exit signal is the stub's: with CLONE_PARENT none may be given.
-        var puppet = Puppets.Make(stub, root.Pid, SystemCalls.CloneParent, 0);
+        var puppet = isStub ? Puppets.Make(parent, root.Pid, SystemCalls.CloneParent, 0) : Puppets.Make(parent, root.Pid, 0, root.ExitSignal);
         made(puppet.Tid);
         tree.Settle(root, puppet, newSession, made);
         tree.JoinGroups();
@@ -55,7 +60,7 @@ internal sealed class ProcessTree
 
     private void Settle(Process process, Puppet puppet, bool newSession, Action<int> made)
     {
-        var restarted = new Restarted(process, puppet);
+        var restarted = new Restarted(process, puppet, Processes.Count == 0);
         byPid.Add(process.Pid, restarted);
         Processes.Add(restarted);
         var leads = newSession || process.Sid == process.Pid;

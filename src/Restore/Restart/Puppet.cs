@@ -132,6 +132,25 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
         Check(what, (long)Ptrace.GetRegs(tid).Rax);
     }
 
+    /// <summary>Exits, after at least one call. Its parent may wait for it.</summary>
+    public void Exit(int code)
+    {
+        var regs = Registers(Workplace + StubProgram.CallsOffset + StubProgram.SyscallInCalls);
+        regs.Rax = SystemCalls.ExitGroup;
+        regs.Rdi = (ulong)code;
+        Ptrace.SetRegs(tid, regs);
+        Continue();
+        AwaitDeath();
+    }
+
+    /// <summary>Is ended by a signal, after at least one call: that left it in a stop in which a signal can be given.</summary>
+    public void DieOf(int signal)
+    {
+        Ptrace.SetSigMask(tid, 0);
+        Ptrace.Continue(tid, signal);
+        AwaitDeath();
+    }
+
     /// <summary>
     /// A call that is interrupted at once: the kernel now has in its record for restart_syscall(2) how to go on with it. What was
     /// placed for it is read by then.
@@ -235,6 +254,13 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
             WaitKind.Nothing => throw new EnvironmentException($"process {pidInside} did not come back from {doing} within {Patience.TotalSeconds:0} s"),
             _ => throw Died(report.Killed ? $"signal {report.Status}" : $"exit code {report.Status}"),
         };
+    }
+
+    // Taken by the tracer, the death is then told to the parent, ptrace(2).
+    private void AwaitDeath()
+    {
+        var report = StopWait.Next(tid, StopWait.DeadlineIn(Patience));
+        if (report.Kind != WaitKind.Dead) throw new EnvironmentException($"process {pidInside} did not end");
     }
 
     private EnvironmentException Died(string how) => new($"process {pidInside} died while it was being put together: {how}");

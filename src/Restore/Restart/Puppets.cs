@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using Crstore.Linux;
 using Crstore.Model;
 
@@ -36,11 +37,19 @@ internal static class Puppets
         void U64(int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(args.AsSpan(at), value);
     }
 
-    /// <summary>Kills a child of ours and takes its death.</summary>
-    public static void End(int pid)
+    /// <summary>
+    /// Kills processes and waits until their ids are free: a death is told to the tracer first, then to the parent, which is crstore itself once
+    /// the real one is dead (<see cref="ThisProcess.AdoptOrphans"/>).
+    /// </summary>
+    public static void End(params IReadOnlyList<int> pids)
     {
-        Signals.TryKill(pid, Signals.SIGKILL);
-        StopWait.Next(pid, StopWait.DeadlineIn(TimeSpan.FromSeconds(5)));
+        foreach (var pid in pids) Signals.TryKill(pid, Signals.SIGKILL);
+        var wait = new StopWait(StopWait.DeadlineIn(TimeSpan.FromSeconds(5)));
+        do
+        {
+            foreach (var pid in pids) ChildWait.Poll(pid, reap: true);
+        }
+        while (pids.Any(pid => Directory.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}"))) && wait.Again());
     }
 
     private static CrstoreException Refused(string what, int id, int errno) => errno switch

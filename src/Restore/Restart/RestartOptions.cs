@@ -2,11 +2,30 @@ using Crstore.Objects.Files;
 
 namespace Crstore.Restore.Restart;
 
+/// <summary>What CLOCK_MONOTONIC and CLOCK_BOOTTIME show to restarted processes.</summary>
+public enum ClockPolicy
+{
+    /// <summary>The host's; after a reboot, or on another host, as if no time had passed.</summary>
+    Auto,
+
+    /// <summary>As if no time had passed: a time namespace.</summary>
+    Continue,
+
+    /// <summary>The host's.</summary>
+    Host,
+}
+
 /// <summary>How to restart.</summary>
 public sealed record RestartOptions
 {
     /// <summary>The processes don't depend on the terminal of whoever restarts them: a session of their own.</summary>
     public bool Detach { get; init; }
+
+    /// <summary>In a pid namespace of their own, so that their ids need not be free.</summary>
+    public bool NewPids { get; init; }
+
+    /// <summary>What CLOCK_MONOTONIC shows them.</summary>
+    public ClockPolicy Clock { get; init; }
 
     /// <summary>They stay stopped, for a debugger.</summary>
     public bool Stopped { get; init; }
@@ -28,8 +47,9 @@ public sealed record RestartOptions
 }
 
 /// <summary>Processes that run again.</summary>
-/// <param name="RootPid">The root's id.</param>
+/// <param name="RootPid">The root's id, as crstore's pid namespace has it.</param>
+/// <param name="WaitPid">Whose end is theirs: crstore's child. The root, or the first process of their pid namespace, which ends after all of them.</param>
 /// <param name="Pids">All their ids, the root's first.</param>
 /// <param name="Bytes">Memory that was filled.</param>
 /// <param name="Warnings">What the user should know.</param>
-public sealed record RestartResult(int RootPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<string> Warnings);
+public sealed record RestartResult(int RootPid, int WaitPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<string> Warnings);

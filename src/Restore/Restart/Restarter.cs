@@ -37,26 +37,30 @@ public sealed class Restarter
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds };
+        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory };
         Refuse(Verdicts.Of(scene));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max()));
-        using var mapped = new MappedFiles(body, inheritance);
+        using var mapped = new MappedFiles(scene, inheritance);
         using var files = new FileTable(scene, inheritance);
+        ThisProcess.AdoptOrphans(true);
         try
         {
-            var bytes = Build(inheritance, mapped, files, progress, cancel);
-            return new RestartResult(body.Processes[0].Pid, [.. body.Processes.Select(p => p.Pid)], bytes, scene.Warnings);
+            return Build(scene, inheritance, mapped, files, progress, cancel);
         }
         catch (Exception e)
         {
-            foreach (var pid in Enumerable.Reverse(made)) Puppets.End(pid);
+            Puppets.End(made);
             if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
             throw;
         }
+        finally
+        {
+            ThisProcess.AdoptOrphans(false);
+        }
     }
 
-    private ulong Build(Inheritance inheritance, MappedFiles mapped, FileTable files, IProgress<ulong>? progress, CancellationToken cancel)
+    private RestartResult Build(RestartScene scene, Inheritance inheritance, MappedFiles mapped, FileTable files, IProgress<ulong>? progress, CancellationToken cancel)
     {
         var places = MappedFiles.FreePlaces(body, StubProgram.Size, 2);
         var stub = Stub.Start(places[0], inheritance.Files);
@@ -67,11 +71,20 @@ public sealed class Restarter
         if (at != (long)places[1]) throw new EnvironmentException($"no room for crstore's code at {places[1]:x}: {Errno.Describe((int)-at)}");
         stub.MoveTo(places[1]);
 
-        var tree = ProcessTree.Make(stub, body.Processes, options.Detach, made.Add);
+        NewNamespaces.Make(stub, options, body.Host);
+        Puppet? init = null;
+        if (options.NewPids && body.Processes[0].Pid != 1)
+        {
+            init = NewNamespaces.MakeInit(stub);
+            made.Add(init.Tid);
+        }
+
+        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, options.Detach, made.Add);
         Puppets.End(stub.Tid);
         made.Remove(stub.Tid);
 
-        var processes = tree.Processes;
+        Zombies.End(tree.Processes);
+        var processes = tree.Processes.FindAll(p => !p.Message.Zombie);
         foreach (var process in processes)
         {
             cancel.ThrowIfCancellationRequested();
@@ -81,6 +94,7 @@ public sealed class Restarter
         }
 
         var bytes = PageFiller.Fill(image, processes, mapped, progress, cancel);
+        mapped.Trim();
         foreach (var process in processes) files.Place(process, inheritance.First);
         files.Complete(processes.ToDictionary(p => p.Message.Pid));
         var mine = Mine();
@@ -88,18 +102,23 @@ public sealed class Restarter
         {
             cancel.ThrowIfCancellationRequested();
             new AddressSpace(process, mapped).Finish();
-            FileTable.CloseInherited(process, inheritance.First);
+            files.Finish(process, inheritance.First);
+            ProcessAttributes.RegisterBarriers(process);
             ThreadBuilder.Make(process);
             foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadBuilder.Configure(puppet, thread);
             ProcessAttributes.Set(process, options.Directory);
             foreach (var puppet in process.Threads) CredentialSetter.Set(puppet, process.Message, mine);
+            ProcessAttributes.SetPrivate(process);
             ProcessAttributes.SetSignals(process);
+            TimerBuilder.Make(process);
             ProcessAttributes.QueuePending(process);
         }
 
         foreach (var process in processes) Finish(process);
+        if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);
         foreach (var process in processes) LetGo(process);
-        return bytes;
+        var root = processes[0].Leader.Tid;
+        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, scene.Warnings);
     }
 
     /// <summary>The last calls: what interrupted system calls need, and crstore's own memory goes. Then the registers.</summary>

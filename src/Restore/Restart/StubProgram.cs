@@ -30,6 +30,9 @@ internal static class StubProgram
     /// <summary>Offset of the calls' data.</summary>
     public const int DataOffset = TableOffset + MaxCalls * CallSize;
 
+    /// <summary>Offset of the code of a pid namespace's first process: rbx is the restarted root's id, rbp has room for a status.</summary>
+    public const int InitOffset = 0x300;
+
     private const int PauseOffset = 0x100;
 
     // pause: mov eax, 34; syscall; jmp pause
@@ -66,12 +69,40 @@ internal static class StubProgram
         0xeb, 0xec,
     ];
 
+    /*
+       wait: mov eax, 61 (wait4); mov rdi, -1; mov rsi, rbp; xor edx, edx; xor r10d, r10d; syscall
+             cmp rax, rbx; jne other
+             mov r12d, [rbp]
+       other: cmp rax, -10 (ECHILD); jne wait
+             mov edi, r12d; and edi, 0x7f; jz code
+             add edi, 128; jmp exit
+       code: mov edi, r12d; shr edi, 8; and edi, 255
+       exit: mov eax, 231 (exit_group); syscall
+    */
+    private static ReadOnlySpan<byte> Init =>
+    [
+        0xb8, 0x3d, 0, 0, 0,
+        0x48, 0xc7, 0xc7, 0xff, 0xff, 0xff, 0xff,
+        0x48, 0x89, 0xee,
+        0x31, 0xd2,
+        0x45, 0x31, 0xd2,
+        0x0f, 0x05,
+        0x48, 0x39, 0xd8, 0x75, 0x04,
+        0x44, 0x8b, 0x65, 0,
+        0x48, 0x83, 0xf8, 0xf6, 0x75, 0xdb,
+        0x44, 0x89, 0xe7, 0x83, 0xe7, 0x7f, 0x74, 0x08,
+        0x81, 0xc7, 0x80, 0, 0, 0, 0xeb, 0x0c,
+        0x44, 0x89, 0xe7, 0xc1, 0xef, 0x08, 0x81, 0xe7, 0xff, 0, 0, 0,
+        0xb8, 0xe7, 0, 0, 0, 0x0f, 0x05,
+    ];
+
     /// <summary>The code of a workplace, to be written to its start.</summary>
     public static byte[] Code()
     {
-        var code = new byte[CallsOffset + Calls.Length];
+        var code = new byte[InitOffset + Init.Length];
         Pause.CopyTo(code.AsSpan(PauseOffset));
         Calls.CopyTo(code.AsSpan(CallsOffset));
+        Init.CopyTo(code.AsSpan(InitOffset));
         return code;
     }
 

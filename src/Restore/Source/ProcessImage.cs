@@ -1,5 +1,6 @@
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects.Memory;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Restore;

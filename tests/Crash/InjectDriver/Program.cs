@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using System.Globalization;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;

@@ -33,6 +33,7 @@ internal static class CommandTree
         new StatsVerb(context),
         new RestoreVerb(context),
         new RestartVerb(context),
+        new CheckVerb(context),
         new DiffVerb(context),
         new VerifyVerb(context),
         new ForgetVerb(context),

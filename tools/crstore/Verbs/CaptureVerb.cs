@@ -3,6 +3,8 @@ using System.Globalization;
 using Crstore.Capture;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects;
+using Crstore.Objects.Files;
 using Crstore.Store;
 
 namespace Crstore.Cli.Verbs;
@@ -54,6 +56,10 @@ internal sealed class CaptureVerb : Verb
     };
     private readonly Option<bool> _keepStopped = new("--keep-stopped") { Description = "Leave the target stopped (SIGSTOP) afterwards" };
     private readonly Option<bool> _embedFiles = new("--embed-files") { Description = "Save unmodified pages of mapped files too, for a machine without these files" };
+    private readonly Option<bool> _withFiles = new("--with-files")
+    {
+        Description = "Save the content of open regular files too (64 MiB in all); a restart puts it back where it differs",
+    };
     private readonly Option<bool> _dontDump = new("--dont-dump") { Description = "Leave out what the target marked with MADV_DONTDUMP" };
     private readonly Option<long?> _buffer = new("--buffer")
     {
@@ -70,8 +76,8 @@ internal sealed class CaptureVerb : Verb
     private readonly Option<string> _tcp = new("--tcp")
     {
         HelpName = "refuse|close|wait[=SECONDS]",
-        Description = "TCP connections, which can't be taken up again: the checkpoint can't be restarted (default), they come back as reset, or the capture " +
-            "waits for a moment without any (30 s at most)",
+        Description = "TCP connections, which can't be taken up again: the checkpoint can't be restarted (default), they come back as reset (unix ones to the outside " +
+            "as closed), or the capture waits for a moment without any (30 s at most)",
         DefaultValueFactory = _ => "refuse",
     };
     private readonly Option<TimeSpan?> _maxFrozen = new("--max-frozen")
@@ -86,6 +92,7 @@ internal sealed class CaptureVerb : Verb
         Description = "Compression of new frames; default: zstd:1",
         CustomParser = CompressionParser.Parse,
     };
+    private readonly Option<bool> _requireRestartable = new("--require-restartable") { Description = "Save nothing unless `restart` could bring all of it back" };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print the CRID alone" };
     private readonly Option<bool> _json;
 
@@ -96,7 +103,7 @@ internal sealed class CaptureVerb : Verb
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _lockTimeout,
-            _keepStopped, _embedFiles, _dontDump, _buffer, _preCopy, _tcp, _maxFrozen, _compression, _quiet })
+            _keepStopped, _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _tcp, _maxFrozen, _compression, _requireRestartable, _quiet })
         {
             Options.Add(option);
         }
@@ -135,8 +142,16 @@ internal sealed class CaptureVerb : Verb
         progress.Dispose();
 
         foreach (var warning in manifest.Body.Warnings) CommandContext.Warn(warning);
+        if (!quiet) TellObstacles(manifest);
         Print(manifest, quiet, parsed.GetValue(_json));
         return ExitCode.Ok;
+    }
+
+    private static void TellObstacles(CheckpointManifest manifest)
+    {
+        using var scene = new RestartScene(manifest.Body) { JustCaptured = true };
+        if (Verdicts.Obstacles(scene) is not [var first, .. var rest]) return;
+        CommandContext.Tell($"CRID {manifest.Crid} can't be restarted: {first}{(rest.Count == 0 ? "" : $", and {rest.Count} more (`crstore check --crid {manifest.Crid}`)")}");
     }
 
     private CaptureOptions OptionsFor(ProcessSketch target, ParseResult parsed)
@@ -159,6 +174,7 @@ internal sealed class CaptureVerb : Verb
             Tree = parsed.GetValue(_tree),
             KeepStopped = parsed.GetValue(_keepStopped),
             EmbedFiles = parsed.GetValue(_embedFiles),
+            WithFiles = parsed.GetValue(_withFiles),
             HonourDontDump = parsed.GetValue(_dontDump),
             Exclude = parsed.GetValue(_exclude) ?? [],
             BufferBytes = buffer,
@@ -171,6 +187,7 @@ internal sealed class CaptureVerb : Verb
             Tcp = tcp,
             TcpPatience = patience,
             MaxFrozen = maxFrozen,
+            RequireRestartable = parsed.GetValue(_requireRestartable),
             StartedAt = Context.StartedAt,
         };
     }

@@ -19,10 +19,18 @@ internal sealed class RestartVerb : Verb
         ["must-match"] = FilesPolicy.MustMatch, ["warn"] = FilesPolicy.Warn, ["ignore"] = FilesPolicy.Ignore,
     };
 
+    private static readonly Dictionary<string, ClockPolicy> ClockPolicies = new() { ["continue"] = ClockPolicy.Continue, ["host"] = ClockPolicy.Host };
+
     private static readonly Dictionary<string, bool> TcpPolicies = new() { ["refuse"] = false, ["close"] = true };
 
     private readonly Argument<string> _crid = new("CRID") { Description = "CRID, or SERIES[@latest|@N|@TIME]" };
     private readonly Option<bool> _detach = new("--detach", "-d") { Description = "Don't wait for it: print the process ids and return" };
+    private readonly Option<bool> _newPids = new("--new-pids") { Description = "In a pid namespace of its own, where its process ids are free: for several copies at once" };
+    private readonly Option<string?> _clock = new("--clock")
+    {
+        HelpName = "continue|host",
+        Description = "CLOCK_MONOTONIC goes on where it was (a time namespace), or is the host's (default: host; continue after a reboot or on another host)",
+    };
     private readonly Option<bool> _stopped = new("--stopped") { Description = "Leave it stopped, for a debugger; SIGCONT lets it go on. Implies --detach" };
     private readonly Option<string?> _chdir = new("--chdir") { HelpName = "DIR", Description = "Its working directory, instead of the one that it was in" };
     private readonly Option<string?> _stdio = new("--stdio")
@@ -53,7 +61,7 @@ internal sealed class RestartVerb : Verb
         _stdio.CompletionSources.Add(static _ => StdioPolicies.Keys);
         _files.CompletionSources.Add(static _ => FilesPolicies.Keys);
         _tcp.CompletionSources.Add(static _ => TcpPolicies.Keys);
-        foreach (var option in new Option[] { _detach, _stopped, _chdir, _stdio, _files, _tcp, _mapFd, _quiet }) Options.Add(option);
+        foreach (var option in new Option[] { _detach, _newPids, _clock, _stopped, _chdir, _stdio, _files, _tcp, _mapFd, _quiet }) Options.Add(option);
         StoreWords.Complete(_crid, series: true);
         _json = AddJson();
     }
@@ -62,6 +70,7 @@ internal sealed class RestartVerb : Verb
     public override IReadOnlyList<Example> Examples =>
     [
         new("restart redis@latest --detach", "the last one, in the background; prints its process id"),
+        new("restart 4711 --new-pids", "a copy beside the one that still runs"),
         new("restart 4711", "in the foreground, with this terminal; its exit code is crstore's"),
         new("restart job@3 --files warn --map-fd 1=out.log", "the third one, although files have changed, with another standard output"),
     ];
@@ -78,6 +87,8 @@ internal sealed class RestartVerb : Verb
         {
             Detach = detach,
             Stopped = stopped,
+            NewPids = parsed.GetValue(_newPids),
+            Clock = parsed.GetValue(_clock) is { } clock ? Choice(clock, ClockPolicies, "--clock") : ClockPolicy.Auto,
             Directory = parsed.GetValue(_chdir) is { } directory ? Path.GetFullPath(directory) : null,
             Stdio = Choice(parsed.GetValue(_stdio) ?? (detach ? "null" : "inherit"), StdioPolicies, "--stdio"),
             Files = Choice(parsed.GetRequiredValue(_files), FilesPolicies, "--files"),
@@ -97,7 +108,7 @@ internal sealed class RestartVerb : Verb
         }
 
         foreach (var warning in result.Warnings) CommandContext.Warn(warning);
-        if (!detach) return (ExitCode)Foreground.Wait(result.RootPid);
+        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid);
         Print(crid, result, parsed);
         return ExitCode.Ok;
     }

@@ -14,6 +14,9 @@ public sealed class AnySocket : IFileKind
     public string Name => "socket";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new("", "", "raw, packet, vsock and other families; O_ASYNC");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => fd.Link.StartsWith("socket:[", StringComparison.Ordinal);
 
     /// <inheritdoc/>

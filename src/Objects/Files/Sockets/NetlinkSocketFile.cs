@@ -20,6 +20,9 @@ public sealed class NetlinkSocketFile : IFileKind
     /// <inheritdoc/>
     public string Name => KindName;
 
+    /// <inheritdoc/>
+    public Coverage Coverage => new("of routes and addresses, sockets and device events, with groups and options", "", "with messages in the queue; other protocols");
+
     /// <summary>Only <see cref="AnySocket"/> can tell.</summary>
     public bool Is(Fd fd) => false;
 

@@ -17,6 +17,12 @@ public sealed class TcpSocketFile : IFileKind
     /// <inheritdoc/>
     public string Name => KindName;
 
+    /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "listeners and unconnected sockets with address, backlog and options; connections that were over already; those that a listener had not accepted yet are reset",
+        "--tcp at the capture: close (connections come back as reset), wait (for a moment without any); restart --tcp close",
+        "established connections; sockets with an upper layer protocol or an eBPF filter");
+
     /// <summary>Only <see cref="AnySocket"/> can tell.</summary>
     public bool Is(Fd fd) => false;
 

@@ -14,6 +14,10 @@ public sealed class UdpSocketFile : IFileKind
     /// <inheritdoc/>
     public string Name => KindName;
 
+    /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "with address, peer, options and multicast groups; datagrams that were not read yet are lost", "", "memberships for certain senders; eBPF filters");
+
     /// <summary>Only <see cref="AnySocket"/> can tell.</summary>
     public bool Is(Fd fd) => false;
 

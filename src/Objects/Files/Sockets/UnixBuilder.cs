@@ -24,9 +24,6 @@ internal sealed class UnixBuilder(RestartScene scene)
     /// <summary>Those that are made; in this order.</summary>
     internal static List<FileObject> Sockets(RestartScene scene) => [.. UnixPlan.All(scene).Where(f => UnixPlan.Of(f, scene).Way != UnixWay.Outside)];
 
-    /// <summary>True if the user puts a file in its place.</summary>
-    internal static bool IsReplaced(FileObject file, RestartScene scene) => file.Uses.Any(u => scene.MappedFds.ContainsKey(u.Fd.Number));
-
     /// <summary>Makes all.</summary>
     internal IReadOnlyList<SafeFileHandle> Make()
     {
@@ -65,13 +62,13 @@ internal sealed class UnixBuilder(RestartScene scene)
         var socket = New(file);
         made.Add(file, socket);
         Bind(file);
-        if (!State(file).Listening || IsReplaced(file, scene)) return;
+        if (!State(file).Listening || scene.IsMapped(file)) return;
         Check(file, "listen", SocketCalls.TryListen(socket, (int)State(file).Backlog));
     }
 
     private void Bind(FileObject file)
     {
-        if (plans[file].Binds(file) && !IsReplaced(file, scene)) UnixName.Bind(file, made[file]);
+        if (plans[file].Binds(file) && !scene.IsMapped(file)) UnixName.Bind(file, made[file]);
     }
 
     private void Connect(FileObject file)
@@ -132,7 +129,7 @@ internal sealed class UnixBuilder(RestartScene scene)
 
     private void ConnectByName(FileObject file)
     {
-        if (IsReplaced(file, scene)) return;
+        if (scene.IsMapped(file)) return;
         var name = State(file).PeerName;
         ConnectTo(file, made[file], name, plans[file].Peer);
     }

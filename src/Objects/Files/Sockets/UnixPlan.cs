@@ -58,11 +58,13 @@ internal readonly record struct UnixPlan(UnixWay Way, FileObject? Peer = null, F
     {
         if (!socket.Connected) return new UnixPlan(UnixWay.Alone);
         var peer = Find(socket.PeerInode, scene);
-        if (peer is null && socket.PeerInode != 0) return new UnixPlan(UnixWay.Outside);
-        if (peer is null && (socket.Shutdown & BothDirections) != BothDirections)
+        var closes = (socket.Close || scene.CloseConnections) && !OutsideStdio.IsStandard(file);
+        if (peer is null && socket.PeerInode != 0 && !closes) return new UnixPlan(UnixWay.Outside);
+        if (peer is null && socket.PeerInode == 0 && (socket.Shutdown & BothDirections) != BothDirections)
         {
+            // The other end waits in a listener's queue, and is no process's yet.
             var accepting = All(scene).FirstOrDefault(f => f.Record.UnixSocket.Waiting.Contains(file.Fd.Inode));
-            if (accepting is null) return new UnixPlan(UnixWay.Outside);
+            if (accepting is null) return new UnixPlan(closes ? UnixWay.PeerGone : UnixWay.Outside);
             return socket.UnreadByPeer > 0
                 ? Refuse("it has sent data to a connection that was not accepted yet")
                 : new UnixPlan(UnixWay.Waiting, null, accepting);

@@ -4,7 +4,7 @@ using Crstore.Model;
 using Crstore.Model.Format;
 using Microsoft.Win32.SafeHandles;
 
-namespace Crstore.Restore;
+namespace Crstore.Objects.Memory;
 
 /// <summary>
 /// The mapped files of a checkpoint that were not embedded in it. A file gives its pages only while it is the one that
@@ -22,13 +22,13 @@ public sealed class FileBackings : IDisposable
             $"{f.Key.Path} {f.Value.WhyNot}: {f.Value.MissingPages} pages that were not saved because they were in it are missing")];
 
     /// <summary>The file if it is still the same, else null.</summary>
-    internal SafeFileHandle? Open(FileRef reference) => Find(reference).Handle;
+    public SafeFileHandle? Open(FileRef reference) => Find(reference).Handle;
 
     /// <summary>Why <see cref="Open"/> gave null.</summary>
-    internal string WhyNot(FileRef reference) => Find(reference).WhyNot;
+    public string WhyNot(FileRef reference) => Find(reference).WhyNot;
 
     /// <summary>Counts pages that are missing because <see cref="Open"/> gave null.</summary>
-    internal void CountMissing(FileRef reference, ulong pages) => Find(reference).MissingPages += pages;
+    public void CountMissing(FileRef reference, ulong pages) => Find(reference).MissingPages += pages;
 
     /// <summary>Fails if a file was changed while it was being read: then what was written is of no use.</summary>
     /// <exception cref="EnvironmentException">Names the file.</exception>

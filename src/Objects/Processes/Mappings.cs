@@ -1,0 +1,44 @@
+using Crstore.Model.Format;
+using Crstore.Objects.Files;
+
+namespace Crstore.Objects.Processes;
+
+/// <summary>Memory: what is mapped, and whether it can be mapped again.</summary>
+public sealed class Mappings : IProcessPart
+{
+    /// <inheritdoc/>
+    public string Name => "mapping";
+
+    /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "private and shared anonymous memory, memfds, deleted files; files that are unchanged; stacks, mlock, madvise flags, the vDSO of the same kernel",
+        "files that have changed or are gone, if the capture had --embed-files (private mappings)",
+        "changed or missing files; device memory; huge TLB pages; System V shared memory; AIO rings; what a capture excluded");
+
+    /// <inheritdoc/>
+    public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
+    {
+        foreach (var exclusion in scene.Body.Exclusions.Where(e => e.Pid == process.Pid))
+            yield return new ObjectVerdict(Name, $"memory at {exclusion.Start:x} of process {process.Pid}", Verdict.Refused($"it was not captured: {exclusion.Reason}"));
+        foreach (var vma in process.Vmas)
+        {
+            if (Judge(vma, scene) is { } verdict)
+                yield return new ObjectVerdict(Name, $"{vma.Start:x}-{vma.End:x} {vma.Name} of process {process.Pid}", verdict);
+        }
+    }
+
+    /// <summary>The kernel's own mappings, which are the same in every process but for their place.</summary>
+    public static bool IsKernels(Vma vma) => vma.Name is "[vdso]" or "[vsyscall]" || vma.Name.StartsWith("[vvar", StringComparison.Ordinal);
+
+    private static Verdict? Judge(Vma vma, RestartScene scene)
+    {
+        if (IsKernels(vma)) return null;
+        if (vma.VmFlags.Split(' ').Contains("ht")) return Verdict.Refused("huge TLB pages");
+        if (vma.Name.StartsWith("/SYSV", StringComparison.Ordinal)) return Verdict.Refused("System V shared memory");
+        if (vma.Name.StartsWith("/[aio]", StringComparison.Ordinal)) return Verdict.Refused("an AIO context");
+        if (vma.Content == VmaContent.NotCaptured) return Verdict.Refused($"it was not captured: {vma.NotCapturedReason}");
+        if (vma.Content != VmaContent.FileBacked || vma.Backing is null || (scene.JustCaptured && !vma.Backing.Deleted) || scene.MappedFiles.Open(vma.Backing) is not null) return null;
+        var why = $"{vma.Backing.Path} {scene.MappedFiles.WhyNot(vma.Backing)}";
+        return vma is { Embedded: true, Shared: false } ? Verdict.Policy("capture --embed-files", why) : Verdict.Refused(why);
+    }
+}

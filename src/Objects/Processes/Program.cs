@@ -1,0 +1,23 @@
+using Crstore.Model.Format;
+using Crstore.Objects.Files;
+
+namespace Crstore.Objects.Processes;
+
+/// <summary>The program file, which /proc/PID/exe names.</summary>
+public sealed class Program : IProcessPart
+{
+    /// <inheritdoc/>
+    public string Name => "program";
+
+    /// <inheritdoc/>
+    public Coverage Coverage => new("the program file, unchanged", "", "a program file that has changed or is gone");
+
+    /// <inheritdoc/>
+    public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
+    {
+        if (process.Zombie) yield break;
+        var name = $"program of process {process.Pid}";
+        if (process.ExeFile is not { } exe) yield return new ObjectVerdict(Name, name, Verdict.Refused("it is not known"));
+        else if ((!scene.JustCaptured || exe.Deleted) && scene.MappedFiles.Open(exe) is null) yield return new ObjectVerdict(Name, name, Verdict.Refused($"{exe.Path} {scene.MappedFiles.WhyNot(exe)}"));
+    }
+}

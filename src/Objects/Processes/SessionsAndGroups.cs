@@ -1,0 +1,43 @@
+using Crstore.Model.Format;
+using Crstore.Objects.Files;
+
+namespace Crstore.Objects.Processes;
+
+/// <summary>Sessions, process groups, and who is whose child.</summary>
+public sealed class SessionsAndGroups : IProcessPart
+{
+    /// <inheritdoc/>
+    public string Name => "session";
+
+    /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "the tree, its sessions, groups and zombies, with their ids",
+        "a session or group that leads outside: crstore's own, with --detach a new one",
+        "sessions whose leader has exited while others of the tree are in them");
+
+    /// <inheritdoc/>
+    public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
+    {
+        var processes = scene.Body.Processes;
+        var root = processes[0];
+        if (process == root)
+        {
+            if (process.Sid != process.Pid)
+                yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one"));
+            yield break;
+        }
+
+        // A session can only be inherited: from the parent, from before or after it called setsid.
+        var parent = processes.FirstOrDefault(p => p.Pid == process.Ppid);
+        if (parent is null)
+            yield return new ObjectVerdict(Name, $"process {process.Pid}", Verdict.Refused($"its parent {process.Ppid} is not in the checkpoint"));
+        else if (process.Sid != process.Pid && process.Sid != parent.Sid && (parent.Sid != parent.Pid || !IsOlder(parent, process.Sid, processes)))
+            yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.Refused("its leader has exited, and no parent is in it"));
+        if (process.Pgid != root.Pgid && processes.All(p => p.Pid != process.Pgid))
+            yield return new ObjectVerdict(Name, $"group {process.Pgid} of process {process.Pid}", Verdict.Refused("its leader has exited"));
+    }
+
+    // The session that a leader was born in is that of its own parent.
+    private static bool IsOlder(Process leader, int session, IReadOnlyList<Process> processes) =>
+        processes.FirstOrDefault(p => p.Pid == leader.Ppid) is { } parent ? parent.Sid == session : session != leader.Sid;
+}

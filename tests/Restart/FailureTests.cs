@@ -1,0 +1,72 @@
+using Crstore.Linux;
+using Crstore.Model;
+using Crstore.Objects.Files;
+using Crstore.Restore.Restart;
+using Xunit;
+
+namespace Crstore.Tests.Restart;
+
+/// <summary>A restart that fails leaves nothing behind, and says what failed.</summary>
+public class FailureTests
+{
+    private const string Reader = "import os, sys\nos.fork()\nif sys.argv[1:]: f = open(sys.argv[1])\nprint('ready')\nfor line in sys.stdin: print('alive')";
+    private static readonly RestartOptions Options = new() { Detach = true, Stdio = StdioPolicy.Null };
+
+    [Fact]
+    public void What_was_made_is_killed_when_a_call_in_it_fails()
+    {
+        using var run = RestartRun.Python(Reader);
+        run.Expect("ready");
+        run.Expect("ready");
+        var crid = run.Capture(tree: true);
+        run.Kill();
+        var error = Assert.Throws<EnvironmentException>(() => run.Restart(crid, Options with { Directory = "/dev/null" }));
+        Assert.Contains("chdir /dev/null", error.Message);
+        foreach (var process in run.Manifest(crid).Body.Processes) Assert.False(Directory.Exists($"/proc/{process.Pid}"), $"{process.Pid} is still there");
+        Assert.Equal(2, run.Restart(crid).Pids.Count);
+    }
+
+    [Fact]
+    public void A_changed_file_is_refused_by_default_and_taken_by_policy()
+    {
+        using var file = new Support.TempDir();
+        File.WriteAllText(file.File("data"), "abc");
+        using var run = RestartRun.Python("import sys\nf = open(sys.argv[1])\nf.read(1)\nprint('ready')\nfor line in sys.stdin: print(f.read())", file.File("data"));
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        File.WriteAllText(file.File("data"), "abcdef");
+        var error = Assert.Throws<TargetException>(() => run.Restart(crid, Options));
+        Assert.Contains(file.File("data"), error.Message);
+        Assert.Contains("from 3 to 6 bytes", error.Message);
+        run.Restart(crid, Options with { Files = FilesPolicy.Warn });
+        Assert.Equal("bcdef", run.Ask("?"));
+    }
+
+    [Fact]
+    public void A_damaged_page_is_never_put_into_a_process()
+    {
+        using var run = RestartRun.Python("import sys, os\ndata = [b'needle in memory' + os.urandom(4080) for _ in range(7000)]\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        run.DamageStore("needle in memory");
+        Assert.Throws<StoreDamagedException>(() => run.Restart(crid, Options));
+        Assert.False(Directory.Exists($"/proc/{run.Pid}"));
+    }
+
+    [Fact]
+    public void Stopped_leaves_it_stopped_and_SIGCONT_lets_it_go_on()
+    {
+        using var run = RestartRun.Python("import sys\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        run.Restart(crid, Options with { Stopped = true });
+        run.Send("?");
+        Assert.Null(run.TryReadLine(TimeSpan.FromMilliseconds(300)));
+        Assert.Equal('T', TaskStat.Read(run.Pid)?.State);
+        Signals.Kill(run.Pid, 18);
+        Assert.Equal("alive", run.ReadLine());
+    }
+}

@@ -1,0 +1,107 @@
+using System.Globalization;
+using Crstore.Linux;
+using Crstore.Model;
+using Crstore.Objects.Files;
+using Crstore.Restore.Restart;
+using Xunit;
+
+namespace Crstore.Tests.Restart;
+
+/// <summary>Restarting where the old ids are taken, several copies at once, and clocks that go on.</summary>
+public class NamespaceTests
+{
+    private static readonly RestartOptions Copy = new() { Detach = true, NewPids = true, Stdio = StdioPolicy.Null, Files = FilesPolicy.Warn };
+
+    [Fact]
+    public void Copies_run_beside_the_original_each_with_the_old_ids_in_a_namespace_of_its_own()
+    {
+        using var file = new Support.TempDir();
+        using var run = RestartRun.Python("""
+            import os, sys, signal, time
+            n = 0
+            def tell(*_):
+                global n
+                n += 1
+                with open(sys.argv[1], "a") as f: f.write(f"{os.getpid()} {child} {n}\n")
+            child = os.fork()
+            if child == 0:
+                while True: time.sleep(1000)
+            signal.signal(signal.SIGUSR1, tell)
+            print("ready")
+            while True: signal.pause()
+            """, file.File("told"));
+        run.Expect("ready");
+        Signals.Kill(run.Pid, 10);
+        var first = Told(file.File("told"), 1)[0];
+        var crid = run.Capture(tree: true);
+        var copies = new[] { run.Restart(crid, Copy), run.Restart(crid, Copy), run.Restart(crid, Copy) };
+        Assert.Equal(4, copies.Select(c => c.RootPid).Append(run.Pid).Distinct().Count());
+        Assert.All(copies, c => Assert.Equal(2, c.Pids.Count));
+        for (var i = 0; i < copies.Length; i++)
+        {
+            Signals.Kill(copies[i].RootPid, 10);
+            Assert.Equal(first[..^1] + "2", Told(file.File("told"), 2 + i)[^1]);
+        }
+    }
+
+    [Fact]
+    public void Old_ids_that_are_in_use_are_named_and_nothing_is_left_behind()
+    {
+        using var run = RestartRun.Python("import sys\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        var error = Assert.Throws<TargetException>(() => run.Restart(crid));
+        Assert.Contains($"{run.Pid}", error.Message);
+        Assert.Contains("python", error.Message);
+        Assert.Contains("--new-pids", error.Hint);
+        Assert.Equal("alive", run.Ask("?"));
+    }
+
+    [Fact]
+    public void The_namespaces_end_comes_after_the_last_process_with_the_roots_exit_code()
+    {
+        using var run = RestartRun.Python("""
+            import os, sys, signal, time
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(42))
+            if os.fork() == 0:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                time.sleep(1); os._exit(3)
+            print("ready")
+            while True: signal.pause()
+            """);
+        run.Expect("ready");
+        var crid = run.Capture(tree: true);
+        var copy = run.Restart(crid, Copy);
+        Assert.NotEqual(copy.RootPid, copy.WaitPid);
+        Signals.Kill(copy.RootPid, 15);
+        Assert.Equal(42, run.WaitForExit(copy));
+    }
+
+    [Fact]
+    public void The_monotonic_clock_goes_on_as_if_no_time_had_passed()
+    {
+        using var run = RestartRun.Python("import sys, time\nprint('ready')\nfor line in sys.stdin: print(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())");
+        run.Expect("ready");
+        var before = Times(run.Ask("?"));
+        var crid = run.Capture();
+        run.Kill();
+        Thread.Sleep(3000);
+        run.Restart(crid, Copy with { NewPids = false, Clock = ClockPolicy.Continue });
+        var after = Times(run.Ask("?"));
+        Assert.InRange(after[2] - before[2], 3, 60);
+        Assert.InRange(after[0] - before[0], 0, after[2] - before[2] - 2.5);
+        Assert.InRange(after[1] - before[1], 0, after[2] - before[2] - 2.5);
+
+        static double[] Times(string line) => [.. line.Split(' ').Select(w => double.Parse(w, CultureInfo.InvariantCulture))];
+    }
+
+    private static string[] Told(string path, int lines)
+    {
+        for (var i = 0; ; i++, Thread.Sleep(10))
+        {
+            var told = File.Exists(path) ? File.ReadAllLines(path) : [];
+            if (told.Length >= lines) return told;
+            if (i > 3000) throw new TimeoutException($"{told.Length} lines instead of {lines}");
+        }
+    }
+}

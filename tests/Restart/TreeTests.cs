@@ -1,0 +1,171 @@
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Restart;
+
+/// <summary>Several processes: parents and children, sessions and groups, pipes between them, zombies.</summary>
+public class TreeTests
+{
+    [Fact]
+    public void Python_and_its_subprocess_go_on_talking_over_pipes()
+    {
+        using var run = RestartRun.Python("""
+            import subprocess, sys, os
+            worker = subprocess.Popen([sys.executable, "-u", "-c", '''
+            import sys, os
+            total = 0
+            for line in sys.stdin:
+                total += int(line)
+                print(total, os.getpid(), os.getppid())
+            '''.replace("\n            ", "\n")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            print("ready", flush=True)
+            for line in sys.stdin:
+                if line == "end\n":
+                    worker.stdin.close()
+                    print("exit", worker.wait())
+                    continue
+                worker.stdin.write(line)
+                total, pid, ppid = worker.stdout.readline().split()
+                print(total, int(pid) == worker.pid, int(ppid) == os.getpid())
+            """);
+        run.Expect("ready");
+        Assert.Equal("5 True True", run.Ask("5"));
+        run.Capture(tree: true);
+        Assert.Equal("12 True True", run.Ask("7"));
+        var second = run.Capture(tree: true);
+        Assert.Equal("20 True True", run.Ask("8"));
+        run.Capture(tree: true);
+        run.Kill();
+        Assert.Equal(2, run.Restart(second).Pids.Count);
+        Assert.Equal("13 True True", run.Ask("1"));
+        Assert.Equal("exit 0", run.Ask("end"));
+    }
+
+    [Fact]
+    public void A_shell_pipeline_goes_on_and_ends_with_its_exit_code()
+    {
+        using var run = RestartRun.Start("/bin/bash", "-c", """
+            echo ready
+            { while read -r n; do echo $((n + 1)); done; exit 3; } | { while read -r n; do echo "got $n"; done; } | cat
+            echo "status ${PIPESTATUS[0]}"
+            exit 7
+            """);
+        run.Expect("ready");
+        Assert.Equal("got 2", run.Ask("1"));
+        run.Cycle(tree: true);
+        Assert.Equal("got 42", run.Ask("41"));
+        run.Cycle(tree: true);
+        Assert.Equal("got 43", run.Ask("42"));
+    }
+
+    [Fact]
+    public void What_is_in_a_pipe_and_not_read_yet_is_read_after_the_restart()
+    {
+        using var run = RestartRun.Python("""
+            import os, sys
+            r, w = os.pipe()
+            os.write(w, b"x" * 60000 + b"the end")
+            d = os.dup(r)
+            os.set_blocking(w, False)
+            print("ready")
+            for line in sys.stdin:
+                data = b""
+                while len(data) < 60007: data += os.read(d, 7000)
+                os.close(w)
+                print(len(data), data[-7:].decode(), os.read(r, 10), os.get_blocking(r))
+            """);
+        run.Expect("ready");
+        run.Cycle();
+        Assert.Equal("60007 the end b'' True", run.Ask("?"));
+    }
+
+    [Fact]
+    public void Sessions_and_process_groups_are_what_they_were()
+    {
+        const string script = """
+            import os, sys, time
+            def child(*actions):
+                r, w = os.pipe()
+                pid = os.fork()
+                if pid == 0:
+                    for action in actions: action()
+                    os.write(w, b".")
+                    while True: time.sleep(1000)
+                os.read(r, 1); os.close(r); os.close(w)
+                return pid
+            plain = child()
+            group = child(lambda: os.setpgid(0, 0))
+            joined = child(lambda: os.setpgid(0, group))
+            session = child(os.setsid)
+            def nested():
+                if os.fork() == 0:
+                    while True: time.sleep(1000)
+                os.setsid()
+                if os.fork() == 0:
+                    os.setpgid(0, 0)
+                    while True: time.sleep(1000)
+            older = child(nested)
+            time.sleep(0.2)
+            print("ready")
+            for line in sys.stdin: print("alive")
+            """;
+        using var run = RestartRun.Python(script);
+        run.Expect("ready");
+        var before = Ids(run.Pid);
+        Assert.Equal(8, before.Count);
+        run.Cycle(tree: true);
+        Assert.Equal("alive", run.Ask("?"));
+        Assert.Equal(before, Ids(run.Pid));
+    }
+
+    [Fact]
+    public void A_zombie_is_there_again_to_be_waited_for()
+    {
+        using var run = RestartRun.Python("""
+            import os, sys, time, signal
+            a = os.fork()
+            if a == 0: os._exit(5)
+            b = os.fork()
+            if b == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)
+            calls = []
+            signal.signal(signal.SIGCHLD, lambda *_: calls.append(1))
+            print("ready")
+            for line in sys.stdin:
+                print(os.waitpid(a, 0)[1] >> 8, os.waitpid(b, 0)[1], len(calls))
+            """);
+        run.Expect("ready");
+        run.Cycle(tree: true);
+        Assert.Equal("5 15 0", run.Ask("?"));
+    }
+
+    [Fact]
+    public void A_stopped_process_is_stopped_again_and_goes_on_with_SIGCONT()
+    {
+        using var run = RestartRun.Python("""
+            import os, sys, signal
+            print("ready")
+            for line in sys.stdin: print("alive")
+            """);
+        run.Expect("ready");
+        Linux.Signals.Kill(run.Pid, 19);
+        while (Linux.TaskStat.Read(run.Pid)?.State != 'T') Thread.Sleep(5);
+        run.Cycle();
+        run.Send("?");
+        Assert.Null(run.TryReadLine(TimeSpan.FromMilliseconds(300)));
+        Assert.Equal('T', Linux.TaskStat.Read(run.Pid)?.State);
+        Linux.Signals.Kill(run.Pid, 18);
+        Assert.Equal("alive", run.ReadLine());
+    }
+
+    // pid, parent, group, session of a process and its descendants, in the order of pids.
+    private static List<string> Ids(int root)
+    {
+        var output = Run.Command("ps", ["-e", "-o", "pid=,ppid=,pgid=,sid="]).MustSucceed().Output;
+        var rows = output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l.Split(' ', StringSplitOptions.RemoveEmptyEntries)).ToList();
+        var tree = new HashSet<string> { $"{root}" };
+        while (rows.Any(r => tree.Contains(r[1]) && tree.Add(r[0]))) { }
+        return [.. rows.Where(r => tree.Contains(r[0])).Select(r => r[0] == $"{root}" ? $"{r[0]} {r[2]} {r[3]}" : string.Join(' ', r))];
+    }
+}
