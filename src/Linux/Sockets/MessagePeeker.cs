@@ -6,7 +6,7 @@ namespace Crstore.Linux.Sockets;
 /// <summary>A message in a socket's receive queue.</summary>
 /// <param name="Content">It.</param>
 /// <param name="Sender">struct sockaddr of the one who sent it; empty if that has no name.</param>
-public readonly record struct QueuedMessage(byte[] Content, byte[] Sender);
+public sealed record QueuedMessage(byte[] Content, byte[] Sender);
 
 /// <summary>
 /// Reads all messages of a socket's queue without taking them out. MSG_PEEK alone shows only the first; the next ones need a peek offset

@@ -7,7 +7,7 @@ namespace Crstore.Linux.Sockets;
 /// <summary>A group on an interface.</summary>
 /// <param name="Interface">Index.</param>
 /// <param name="Group">struct sockaddr_in or sockaddr_in6.</param>
-public readonly record struct MulticastGroup(uint Interface, byte[] Group)
+public sealed record MulticastGroup(uint Interface, byte[] Group)
 {
     /// <summary>The level of its options: IPPROTO_IP 0, IPPROTO_IPV6 41.</summary>
     public int Level => Group[0] == Multicast.Internet ? 0 : 41;

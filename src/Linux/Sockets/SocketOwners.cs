@@ -8,7 +8,7 @@ namespace Crstore.Linux.Sockets;
 /// <param name="Waiting">Of a listener: connections that wait to be accepted.</param>
 /// <param name="Inode">As in "socket:[N]"; 0 if no process has it.</param>
 /// <param name="Remote">The other side, in the kernel's hexadecimal.</param>
-public readonly record struct InetEntry(int Port, int State, int Waiting, ulong Inode, string Remote);
+public sealed record InetEntry(int Port, int State, int Waiting, ulong Inode, string Remote);
 
 /// <summary>Who has a socket, as far as /proc tells.</summary>
 public static class SocketOwners

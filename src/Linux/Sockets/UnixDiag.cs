@@ -53,12 +53,16 @@ public static unsafe class UnixDiag
     private const int HeaderSize = 16, RequestSize = HeaderSize + 24, MessageSize = 16;
     private const long ReadCall = 0, SendToCall = 44;
 
+    [ThreadStatic]
+    private static byte[]? Buffer;
+
     /// <summary>A socket; null if there is none of that inode here.</summary>
     /// <exception cref="LinuxException">The kernel has no unix_diag.</exception>
     public static UnixDiagEntry? Find(ulong inode)
     {
         using var netlink = Ask(Request, (uint)inode);
-        return Read(netlink).FirstOrDefault();
+        var found = Read(netlink);
+        return found.Count > 0 ? found[0] : null;
     }
 
     /// <summary>All sockets.</summary>
@@ -88,7 +92,7 @@ public static unsafe class UnixDiag
     private static List<UnixDiagEntry> Read(SafeFileHandle netlink)
     {
         var found = new List<UnixDiagEntry>();
-        var buffer = new byte[64 * 1024];
+        var buffer = Buffer ??= new byte[32 * 1024]; // what the kernel puts into one piece of an answer
         while (true)
         {
             int length;

@@ -15,7 +15,6 @@ namespace Crstore.Objects.Files.Sockets;
 /// </summary>
 internal sealed class UnixBuilder(RestartScene scene)
 {
-    private const int SendBufferForce = 32, Room = 64 * 1024; // SO_SNDBUFFORCE, socket(7)
     private readonly List<FileObject> files = Sockets(scene);
     private readonly Dictionary<FileObject, SafeFileHandle> made = [];
     private readonly Dictionary<FileObject, SafeFileHandle> closing = []; // the other end of those whose peer is gone
@@ -155,8 +154,18 @@ internal sealed class UnixBuilder(RestartScene scene)
 
     private static void Send(FileObject file, SafeFileHandle from, ByteString content, ReadOnlySpan<byte> to)
     {
-        // Whatever the sender's buffer will be, it was enough.
-        SocketCalls.TrySetOption(from, SocketOptions.SocketLevel, SendBufferForce, Math.Max(Room, 4 * State(file).Queue.Sum(m => m.Content.Length + 1024)));
+        // Whatever the sender's buffer was or will be, this was in it.
+        const int level = SocketOptions.SocketLevel;
+        var (size, locked) = (SocketCalls.GetOption(from, level, SocketOptions.SendBuffer), new byte[sizeof(int)]);
+        var canLock = SocketCalls.TryGetOption(from, level, SocketOptions.BufferLock, locked) > 0;
+        SocketCalls.TrySetOption(from, level, SocketOptions.SendBufferForce, Math.Max(size, 4 * State(file).Queue.Sum(m => m.Content.Length + 1024)));
+        SendAll(file, from, content, to);
+        SocketCalls.TrySetOption(from, level, SocketOptions.SendBufferForce, size / 2); // the kernel doubles it
+        if (canLock) SocketCalls.TrySetOption(from, level, SocketOptions.BufferLock, locked);
+    }
+
+    private static void SendAll(FileObject file, SafeFileHandle from, ByteString content, ReadOnlySpan<byte> to)
+    {
         var stream = State(file).Socket.Type == SocketNames.Stream;
         for (var rest = content.Span; ;)
         {

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using Crstore.Linux.Files;
 using Crstore.Linux.Sockets;
 using Crstore.Model;
@@ -11,12 +12,16 @@ namespace Crstore.Objects.Files.Sockets;
 /// <summary>Saves a unix socket, in the freeze.</summary>
 internal static class UnixSocketDump
 {
+    private const int FewLookups = 8;
+
+    // By process of a capture: such a message belongs to one freeze.
+    private static readonly ConditionalWeakTable<Process, Lookup> Lookups = [];
     private const uint SocketType = 0xc000, TypeMask = 0xf000; // S_IFSOCK, S_IFMT, inode(7)
 
     /// <summary>Fills the record.</summary>
     internal static void Run(FileObject file, SafeFileHandle socket)
     {
-        var entry = UnixDiag.Find(file.Fd.Inode) ?? throw new TargetException("it belongs to another network namespace");
+        var entry = Find(file) ?? throw new TargetException("it belongs to another network namespace");
         var record = new UnixSocket
         {
             Socket = SocketOptions.Read(socket),
@@ -41,8 +46,17 @@ internal static class UnixSocketDump
             throw new TargetException("messages in its queue carry who sent them (SO_PASSCRED, SO_PASSPIDFD)");
     }
 
+    // One at a time costs a look through all sockets of the machine each.
+    private static UnixDiagEntry? Find(FileObject file)
+    {
+        var lookup = Lookups.GetOrCreateValue(file.Uses[0].Process);
+        if (++lookup.Asked <= FewLookups) return UnixDiag.Find(file.Fd.Inode);
+        lookup.All ??= UnixDiag.All().ToDictionary(e => (long)e.Inode);
+        return lookup.All.GetValueOrDefault((long)file.Fd.Inode);
+    }
+
     private static bool IsCredentials(SocketOption option) =>
-        option is { Level: SocketOptions.SocketLevel, Name: SocketOptions.PassCredentials or 76 } && option.Value.Span.ContainsAnyExcept((byte)0);
+        option is { Level: SocketOptions.SocketLevel, Name: SocketOptions.PassCredentials or SocketOptions.PassPidFd } && option.Value.Span.ContainsAnyExcept((byte)0);
 
     // struct sockaddr_un without a path is no name.
     private static ByteString Named(byte[] address) => address.Length <= SocketNames.FamilySize ? ByteString.Empty : UnsafeByteOperations.UnsafeWrap(address);
@@ -91,5 +105,11 @@ internal static class UnixSocketDump
         var seen = string.Create(CultureInfo.InvariantCulture, $"/proc/{file.Uses[0].Process.Pid}/root{path}");
         if (FileStatus.TryOf(seen, out var status) != 0 || (status.Mode & TypeMask) != SocketType || (uint)status.Inode != inode) return null;
         return new SocketFile { Path = path, Directory = directory, Mode = status.Mode & ~TypeMask, Uid = status.Uid, Gid = status.Gid };
+    }
+
+    private sealed class Lookup
+    {
+        public int Asked { get; set; }
+        public Dictionary<long, UnixDiagEntry>? All { get; set; }
     }
 }
