@@ -18,28 +18,28 @@ public enum UnixState
 }
 
 /// <summary>What unix_diag says of a socket.</summary>
-public sealed record UnixDiagEntry
+public sealed class UnixDiagEntry
 {
     /// <summary>As in "socket:[N]".</summary>
-    public required uint Inode { get; init; }
+    public uint Inode { get; internal set; }
 
     /// <summary>State.</summary>
-    public required UnixState State { get; init; }
+    public UnixState State { get; internal set; }
 
     /// <summary>Inode of the file that it is bound to, its lower 32 bits; 0 if it isn't.</summary>
-    public uint FileInode { get; init; }
+    public uint FileInode { get; internal set; }
 
     /// <summary>The socket that it is connected to; null if none, 0 if that is closed or was not accepted yet.</summary>
-    public uint? Peer { get; init; }
+    public uint? Peer { get; internal set; }
 
     /// <summary>Of a listener: who waits to be accepted, in order.</summary>
-    public IReadOnlyList<uint> Waiting { get; init; } = [];
+    public IReadOnlyList<uint> Waiting { get; internal set; } = [];
 
     /// <summary>Of a listener: its backlog.</summary>
-    public uint Backlog { get; init; }
+    public uint Backlog { get; internal set; }
 
     /// <summary>Bits of what was shut down: RCV_SHUTDOWN 1, SEND_SHUTDOWN 2.</summary>
-    public byte Shutdown { get; init; }
+    public byte Shutdown { get; internal set; }
 }
 
 /// <summary>NETLINK_SOCK_DIAG for unix sockets, sock_diag(7): what getsockopt doesn't tell. In crstore's own network namespace.</summary>
@@ -127,15 +127,25 @@ public static unsafe class UnixDiag
             var type = BinaryPrimitives.ReadUInt16LittleEndian(rest[2..]);
             if (length < 4 || length > rest.Length) break;
             var value = rest[4..length];
-            entry = type switch
+            switch (type)
             {
-                FileAttribute => entry with { FileInode = MemoryMarshal.Read<uint>(value) },
-                PeerAttribute => entry with { Peer = MemoryMarshal.Read<uint>(value) },
-                WaitingAttribute => entry with { Waiting = MemoryMarshal.Cast<byte, uint>(value).ToArray() },
-                QueuesAttribute => entry with { Backlog = MemoryMarshal.Read<uint>(value[4..]) },
-                ShutdownAttribute => entry with { Shutdown = value[0] },
-                _ => entry,
-            };
+                case FileAttribute:
+                    entry.FileInode = MemoryMarshal.Read<uint>(value);
+                    break;
+                case PeerAttribute:
+                    entry.Peer = MemoryMarshal.Read<uint>(value);
+                    break;
+                case WaitingAttribute:
+                    entry.Waiting = MemoryMarshal.Cast<byte, uint>(value).ToArray();
+                    break;
+                case QueuesAttribute:
+                    entry.Backlog = MemoryMarshal.Read<uint>(value[4..]);
+                    break;
+                case ShutdownAttribute:
+                    entry.Shutdown = value[0];
+                    break;
+            }
+
             rest = rest[Math.Min(rest.Length, (length + 3) & ~3)..];
         }
 

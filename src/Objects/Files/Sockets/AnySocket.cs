@@ -1,4 +1,3 @@
-using Crstore.Linux.Sockets;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Microsoft.Win32.SafeHandles;
@@ -23,27 +22,26 @@ public sealed class AnySocket : IFileKind
     public void Dump(FileObject file, Func<SafeFileHandle> open)
     {
         using var socket = open();
-        var domain = SocketCalls.GetOption(socket, SocketOptions.SocketLevel, SocketOptions.Domain);
-        var type = SocketCalls.GetOption(socket, SocketOptions.SocketLevel, SocketOptions.Type);
-        var protocol = SocketCalls.GetOption(socket, SocketOptions.SocketLevel, SocketOptions.Protocol);
+        var state = SocketOptions.Identify(socket);
+        var (domain, type, protocol) = (state.Domain, state.Type, state.Protocol);
         if ((file.Info.Flags & AsyncFlag) != 0) throw new TargetException("it sends signals (O_ASYNC)");
         switch (domain, type, protocol)
         {
             case (SocketNames.Unix, _, _):
                 file.Record.Kind = UnixSocketFile.KindName;
-                UnixSocketDump.Run(file, socket);
+                UnixSocketDump.Run(file, socket, state);
                 break;
             case (SocketNames.Internet or SocketNames.Internet6, SocketNames.Stream, SocketNames.IpTcp or SocketNames.IpMultipathTcp):
                 file.Record.Kind = TcpSocketFile.KindName;
-                TcpSocketFile.Dump(file, socket);
+                TcpSocketFile.Dump(file, socket, state);
                 break;
             case (SocketNames.Internet or SocketNames.Internet6, SocketNames.Datagram, SocketNames.IpUdp):
                 file.Record.Kind = UdpSocketFile.KindName;
-                UdpSocketFile.Dump(file, socket);
+                UdpSocketFile.Dump(file, socket, state);
                 break;
             case (SocketNames.Netlink, _, _):
                 file.Record.Kind = NetlinkSocketFile.KindName;
-                NetlinkSocketFile.Dump(file, socket);
+                NetlinkSocketFile.Dump(file, socket, state);
                 break;
             case (SocketNames.Internet or SocketNames.Internet6, SocketNames.Raw or SocketNames.Datagram, _):
                 throw new TargetException("a raw or ping socket");

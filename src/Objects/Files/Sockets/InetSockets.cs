@@ -13,9 +13,9 @@ namespace Crstore.Objects.Files.Sockets;
 internal static class InetSockets
 {
     /// <summary>What it is, and its addresses.</summary>
-    internal static InetSocket Read(SafeFileHandle socket, bool options) => new()
+    internal static InetSocket Read(SafeFileHandle socket, SocketBase state, bool options) => new()
     {
-        Socket = SocketOptions.Read(socket, options),
+        Socket = options ? SocketOptions.Read(socket, state) : state,
         Name = UnsafeByteOperations.UnsafeWrap(SocketCalls.Name(socket)),
         Peer = UnsafeByteOperations.UnsafeWrap(SocketCalls.PeerName(socket) ?? []),
     };

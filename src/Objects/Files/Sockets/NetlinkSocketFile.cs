@@ -26,9 +26,9 @@ public sealed class NetlinkSocketFile : IFileKind
     /// <summary>Only <see cref="AnySocket"/> can tell.</summary>
     public bool Is(Fd fd) => false;
 
-    internal static void Dump(FileObject file, SafeFileHandle socket)
+    internal static void Dump(FileObject file, SafeFileHandle socket, SocketBase state)
     {
-        var record = new NetlinkSocket { Socket = SocketOptions.Read(socket) };
+        var record = new NetlinkSocket { Socket = SocketOptions.Read(socket, state) };
         file.Record.NetlinkSocket = record;
         if (record.Socket.Protocol is not (Route or SockDiag or Events)) throw new TargetException($"a netlink socket of protocol {record.Socket.Protocol}");
         record.Port = BinaryPrimitives.ReadUInt32LittleEndian(SocketCalls.Name(socket).AsSpan(4));

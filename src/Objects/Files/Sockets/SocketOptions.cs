@@ -99,11 +99,11 @@ internal static class SocketOptions
 
     private static readonly List<Kind> Kinds = [];
 
-    /// <summary>Reads what a socket is, who made it, and all its options.</summary>
-    internal static SocketBase Read(SafeFileHandle socket, bool options = true)
+    /// <summary>What a socket is, and who made it.</summary>
+    internal static SocketBase Identify(SafeFileHandle socket)
     {
         var status = FileStatus.Of(socket);
-        var found = new SocketBase
+        return new SocketBase
         {
             Domain = SocketCalls.GetOption(socket, SocketLevel, Domain),
             Type = SocketCalls.GetOption(socket, SocketLevel, Type),
@@ -111,7 +111,11 @@ internal static class SocketOptions
             Uid = status.Uid,
             Gid = status.Gid,
         };
-        if (!options) return found;
+    }
+
+    /// <summary>Reads its options.</summary>
+    internal static SocketBase Read(SafeFileHandle socket, SocketBase found)
+    {
         var kind = Kind.Of(found);
         Span<byte> value = stackalloc byte[Longest];
         for (var i = 0; i < kind.Known.Length; i++)

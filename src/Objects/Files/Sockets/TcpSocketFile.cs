@@ -26,7 +26,7 @@ public sealed class TcpSocketFile : IFileKind
     /// <summary>Only <see cref="AnySocket"/> can tell.</summary>
     public bool Is(Fd fd) => false;
 
-    internal static void Dump(FileObject file, SafeFileHandle socket)
+    internal static void Dump(FileObject file, SafeFileHandle socket, SocketBase identity)
     {
         // struct tcp_info: state at 0; of a listener tcpi_unacked at 24 and tcpi_sacked at 28 are its queue and its backlog.
         Span<byte> info = stackalloc byte[32];
@@ -36,7 +36,7 @@ public sealed class TcpSocketFile : IFileKind
         // One that never was connected has not been told that nothing more will come.
         var ended = state == Closed && (poll & (PollEvents.PeerShutdown | PollEvents.Error)) != 0;
         var connection = ended || state is not (Closed or Listening);
-        var record = file.Record.InetSocket = InetSockets.Read(socket, options: !connection);
+        var record = file.Record.InetSocket = InetSockets.Read(socket, identity, options: !connection);
         record.State = (uint)state;
         record.Ended = ended;
         record.Failed = poll.HasFlag(PollEvents.Error);

@@ -21,9 +21,9 @@ public sealed class UdpSocketFile : IFileKind
     /// <summary>Only <see cref="AnySocket"/> can tell.</summary>
     public bool Is(Fd fd) => false;
 
-    internal static void Dump(FileObject file, SafeFileHandle socket)
+    internal static void Dump(FileObject file, SafeFileHandle socket, SocketBase state)
     {
-        var record = file.Record.InetSocket = InetSockets.Read(socket, options: true);
+        var record = file.Record.InetSocket = InetSockets.Read(socket, state, options: true);
         // SO_MEMINFO, socket(7): the first of its numbers is the memory of what waits to be read.
         Span<byte> memory = stackalloc byte[4];
         if (SocketCalls.TryGetOption(socket, SocketOptions.SocketLevel, SocketOptions.MemoryInfo, memory) == memory.Length) record.UnreadBytes = BitConverter.ToUInt32(memory);

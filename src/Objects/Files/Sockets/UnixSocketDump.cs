@@ -19,12 +19,12 @@ internal static class UnixSocketDump
     private const uint SocketType = 0xc000, TypeMask = 0xf000; // S_IFSOCK, S_IFMT, inode(7)
 
     /// <summary>Fills the record.</summary>
-    internal static void Run(FileObject file, SafeFileHandle socket)
+    internal static void Run(FileObject file, SafeFileHandle socket, SocketBase state)
     {
         var entry = Find(file) ?? throw new TargetException("it belongs to another network namespace");
         var record = new UnixSocket
         {
-            Socket = SocketOptions.Read(socket),
+            Socket = SocketOptions.Read(socket, state),
             Name = Named(SocketCalls.Name(socket)),
             PeerName = Named(SocketCalls.PeerName(socket) ?? []),
             Listening = entry.State == UnixState.Listening,
