@@ -191,6 +191,28 @@ public class UnixSocketTests
     }
 
     [Fact]
+    public void A_listener_of_another_user_belongs_to_that_user_and_says_so_to_its_clients()
+    {
+        Support.Requires.Root();
+        using var directory = new Support.TempDir("crstore-unix-").OpenToAll();
+        using var run = SocketTalk.Start($"""
+            os.setgroups([]); os.setgid(65533); os.setuid(65534)
+            l = socket(AF_UNIX); l.bind("{directory.File("s")}"); l.listen(5)
+            a, b = socketpair()
+            t = socket(); t.bind(("127.0.0.1", 0)); t.listen()
+            def told():
+                x = socket(AF_UNIX); x.connect(l.getsockname())
+                return struct.unpack("iII", x.getsockopt(SOL_SOCKET, 17, 12))[0] == os.getpid(), struct.unpack("iII", x.getsockopt(SOL_SOCKET, 17, 12))[1:]
+            """);
+        const string owners = "told(), [(os.fstat(s.fileno()).st_uid, os.fstat(s.fileno()).st_gid) for s in (l, a, b, t)], struct.unpack('iII', a.getsockopt(SOL_SOCKET, 17, 12))[1:], os.stat(l.getsockname()).st_uid";
+        var before = run.Ask(owners);
+        Assert.Equal("((True, (65534, 65533)), [(65534, 65533), (65534, 65533), (65534, 65533), (65534, 65533)], (65534, 65533), 65534)", before);
+        run.Cycle();
+        Assert.Equal(before, run.Ask(owners));
+        Assert.Equal("(65534, 65534, 65534)", run.Ask("os.getresuid()"));
+    }
+
+    [Fact]
     public void Connections_that_wait_to_be_accepted_still_do_if_their_client_is_in_the_checkpoint()
     {
         using var directory = new Support.TempDir("crstore-unix-");
