@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# crash-inject.sh [N]: kills crstore N times (default 10000) at random moments of freezing and injecting, a third each against
-# a self-checking C program, python3 and node. None may notice. CRSTORE_SEED=S repeats the delays of a run.
+# crash-inject.sh [N]: kills crstore N times (default 10000) at random moments of freezing and injecting, equally often against
+# a self-checking C program, a .NET one, python3 and node. None may notice. CRSTORE_SEED=S repeats the delays of a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 n=${1:-10000}
-targets=selfcheck,python3
+targets=selfcheck,python3,dotnet
 command -v node >/dev/null && targets=$targets,node
 count=$(tr ',' '\n' <<<"$targets" | wc -l)
 dotnet publish tests/Crash/InjectDriver -c Release -v q -nologo -o artifacts/inject-driver

@@ -31,10 +31,7 @@ internal sealed class RestartRun : IDisposable
         _output = Fifo("out");
         new Thread(ReadOutput) { IsBackground = true, Name = "restarted output" }.Start();
         _store = CheckpointStore.OpenOrCreate(new StoreOptions(_directory.File("store")) { Compression = new Compression(null) }, out _);
-        // In a session of its own, as a daemon; what the spawner gave it beyond the standard fds is closed.
-        string[] words = ["-c", $"cd /; exec <'{_directory.File("in")}' >'{_directory.File("out")}' 2>'{_directory.File("err")}'; " +
-            "for f in /proc/self/fd/*; do n=${f##*/}; [ $n -gt 2 ] && eval \"exec $n>&-\"; done 2>/dev/null; exec \"$@\"", "sh", start.Program, .. start.Arguments];
-        _target = TargetProcess.Start(start with { Program = "/usr/bin/setsid", Arguments = ["/bin/bash", .. words] });
+        _target = TargetProcess.Start(start.AsDaemon(_directory.File("in"), _directory.File("out"), _directory.File("err")));
         Pid = _target.Pid;
     }
 

@@ -147,6 +147,26 @@ public class UnixSocketTests
         Assert.Equal("3 z", run.Ask("z"));
     }
 
+    [Fact]
+    public void Empty_datagrams_come_back_but_cant_be_looked_at_twice()
+    {
+        using var run = SocketTalk.Start("""
+            a, b = socketpair(AF_UNIX, SOCK_DGRAM)
+            for m in b"", b"x", b"", b"y": a.send(m)
+            c, d = socketpair(AF_UNIX, SOCK_DGRAM)
+            c.send(b"")
+            """);
+        var crid = run.Capture();
+        Assert.Contains(Check(run, run.Capture()), v => v.Verdict.Why.Contains("empty message", StringComparison.Ordinal));
+        Assert.Equal("[b'', b'x', b'', b'y']", run.Ask("[b.recv(9) for i in range(4)]"));
+        Assert.Equal("b''", run.Ask("d.recv(9, MSG_DONTWAIT)"));
+        run.Kill();
+        run.Restart(crid);
+        Assert.Equal("[b'', b'x', b'', b'y']", run.Ask("[b.recv(9) for i in range(4)]"));
+        Assert.Equal("b''", run.Ask("d.recv(9, MSG_DONTWAIT)"));
+        Assert.Equal("EAGAIN", run.Ask("d.recv(9, MSG_DONTWAIT)"));
+    }
+
     [Theory]
     [InlineData("/full", "SOCK_STREAM")]
     [InlineData("/full", "SOCK_SEQPACKET")]

@@ -18,6 +18,14 @@ public sealed record TargetStart(string Program, params string[] Arguments)
 
     /// <summary>Working directory, or null.</summary>
     public string? Directory { get; init; }
+
+    /// <summary>The same program as a daemon would run: a session of its own, these standard files, no other fds, in /.</summary>
+    public TargetStart AsDaemon(string input, string output, string error) => this with
+    {
+        Program = "/usr/bin/setsid",
+        Arguments = ["/bin/bash", "-c", $"cd /; exec <'{input}' >'{output}' 2>'{error}'; " +
+            "for f in /proc/self/fd/*; do n=${f##*/}; [ $n -gt 2 ] && eval \"exec $n>&-\"; done 2>/dev/null; exec \"$@\"", "sh", Program, .. Arguments],
+    };
 }
 
 /// <summary>

@@ -12,6 +12,7 @@ public static class FileKinds
         new Pipe(),
         new NamedPipe(),
         new CharacterDevice(),
+        new PseudoTerminal(),
         new TerminalFile(),
         new MemoryFile(),
         new RegularFile(),

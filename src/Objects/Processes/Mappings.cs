@@ -30,6 +30,9 @@ public sealed class Mappings : IProcessPart
     /// <summary>The kernel's own mappings, which are the same in every process but for their place.</summary>
     public static bool IsKernels(Vma vma) => vma.Name is "[vdso]" or "[vsyscall]" || vma.Name.StartsWith("[vvar", StringComparison.Ordinal);
 
+    /// <summary>Tables that the name service cache daemon shares with every process. Zeros in their place tell libc that it is gone, and it asks anew.</summary>
+    public static bool IsNameServiceCache(Vma vma) => vma.Shared && vma.Name.Contains("/nscd/", StringComparison.Ordinal);
+
     private static Verdict? Judge(Vma vma, RestartScene scene)
     {
         if (IsKernels(vma)) return null;
@@ -37,6 +40,7 @@ public sealed class Mappings : IProcessPart
         if (vma.Name.StartsWith("/SYSV", StringComparison.Ordinal)) return Verdict.Refused("System V shared memory");
         if (vma.Name.StartsWith("/[aio]", StringComparison.Ordinal)) return Verdict.Refused("an AIO context");
         if (vma.Content == VmaContent.NotCaptured) return Verdict.Refused($"it was not captured: {vma.NotCapturedReason}");
+        if (IsNameServiceCache(vma)) return null;
         if (vma.Content != VmaContent.FileBacked || vma.Backing is null || (scene.JustCaptured && !vma.Backing.Deleted) || scene.MappedFiles.Open(vma.Backing) is not null) return null;
         var why = $"{vma.Backing.Path} {scene.MappedFiles.WhyNot(vma.Backing)}";
         return vma is { Embedded: true, Shared: false } ? Verdict.Policy("capture --embed-files", why) : Verdict.Refused(why);

@@ -51,5 +51,11 @@ public sealed record RestartOptions
 /// <param name="WaitPid">Whose end is theirs: crstore's child. The root, or the first process of their pid namespace, which ends after all of them.</param>
 /// <param name="Pids">All their ids, the root's first.</param>
 /// <param name="Bytes">Memory that was filled.</param>
+/// <param name="Phases">What took how long, in order.</param>
 /// <param name="Warnings">What the user should know.</param>
-public sealed record RestartResult(int RootPid, int WaitPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<string> Warnings);
+public sealed record RestartResult(
+    int RootPid, int WaitPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<(string Name, TimeSpan Duration)> Phases, IReadOnlyList<string> Warnings)
+{
+    /// <summary>The caller's terminal, lent to them; null: it was not.</summary>
+    public TerminalHandover? Terminal { get; init; }
+}

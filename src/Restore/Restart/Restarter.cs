@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Linux.Proc;
@@ -18,6 +19,9 @@ public sealed class Restarter
     private readonly CheckpointBody body;
     private readonly RestartOptions options;
     private readonly List<int> made = [];
+    private readonly List<(string Name, TimeSpan Duration)> phases = [];
+    private long since = Stopwatch.GetTimestamp();
+    private TerminalHandover? terminal;
 
     private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, body, this.options) = (image, image.Manifest.Body, options);
 
@@ -43,6 +47,7 @@ public sealed class Restarter
         var inheritance = new Inheritance(Inheritance.FirstAbove(body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max()));
         using var mapped = new MappedFiles(scene, inheritance);
         using var files = new FileTable(scene, inheritance);
+        Done("open");
         ThisProcess.AdoptOrphans(true);
         try
         {
@@ -51,6 +56,7 @@ public sealed class Restarter
         catch (Exception e)
         {
             Puppets.End(made);
+            terminal?.TakeBack();
             if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
             throw;
         }
@@ -79,11 +85,12 @@ public sealed class Restarter
             made.Add(init.Tid);
         }
 
-        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, options.Detach, made.Add);
+        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, options.Detach, files.LeadSession, made.Add);
         Puppets.End(stub.Tid);
         made.Remove(stub.Tid);
 
         Zombies.End(tree.Processes);
+        Done("tree");
         var processes = tree.Processes.FindAll(p => !p.Message.Zombie);
         foreach (var process in processes)
         {
@@ -93,8 +100,10 @@ public sealed class Restarter
             space.Map();
         }
 
+        Done("map");
         var bytes = PageFiller.Fill(image, processes, mapped, progress, cancel);
         mapped.Trim();
+        Done("fill");
         foreach (var process in processes) files.Place(process, inheritance.First);
         files.Complete(processes.ToDictionary(p => p.Message.Pid));
         var mine = Mine();
@@ -114,11 +123,21 @@ public sealed class Restarter
             ProcessAttributes.QueuePending(process);
         }
 
+        Done("state");
         foreach (var process in processes) Finish(process);
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);
+        terminal = TerminalHandover.Prepare(scene, options, processes);
         foreach (var process in processes) LetGo(process);
+        terminal?.Redraw();
+        Done("go");
         var root = processes[0].Leader.Tid;
-        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, scene.Warnings);
+        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings) { Terminal = terminal };
+    }
+
+    private void Done(string phase)
+    {
+        phases.Add((phase, Stopwatch.GetElapsedTime(since)));
+        since = Stopwatch.GetTimestamp();
     }
 
     /// <summary>The last calls: what interrupted system calls need, and crstore's own memory goes. Then the registers.</summary>

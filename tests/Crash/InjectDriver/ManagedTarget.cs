@@ -2,7 +2,7 @@ using System.Security.Cryptography;
 
 namespace Crstore.InjectDriver;
 
-/// <summary>A .NET program that checks itself: says "ready", answers every line with "ok N" (rounds of the slowest thread since), or "FAIL".</summary>
+/// <summary>A .NET program that checks itself: says "ready", answers every line but "quit" with "ok rounds N" (of of the slowest thread since), or "FAIL".</summary>
 internal static class ManagedTarget
 {
     private static readonly long[] Rounds = new long[3];
@@ -16,9 +16,9 @@ internal static class ManagedTarget
             new Thread(() => Work(index)) { IsBackground = true }.Start();
         }
         Console.WriteLine("ready");
-        while (Console.ReadLine() is not null)
+        while (Console.ReadLine() is not (null or "quit"))
         {
-            Console.WriteLine(_failed ? "FAIL" : $"ok {Rounds.Min()}");
+            Console.WriteLine(_failed ? "FAIL" : $"ok rounds {Rounds.Min()}");
             Array.Clear(Rounds);
         }
         return 0;

@@ -1,9 +1,11 @@
-using Crstore.Linux;
 using System.Globalization;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
+using Crstore.Capture.State;
 using Crstore.InjectDriver;
+using Crstore.Linux;
 using Crstore.Model;
+using Crstore.Objects.Files;
 
 // inject-driver PID [ROUNDS]: freezes a process, injects what a capture injects and more, thaws, again and again until it is killed:
 // the victim of tests/Crash. Says "ready" after the first complete round, "refused WHY" if it couldn't inject.
@@ -39,10 +41,15 @@ catch (CrstoreException e)
 static string? OneRound(int pid, FreezeOptions options)
 {
     const long brk = 12, rtSigaction = 13, sigaltstack = 131, prctl = 157, gettid = 186, memfdCreate = 319, getTidAddress = 40;
+    using var state = ProcessStateReader.Prepare(pid, new FileRefs());
     using var frozen = FrozenTree.Freeze(pid, tree: false, options);
     var process = frozen.Processes[0];
+    state.ReadFrozen(process);
+    FileDump.Run([state.Message], new ContentSaver(withFiles: false, []));
     using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
     if (remote is null) return whyNot;
+    state.ReadInjected(remote, "");
+    if (state.Message.StateIncomplete.Length > 0) throw new TargetException(state.Message.StateIncomplete);
     var leader = process.Leader.Tid;
     var scratch = (long)remote.ScratchAddress;
     remote.Invoke(leader, brk);

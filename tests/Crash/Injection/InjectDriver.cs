@@ -44,8 +44,8 @@ internal sealed class InjectDriver : IDisposable
         _process.Dispose();
     }
 
-    // The published one (ReadyToRun, starts twice as fast) is named by tools/crash-inject.sh.
-    private static string Program()
+    /// <summary>The published one (ReadyToRun, starts twice as fast) is named by tools/crash-inject.sh.</summary>
+    public static string Program()
     {
         if (Environment.GetEnvironmentVariable("CRSTORE_INJECT_DRIVER") is { Length: > 0 } given) return given;
         var configuration = AppContext.BaseDirectory.Contains("/Release/", StringComparison.Ordinal) ? "Release" : "Debug";

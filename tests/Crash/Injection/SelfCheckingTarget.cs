@@ -61,12 +61,13 @@ internal static class SelfCheckingTarget
         console.log("ready");
         """;
 
-    /// <summary>Starts one by name: selfcheck, python3 or node.</summary>
+    /// <summary>Starts one by name: selfcheck, python3, node or dotnet.</summary>
     public static TargetProcess Start(string name) => name switch
     {
         "selfcheck" => TargetProcess.Start("selfcheck"),
         "python3" => TargetProcess.Python(Python),
         "node" => TargetProcess.Start(new TargetStart(Requires.Program("node", "nodejs"), "-e", Node)),
+        "dotnet" => TargetProcess.Start(new TargetStart(InjectDriver.Program(), "0", "target")),
         _ => throw new ArgumentException($"no such target: {name}", nameof(name)),
     };
 }

@@ -93,6 +93,7 @@ internal sealed class CaptureVerb : Verb
         CustomParser = CompressionParser.Parse,
     };
     private readonly Option<bool> _requireRestartable = new("--require-restartable") { Description = "Save nothing unless `restart` could bring all of it back" };
+    private readonly Option<string[]> _hook = new("--hook") { HelpName = "SCRIPT", Description = "Call it before and afterwards, as those in /etc/crstore/hooks.d; one that fails before stops it. Repeatable" };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print the CRID alone" };
     private readonly Option<bool> _json;
 
@@ -103,7 +104,7 @@ internal sealed class CaptureVerb : Verb
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _lockTimeout,
-            _keepStopped, _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _tcp, _maxFrozen, _compression, _requireRestartable, _quiet })
+            _keepStopped, _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _tcp, _maxFrozen, _compression, _requireRestartable, _hook, _quiet })
         {
             Options.Add(option);
         }
@@ -136,12 +137,18 @@ internal sealed class CaptureVerb : Verb
         using var store = CheckpointStore.OpenOrCreate(storeOptions, out var created);
         if (created) CommandContext.Tell($"created store {storeOptions.Directory} (mode 0700)");
         using var progress = ProgressDisplay.Start("capturing", quiet: quiet);
-        CheckpointManifest manifest;
+        var hooks = new Hooks(parsed.GetValue(_hook) ?? [], Context.Cancel) { Facts = { ["CRSTORE_STORE"] = storeOptions.Directory, ["CRSTORE_SERIES"] = series } };
+        hooks.SetPids([target.Pid]);
+        CheckpointManifest? manifest = null;
         using (var writer = store.BeginCapture(series, parsed.GetValue(_full)))
-            manifest = CaptureSession.Run(options, writer, progress, Context.Cancel);
+        {
+            hooks.Facts["CRSTORE_CRID"] = $"{writer.Crid}";
+            hooks.Around("capture", () => manifest = CaptureSession.Run(options, writer, progress, Context.Cancel));
+        }
+
         progress.Dispose();
 
-        foreach (var warning in manifest.Body.Warnings) CommandContext.Warn(warning);
+        foreach (var warning in manifest!.Body.Warnings) CommandContext.Warn(warning);
         if (!quiet) TellObstacles(manifest);
         Print(manifest, quiet, parsed.GetValue(_json));
         return ExitCode.Ok;

@@ -51,6 +51,7 @@ internal sealed class RestartVerb : Verb
         DefaultValueFactory = _ => "refuse",
     };
     private readonly Option<string[]> _mapFd = new("--map-fd") { HelpName = "N=PATH", Description = "Fd N gets this file instead of its own. Repeatable" };
+    private readonly Option<string[]> _hook = new("--hook") { HelpName = "SCRIPT", Description = "Call it before and afterwards, as those in /etc/crstore/hooks.d; one that fails before stops it. Repeatable" };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print nothing but errors" };
     private readonly Option<bool> _json;
 
@@ -61,7 +62,7 @@ internal sealed class RestartVerb : Verb
         _stdio.CompletionSources.Add(static _ => StdioPolicies.Keys);
         _files.CompletionSources.Add(static _ => FilesPolicies.Keys);
         _tcp.CompletionSources.Add(static _ => TcpPolicies.Keys);
-        foreach (var option in new Option[] { _detach, _newPids, _clock, _stopped, _chdir, _stdio, _files, _tcp, _mapFd, _quiet }) Options.Add(option);
+        foreach (var option in new Option[] { _detach, _newPids, _clock, _stopped, _chdir, _stdio, _files, _tcp, _mapFd, _hook, _quiet }) Options.Add(option);
         StoreWords.Complete(_crid, series: true);
         _json = AddJson();
     }
@@ -95,7 +96,7 @@ internal sealed class RestartVerb : Verb
             CloseConnections = Choice(parsed.GetRequiredValue(_tcp), TcpPolicies, "--tcp"),
             MappedFds = (parsed.GetValue(_mapFd) ?? []).Select(MappedFd).ToDictionary(),
         };
-        RestartResult result;
+        RestartResult? result = null;
         ulong crid;
         using (var store = CommandContext.OpenStore(parsed))
         using (var reader = store.OpenReader())
@@ -104,11 +105,20 @@ internal sealed class RestartVerb : Verb
             var header = image.Manifest.Header;
             crid = header.Crid;
             using var progress = ProgressDisplay.Start($"restarting CRID {crid}", header.Pages.Logical * VirtualPage.Size, parsed.GetValue(_quiet));
-            result = Restarter.Run(image, options, progress, Context.Cancel);
+            var hooks = new Hooks(parsed.GetValue(_hook) ?? [], Context.Cancel)
+            {
+                Facts = { ["CRSTORE_STORE"] = StoreLocation.Of(parsed), ["CRSTORE_SERIES"] = header.Series, ["CRSTORE_CRID"] = $"{crid}" },
+            };
+            hooks.SetPids(image.Manifest.Body.Processes.Select(p => p.Pid));
+            hooks.Around("restart", () =>
+            {
+                result = Restarter.Run(image, options, progress, Context.Cancel);
+                hooks.SetPids(result.Pids);
+            });
         }
 
-        foreach (var warning in result.Warnings) CommandContext.Warn(warning);
-        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid);
+        foreach (var warning in result!.Warnings) CommandContext.Warn(warning);
+        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid, Context.Cancel, result.Terminal);
         Print(crid, result, parsed);
         return ExitCode.Ok;
     }
@@ -125,6 +135,11 @@ internal sealed class RestartVerb : Verb
                 foreach (var pid in result.Pids) json.WriteNumberValue(pid);
                 json.WriteEndArray();
                 json.WriteNumber("bytes", result.Bytes);
+                json.Objects("phases", result.Phases, static (writer, phase) =>
+                {
+                    writer.WriteString("name", phase.Name);
+                    writer.WriteNumber("ms", Math.Round(phase.Duration.TotalMilliseconds, 2));
+                });
                 json.Strings("warnings", result.Warnings);
             });
         }

@@ -39,9 +39,10 @@ internal static class UnixSocketDump
         if (entry.FileInode != 0) record.File = FindFile(file, record, entry.FileInode);
         if (file.Info.Value("scm_fds") is not (null or "0")) throw new TargetException("descriptors are in flight in its queue (SCM_RIGHTS)");
         if (record.Listening) return;
-        record.Reset = SocketCalls.Poll(socket).HasFlag(PollEvents.Error);
+        var poll = SocketCalls.Poll(socket);
+        record.Reset = poll.HasFlag(PollEvents.Error);
         if (record.Socket.Type == SocketNames.Stream) record.UnreadByPeer = (ulong)SocketCalls.Unsent(socket);
-        ReadQueue(record, socket);
+        if (record.Socket.Type == SocketNames.Stream || poll.HasFlag(PollEvents.Readable)) ReadQueue(record, socket);
         if (record.Queue.Count > 0 && record.Socket.Options.Any(IsCredentials))
             throw new TargetException("messages in its queue carry who sent them (SO_PASSCRED, SO_PASSPIDFD)");
     }
@@ -61,6 +62,7 @@ internal static class UnixSocketDump
     // struct sockaddr_un without a path is no name.
     private static ByteString Named(byte[] address) => address.Length <= SocketNames.FamilySize ? ByteString.Empty : UnsafeByteOperations.UnsafeWrap(address);
 
+    // MSG_PEEK marks empty messages, so nothing is looked at twice.
     private static void ReadQueue(UnixSocket record, SafeFileHandle socket)
     {
         if (!record.Connected && record.Socket.Type != SocketNames.Datagram) return;
@@ -78,10 +80,10 @@ internal static class UnixSocketDump
             return;
         }
 
-        // Nothing is there most of the time. A socket with a peek offset of its own must not be looked at without putting that back.
-        if (offset < 0 && SocketCalls.TryPeek(socket, new byte[1]) == -Linux.Errno.EAGAIN) return;
         foreach (var message in PeekAll(socket, offset, ended))
             record.Queue.Add(new SocketMessage { Content = UnsafeByteOperations.UnsafeWrap(message.Content), Sender = Named(message.Sender) });
+        // An empty message that an earlier capture has seen is passed by.
+        if (record.Queue.Count == 0 && !ended) throw new TargetException("an empty message is in its queue, which can't be read twice");
         // SIOCINQ of datagrams counts the first one only.
         if (record.Socket.Type != SocketNames.Datagram && record.Queue.Sum(m => m.Content.Length) != SocketCalls.Unread(socket))
             throw new TargetException("its queue can't be read to the end");

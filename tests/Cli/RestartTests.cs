@@ -1,0 +1,209 @@
+using System.Diagnostics;
+using System.Globalization;
+using Crstore.Model;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Cli;
+
+/// <summary>restart and check as a user has them, and the hooks around capture and restart.</summary>
+public sealed class RestartTests
+{
+    // Counts; tells how far at SIGUSR1; SIGTERM ends it with exit code 5.
+    private const string Counter = """
+        import os, sys, time, signal
+        def tell(*_):
+            with open(sys.argv[1] + ".new", "w") as f: f.write(f"{n} {os.getpid()}\n")
+            os.rename(sys.argv[1] + ".new", sys.argv[1])
+        n = 0
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
+        signal.signal(signal.SIGUSR1, tell)
+        tell()
+        while True:
+            n += 1
+            time.sleep(0.02)
+        """;
+
+    [Fact]
+    public void Detached_it_prints_the_process_id_and_goes_on_counting_from_any_checkpoint()
+    {
+        using var store = new CliStore();
+        var (pid, crids) = CaptureAndKill(store, 3);
+        foreach (var (crid, n) in new[] { crids[1], crids[0], crids[2] })
+        {
+            File.Delete(store.File("n"));
+            Assert.Equal($"{pid}", store.Do("restart", crid, "--detach"));
+            try
+            {
+                var (count, said) = Await(store, pid);
+                Assert.Equal(pid, said);
+                Assert.InRange(count, n, n + 2000);
+                var error = store.Run("restart", crid, "--detach");
+                Expect.Failure(error, ExitCode.Target, $"{pid}", "in use");
+                Assert.Contains("--new-pids", error.Error);
+            }
+            finally
+            {
+                End(pid);
+            }
+        }
+    }
+
+    [Fact]
+    public void In_the_foreground_signals_are_passed_on_and_its_exit_code_is_crstores()
+    {
+        using var store = new CliStore();
+        var (pid, crids) = CaptureAndKill(store, 1);
+        File.Delete(store.File("n"));
+        using var crstore = Background(store, "restart", crids[0].Crid);
+        Await(store, pid);
+        Linux.Signals.Kill(crstore.Id, 15);
+        Assert.True(crstore.WaitForExit(30_000));
+        Assert.Equal(5, crstore.ExitCode);
+        Assert.False(Directory.Exists($"/proc/{pid}"));
+
+        using var again = Background(store, "restart", crids[0].Crid, "--new-pids");
+        Thread.Sleep(1000);
+        Linux.Signals.Kill(again.Id, 15);
+        Assert.True(again.WaitForExit(30_000));
+        Assert.Equal(5, again.ExitCode);
+    }
+
+    [Fact]
+    public void Json_names_the_processes()
+    {
+        using var store = new CliStore();
+        var (pid, crids) = CaptureAndKill(store, 1);
+        var result = store.Json("restart", crids[0].Crid, "--detach", "--stopped");
+        Assert.Equal(pid, result.GetProperty("pid").GetInt32());
+        Assert.Equal([pid], result.GetProperty("pids").EnumerateArray().Select(p => p.GetInt32()));
+        Assert.Equal('T', Linux.TaskStat.Read(pid)?.State);
+        End(pid);
+    }
+
+    [Fact]
+    public void Check_tells_of_a_process_and_of_a_checkpoint_what_would_not_restart()
+    {
+        using var store = new CliStore();
+        using var target = Start(store, """
+            import ctypes, sys, time
+            libc = ctypes.CDLL(None)
+            ring = libc.syscall(425, 4, ctypes.create_string_buffer(120)) if len(sys.argv) > 2 else 0
+            with open(sys.argv[1], "w") as f: f.write(f"1 {ring}\n")
+            time.sleep(1000)
+            """, out _, "ring");
+        if (Await(store).Pid < 0) Assert.Skip("this machine has no io_uring");
+        var check = store.Run("check", "--pid", $"{target.Pid}", "--json");
+        Assert.Equal((int)ExitCode.Target, check.ExitCode);
+        Assert.Contains("io_uring", check.Output);
+        var capture = store.Run("capture", $"{target.Pid}", "--series", "s").MustSucceed();
+        Assert.Contains("can't be restarted", capture.Error);
+        Assert.Contains("io_uring", capture.Error);
+        Assert.Contains("can't be restarted", store.Run("check", "s").Output);
+        Expect.Failure(store.Run("restart", "s", "--detach"), ExitCode.Target, "io_uring");
+        Expect.Failure(store.Run("capture", $"{target.Pid}", "--series", "s", "--require-restartable"), ExitCode.Target, "io_uring", "nothing was saved");
+        Assert.Equal("1", store.Do("list", "--quiet"));
+        Expect.Failure(store.Run("check"), ExitCode.Usage, "say what to check");
+        Expect.Failure(store.Run("check", "nosuch"), ExitCode.Usage, "nosuch");
+    }
+
+    [Fact]
+    public void Hooks_are_told_of_crid_and_processes_and_one_that_fails_before_stops_the_work()
+    {
+        using var store = new CliStore();
+        var target = Start(store, Counter, out _);
+        Await(store);
+        var hooks = Directory.CreateDirectory(store.File("hooks")).FullName;
+        Script(Path.Combine(hooks, "10-log"), $"echo \"$1 $CRSTORE_STAGE $CRSTORE_SERIES $CRSTORE_CRID $CRSTORE_PIDS $CRSTORE_RESULT\" >> '{store.File("log")}'");
+        var with = new Dictionary<string, string?> { ["CRSTORE_HOOKS_DIR"] = hooks };
+        var pid = target.Pid;
+        store.RunWith(with, "capture", $"{pid}", "--series", "s").MustSucceed();
+        Assert.Equal([$"pre-capture pre-capture s 1 {pid} ", $"post-capture post-capture s 1 {pid} ok"], Log());
+
+        var no = Script(store.File("no"), "[ $1 != pre-capture ] || exit 3");
+        Expect.Failure(store.RunWith(with, "capture", $"{pid}", "--series", "s", "--hook", no), ExitCode.Environment, no, "exit code 3");
+        Assert.Equal([$"pre-capture pre-capture s 2 {pid} ", $"post-capture post-capture s 2 {pid} failed"], Log()[2..]);
+        Assert.Equal("1", store.Do("list", "--quiet"));
+
+        File.SetUnixFileMode(no, (UnixFileMode)0b111_111_111);
+        Expect.Failure(store.RunWith(with, "capture", $"{pid}", "--series", "s", "--hook", no), ExitCode.Environment, no, "can be changed by others");
+        Expect.Failure(store.Run("capture", $"{pid}", "--hook", store.File("nosuch")), ExitCode.Usage, "nosuch");
+
+        target.Dispose();
+        store.RunWith(with, "restart", "1", "--detach").MustSucceed();
+        Assert.Equal([$"pre-restart pre-restart s 1 {pid} ", $"post-restart post-restart s 1 {pid} ok"], Log()[^2..]);
+        End(pid);
+
+        string[] Log() => File.ReadAllLines(store.File("log"));
+    }
+
+    [Fact]
+    public void Wrong_use_is_told()
+    {
+        using var store = new CliStore();
+        var (_, crids) = CaptureAndKill(store, 1);
+        Expect.Failure(store.Run("restart", "4711"), ExitCode.Usage, "4711");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--stdio", "what"), ExitCode.Usage, "what");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--files", "what"), ExitCode.Usage, "what");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--clock", "what"), ExitCode.Usage, "what");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "what"), ExitCode.Usage, "what");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "1=/nosuch/file", "--detach"), ExitCode.Environment, "/nosuch/file");
+    }
+
+    private static (int Pid, List<(string Crid, int N)> Crids) CaptureAndKill(CliStore store, int captures)
+    {
+        using var target = Start(store, Counter, out var pid);
+        var crids = new List<(string, int)>();
+        for (var i = 0; i < captures; i++)
+        {
+            Await(store);
+            File.Delete(store.File("n"));
+            var n = Await(store, pid).N;
+            crids.Add((store.Capture(pid, "--series", "s"), n));
+        }
+
+        return (pid, crids);
+    }
+
+    private static TargetProcess Start(CliStore store, string script, out int pid, params string[] more)
+    {
+        var start = new TargetStart(Requires.Python(), ["-c", script, store.File("n"), .. more]);
+        var target = TargetProcess.Start(start.AsDaemon("/dev/null", "/dev/null", "/dev/null"));
+        pid = target.Pid;
+        return target;
+    }
+
+    // What the target has written; asked for by SIGUSR1, if it is a process that is asked.
+    private static (int N, int Pid) Await(CliStore store, int ask = 0)
+    {
+        for (var clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromSeconds(60); Thread.Sleep(10))
+        {
+            if (ask > 0) Linux.Signals.TryKill(ask, 10);
+            if (File.Exists(store.File("n")) && File.ReadAllText(store.File("n")) is { Length: > 0 } text && text.EndsWith('\n'))
+                return (int.Parse(text.Split(' ')[0], CultureInfo.InvariantCulture), int.Parse(text.Split(' ')[1], CultureInfo.InvariantCulture));
+        }
+
+        throw new TimeoutException("the counter does not count");
+    }
+
+    private static void End(int pid)
+    {
+        Linux.Signals.Kill(pid, 9);
+        for (var clock = Stopwatch.StartNew(); Directory.Exists($"/proc/{pid}"); Thread.Sleep(5))
+            if (clock.Elapsed > TimeSpan.FromSeconds(30)) throw new TimeoutException($"{pid} does not go away");
+    }
+
+    private static Process Background(CliStore store, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(CrstoreProgram.Path, arguments);
+        start.Environment["CRSTORE_STORE"] = store.Path;
+        return Process.Start(start)!;
+    }
+
+    private static string Script(string path, string text)
+    {
+        File.WriteAllText(path, $"#!/bin/bash\n{text}\n");
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        return path;
+    }
+}
