@@ -1,4 +1,5 @@
 using Crstore.Model.Format;
+using Crstore.Objects.Files.Sockets;
 
 namespace Crstore.Objects.Files;
 
@@ -22,6 +23,11 @@ public static class FileKinds
         new EpollFile(),
         new InotifyFile(),
         new ParkedTracker(),
+        new AnySocket(),
+        new UnixSocketFile(),
+        new TcpSocketFile(),
+        new UdpSocketFile(),
+        new NetlinkSocketFile(),
         new UnknownFile(),
     ];
 

@@ -56,6 +56,9 @@ public sealed class RestartScene : IDisposable
     /// <summary>For files that have changed.</summary>
     public FilesPolicy ChangedFiles { get; init; }
 
+    /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
+    public bool CloseConnections { get; init; }
+
     /// <summary>The checkpoint was taken just now: what it refers to has not changed.</summary>
     public bool JustCaptured { get; init; }
 

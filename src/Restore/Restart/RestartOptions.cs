@@ -39,6 +39,9 @@ public sealed record RestartOptions
     /// <summary>Files that have changed since the capture.</summary>
     public FilesPolicy Files { get; init; }
 
+    /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
+    public bool CloseConnections { get; init; }
+
     /// <summary>fds that get another file.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
 }

@@ -41,7 +41,7 @@ public sealed class Restarter
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, MappedFds = options.MappedFds, Directory = options.Directory };
+        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory };
         Refuse(Verdicts.Of(scene));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max()));
