@@ -18,8 +18,7 @@ public class ManagedTests
     [Fact]
     public void A_dotnet_program_with_many_threads_goes_on()
     {
-        // Its socket for diagnostics is a test of sockets.
-        using var run = RestartRun.Start(new TargetStart(Program) { Environment = new Dictionary<string, string?> { ["DOTNET_EnableDiagnostics"] = "0" } });
+        using var run = RestartRun.Start(Program);
         run.Expect("ready");
         Assert.Equal("ok 1 1 0 a", run.Ask("a"));
         run.Cycle();
