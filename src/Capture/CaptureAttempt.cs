@@ -32,6 +32,12 @@ internal sealed class CaptureAttempt(
     /// <summary>A tracker lied: believe nothing.</summary>
     public bool ReadEverything { get; init; }
 
+    /// <summary>Of a capture that waits for a moment without connections; null: it doesn't.</summary>
+    public TcpConnections? Connections { get; init; }
+
+    /// <summary>After <see cref="Freeze"/>: there was a connection, and nothing was captured. It may be called again.</summary>
+    public bool Postponed { get; private set; }
+
     /// <summary>From the first thread stopped to the last one running again.</summary>
     public TimeSpan FrozenTime { get; private set; }
 
@@ -135,6 +141,16 @@ internal sealed class CaptureAttempt(
         try
         {
             using var tree = FrozenTree.Freeze(options.Pid, options.Tree, new FreezeOptions { Watchdog = watchdog });
+            Postponed = Connections?.AnyOf(tree.Processes.Select(p => p.Pid)) == true;
+            if (Postponed)
+            {
+                // Nothing was reset yet: the target goes on as if nothing had been.
+                watchdog.Enter("thaw");
+                tree.Thaw(keepStopped: false);
+                FrozenTime = tree.FrozenTime;
+                return;
+            }
+
             _capturedUnixNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
             foreach (var process in tree.Processes)
             {
@@ -145,7 +161,7 @@ internal sealed class CaptureAttempt(
             }
 
             watchdog.Enter("files");
-            _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State));
+            _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State), new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)));
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("thaw");
@@ -181,6 +197,13 @@ internal sealed class CaptureAttempt(
         var body = new CheckpointBody { Host = HostReader.Read() };
         foreach (var capture in _captured) body.Processes.Add(capture.Build(body, StoppedBefore.Contains(capture.Pid)));
         body.Processes.AddRange(_zombies);
+        if (options.Tcp == TcpPolicy.Close)
+            foreach (var file in _openFiles)
+            {
+                if (file.InetSocket is not null) file.InetSocket.Close = true;
+                if (file.UnixSocket is not null) file.UnixSocket.Close = true;
+            }
+
         body.OpenFiles.AddRange(_openFiles);
         if (!Rehearsal)
             foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))

@@ -21,6 +21,19 @@ public enum PreCopyPolicy
     Always,
 }
 
+/// <summary>What to do about established TCP connections, which can't be taken up again.</summary>
+public enum TcpPolicy
+{
+    /// <summary>The checkpoint refuses to be restarted.</summary>
+    Refuse,
+
+    /// <summary>They come back as reset.</summary>
+    Close,
+
+    /// <summary>The capture waits for a moment without any.</summary>
+    Wait,
+}
+
 /// <summary>How to capture.</summary>
 public sealed record CaptureOptions
 {
@@ -39,6 +52,9 @@ public sealed record CaptureOptions
     /// <summary>Save unmodified file pages as well.</summary>
     public bool EmbedFiles { get; init; }
 
+    /// <summary>Save the content of open regular files as well, as far as <see cref="Objects.Files.ContentSaver"/> takes it.</summary>
+    public bool WithFiles { get; init; }
+
     /// <summary>Leave MADV_DONTDUMP areas out.</summary>
     public bool HonourDontDump { get; init; }
 
@@ -53,6 +69,12 @@ public sealed record CaptureOptions
 
     /// <summary>Whether a base is copied from the running process first.</summary>
     public PreCopyPolicy PreCopy { get; init; } = PreCopyPolicy.Auto;
+
+    /// <summary>About TCP connections.</summary>
+    public TcpPolicy Tcp { get; init; }
+
+    /// <summary>How long <see cref="TcpPolicy.Wait"/> waits.</summary>
+    public TimeSpan TcpPatience { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>The longest the target may be frozen.</summary>
     public TimeSpan MaxFrozen { get; init; } = TimeSpan.FromSeconds(10);

@@ -33,17 +33,24 @@ public static class CaptureSession
         var rehearsal = Task.Run(() => Rehearse(options, writer.StoreId, thread, files)); // beside the first preparations
 
         using var spaces = new SpaceTable(writer, watchdog, progress, cancel);
+        var connections = options.Tcp == TcpPolicy.Wait ? new TcpConnections(options) : null;
         var frozen = TimeSpan.Zero;
         var lies = 0;
         TrackerKind? distrust = null;
         IReadOnlySet<int> stopped = new HashSet<int>();
         while (true)
         {
+            Await();
             using var attempt = Begin(distrust is not null);
-            cancel.ThrowIfCancellationRequested();
-            thread.Run(() => attempt.Freeze(cancel));
-            frozen += attempt.FrozenTime;
-            clock.AddFrozen(watchdog.Phases);
+            do
+            {
+                Await();
+                cancel.ThrowIfCancellationRequested();
+                thread.Run(() => attempt.Freeze(cancel));
+                frozen += attempt.FrozenTime;
+                clock.AddFrozen(watchdog.Phases);
+            }
+            while (attempt.Postponed);
 
             clock.Enter("store");
             var (found, liar) = attempt.Deliver();
@@ -70,6 +77,14 @@ public static class CaptureSession
             cancel.ThrowIfCancellationRequested();
             writer.Commit(manifest, distrust, header => header.TotalNs = (ulong)(System.Diagnostics.Stopwatch.GetElapsedTime(options.StartedAt).Ticks * 100));
             return manifest;
+        }
+
+        // For --tcp wait: before anything is prepared, and before each freeze.
+        void Await()
+        {
+            if (connections is null) return;
+            clock.Enter("connections");
+            connections.AwaitNone(cancel);
         }
 
         // An attempt that is ready for its freeze, a first round from the running processes behind it if that is worth a freeze more.
@@ -105,7 +120,7 @@ public static class CaptureSession
 
             CaptureAttempt Prepare(Dictionary<int, PreCopiedRound>? round)
             {
-                var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, StoppedBefore = stopped, PreCopied = round ?? [] };
+                var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, Connections = connections, StoppedBefore = stopped, PreCopied = round ?? [] };
                 try
                 {
                     try

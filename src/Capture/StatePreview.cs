@@ -40,7 +40,7 @@ public static class StatePreview
                     plan.Refresh();
                 }
 
-                body.OpenFiles.AddRange(FileDump.Run(readers.ConvertAll(r => r.Message)));
+                body.OpenFiles.AddRange(FileDump.Run(readers.ConvertAll(r => r.Message), new ContentSaver(withFiles: false, plans.SelectMany(p => p.SavedFileRanges))));
                 foreach (var zombie in frozen.Zombies) body.Processes.Add(ProcessStateReader.ReadZombie(zombie));
             });
             for (var i = 0; i < readers.Count; i++)

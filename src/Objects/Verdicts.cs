@@ -31,7 +31,7 @@ public static class Verdicts
         {
             var kind = FileKinds.Of(file);
             var verdict = file.Record.Problem.Length > 0 ? Verdict.Refused(file.Record.Problem)
-                : file.Uses.Any(u => scene.MappedFds.ContainsKey(u.Fd.Number)) ? Verdict.Restarts
+                : scene.IsMapped(file) ? Verdict.Restarts
                 : kind.Check(file, scene);
             found.Add(new ObjectVerdict(kind.Name, file.ToString(), verdict));
         }

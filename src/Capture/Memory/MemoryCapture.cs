@@ -5,6 +5,7 @@ using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects.Files;
 
 namespace Crstore.Capture.Memory;
 
@@ -81,6 +82,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
     /// <summary>The VMAs as of the freeze.</summary>
     public IReadOnlyList<PlannedVma> Vmas => _vmas.Vmas;
+
+    /// <summary>Parts of files and shared memory objects whose content the page map has, as of the freeze.</summary>
+    public IEnumerable<FileRange> SavedFileRanges => _vmas.SavedFileRanges;
 
     /// <summary>The plan as of the freeze.</summary>
     public PagePlan Plan => _plan;

@@ -82,7 +82,8 @@ public sealed class PlannedVma
             NotCapturedReason = Reason,
             Embedded = Embedded,
         };
-        if (File is not null && Content == VmaContent.FileBacked) vma.Backing = File.ToReference();
+        // A restart maps what is shared, too, from the file that it came from.
+        if (File is not null && (Content == VmaContent.FileBacked || Entry.Shared)) vma.Backing = File.ToReference();
         return vma;
     }
 }

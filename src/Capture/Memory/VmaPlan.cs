@@ -1,5 +1,7 @@
 using Crstore.Linux.Memory;
 using Crstore.Model;
+using Crstore.Model.Format;
+using Crstore.Objects.Files;
 
 namespace Crstore.Capture.Memory;
 
@@ -28,6 +30,11 @@ public sealed class VmaPlan
 
     /// <summary>In address order, as of the last reading.</summary>
     public IReadOnlyList<PlannedVma> Vmas => _vmas;
+
+    /// <summary>Parts of files and shared memory objects whose content the page map gets.</summary>
+    public IEnumerable<FileRange> SavedFileRanges => _vmas
+        .Where(v => v.Entry is { Shared: true, Inode: not 0 } && v is { Content: VmaContent.Saved, LeaveOut: false, Policy: ReadPolicy.SharedData or ReadPolicy.Everything })
+        .Select(v => new FileRange(v.Entry.Device.Encoded, v.Entry.Inode, v.Entry.OffsetBytes, v.Entry.OffsetBytes + (v.Entry.End - v.Entry.Start)));
 
     /// <summary>Reads smaps, files and build ids. Milliseconds per GiB: before the freeze.</summary>
     /// <exception cref="Linux.LinuxException">The process is gone, or may not be looked at.</exception>

@@ -7,10 +7,11 @@ namespace Crstore.Linux.Files;
 public static unsafe partial class Descriptors
 {
     // fcntl(2), asm-generic/fcntl.h and linux/fcntl.h.
-    private const int GetFlagsCommand = 3, SetFlagsCommand = 4, SetPipeSizeCommand = 1031, GetPipeSizeCommand = 1032;
+    private const int GetFlagsCommand = 3, SetFlagsCommand = 4, SetPipeSizeCommand = 1031, GetPipeSizeCommand = 1032,
+        AddSealsCommand = 1033, GetSealsCommand = 1034;
 
     // syscall_64.tbl; kcmp(2): KCMP_FILE; tee(2): SPLICE_F_NONBLOCK; lseek(2): SEEK_SET.
-    private const long Lseek = 8, Tee = 276, Kcmp = 312, MemfdCreate = 319, KcmpFile = 0, SpliceNonBlock = 2;
+    private const long Lseek = 8, Fchmod = 91, Tee = 276, Kcmp = 312, MemfdCreate = 319, KcmpFile = 0, SpliceNonBlock = 2;
 
     /// <summary>O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME and O_ASYNC: what F_SETFL can set.</summary>
     public const int SettableFlags = 0x400 | 0x800 | 0x4000 | 0x40000 | 0x2000;
@@ -26,6 +27,21 @@ public static unsafe partial class Descriptors
 
     /// <summary>F_SETPIPE_SZ.</summary>
     public static void SetPipeSize(SafeFileHandle pipe, int bytes) => LinuxException.Check(Fcntl(pipe, SetPipeSizeCommand, bytes), "fcntl(F_SETPIPE_SZ)");
+
+    /// <summary>F_GET_SEALS: F_SEAL_ bits of a memfd.</summary>
+    public static uint GetSeals(SafeFileHandle memory) => (uint)LinuxException.Check(Fcntl(memory, GetSealsCommand, 0), "fcntl(F_GET_SEALS)");
+
+    /// <summary>F_ADD_SEALS.</summary>
+    public static void AddSeals(SafeFileHandle memory, uint seals) => LinuxException.Check(Fcntl(memory, AddSealsCommand, seals), "fcntl(F_ADD_SEALS)");
+
+    /// <summary>fchmod(2).</summary>
+    /// <param name="file">It.</param>
+    /// <param name="mode">S_IFMT bits don't count.</param>
+    public static void SetMode(SafeFileHandle file, uint mode) => RawSyscall.Checked("fchmod", null, Fchmod, file.DangerousGetHandle(), mode & 0xfff);
+
+    /// <summary>The same file once more, with flags and an offset of its own.</summary>
+    public static SafeFileHandle OpenAgain(SafeFileHandle file, int flags) =>
+        Memory.RawFile.Open(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)file.DangerousGetHandle()}"), (Memory.RawOpen)flags);
 
     /// <summary>lseek(2) from the start.</summary>
     public static void Seek(SafeFileHandle file, long position) => RawSyscall.Checked("lseek", null, Lseek, file.DangerousGetHandle(), position, 0);

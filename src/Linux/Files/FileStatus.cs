@@ -12,7 +12,8 @@ namespace Crstore.Linux.Files;
 /// <param name="Rdev">For device files: which device, encoded as makedev(3) does.</param>
 /// <param name="Links">Hard links; 0 for a deleted file that is still open.</param>
 /// <param name="Uid">Owner.</param>
-public readonly record struct FileStatus(uint Mode, ulong Dev, ulong Inode, ulong SizeBytes, long MtimeNs, ulong Rdev, uint Links, uint Uid)
+/// <param name="Gid">Its group.</param>
+public readonly record struct FileStatus(uint Mode, ulong Dev, ulong Inode, ulong SizeBytes, long MtimeNs, ulong Rdev, uint Links, uint Uid, uint Gid)
 {
     private const uint TypeMask = 0xF000; // S_IFMT, inode(7)
     private const uint Regular = 0x8000;
@@ -61,7 +62,7 @@ public readonly record struct FileStatus(uint Mode, ulong Dev, ulong Inode, ulon
             return Marshal.GetLastPInvokeError();
         }
         status = new FileStatus(x.Mode, MakeDev(x.DevMajor, x.DevMinor), x.Inode, x.Size,
-            (x.Mtime.Seconds * 1_000_000_000) + x.Mtime.Nanoseconds, MakeDev(x.RdevMajor, x.RdevMinor), x.Links, x.Uid);
+            (x.Mtime.Seconds * 1_000_000_000) + x.Mtime.Nanoseconds, MakeDev(x.RdevMajor, x.RdevMinor), x.Links, x.Uid, x.Gid);
         return 0;
     }
 

@@ -30,6 +30,12 @@ public sealed record StatLine
     /// <summary>6: session.</summary>
     public required int Session { get; init; }
 
+    /// <summary>Controlling terminal, in the encoding of st_rdev; 0: none.</summary>
+    public required uint Terminal { get; init; }
+
+    /// <summary>Foreground process group of that terminal; -1: none.</summary>
+    public required int ForegroundGroup { get; init; }
+
     /// <summary>9: PF_* flags of the kernel.</summary>
     public required ulong Flags { get; init; }
 
@@ -93,6 +99,8 @@ public sealed record StatLine
             Ppid = at.Int(4),
             Pgrp = at.Int(5),
             Session = at.Int(6),
+            Terminal = (uint)at.Int(7),
+            ForegroundGroup = at.Int(8),
             Flags = at.Unsigned(9),
             Time = (at.Unsigned(14), at.Unsigned(15)),
             ChildTime = (at.Unsigned(16), at.Unsigned(17)),

@@ -73,6 +73,9 @@ public static unsafe class ChildWait
     /// <summary>Waits for the death of a child, and takes it.</summary>
     public static WaitReport AwaitDeath(int pid) => Look(pid, WExited, WAll);
 
+    /// <summary>Waits for the death of a child, or until job control stops it, and takes either.</summary>
+    public static WaitReport AwaitDeathOrStop(int pid) => Look(pid, WExited | WStopped, WAll);
+
     private static WaitReport Look(int tid, int options, int how = WNoHang | WAll)
     {
         // siginfo_t: si_code at 8, si_pid at 16, si_status at 24 (asm-generic/siginfo.h).

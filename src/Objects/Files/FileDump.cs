@@ -11,7 +11,8 @@ public static class FileDump
 {
     /// <summary>Gives every fd its open file.</summary>
     /// <param name="processes">Frozen, with their fds; <see cref="Fd.OpenFile"/> is filled in.</param>
-    public static List<OpenFile> Run(IReadOnlyList<Process> processes)
+    /// <param name="contents">Keeps the content of files.</param>
+    public static List<OpenFile> Run(IReadOnlyList<Process> processes, ContentSaver contents)
     {
         ArgumentNullException.ThrowIfNull(processes);
         var files = new List<OpenFile>();
@@ -35,7 +36,7 @@ public static class FileDump
             uses[use.Fd.OpenFile].Add(use);
         }
 
-        foreach (var record in files) Dump(new FileObject(record, uses[record.Id]));
+        foreach (var record in files) Dump(new FileObject(record, uses[record.Id]) { Contents = contents });
         return files;
     }
 

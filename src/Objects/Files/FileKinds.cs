@@ -1,4 +1,5 @@
 using Crstore.Model.Format;
+using Crstore.Objects.Files.Sockets;
 
 namespace Crstore.Objects.Files;
 
@@ -11,10 +12,22 @@ public static class FileKinds
         new Pipe(),
         new NamedPipe(),
         new CharacterDevice(),
+        new PseudoTerminal(),
         new TerminalFile(),
         new MemoryFile(),
         new RegularFile(),
+        new EventFile(),
+        new TimerFile(),
+        new SignalFile(),
+        new ProcessFile(),
+        new EpollFile(),
+        new InotifyFile(),
         new ParkedTracker(),
+        new AnySocket(),
+        new UnixSocketFile(),
+        new TcpSocketFile(),
+        new UdpSocketFile(),
+        new NetlinkSocketFile(),
         new UnknownFile(),
     ];
 

@@ -24,6 +24,9 @@ public sealed class FileObject
     /// <summary>The fds, in the order of processes and numbers.</summary>
     public IReadOnlyList<FdUse> Uses { get; }
 
+    /// <summary>During a capture: what keeps the content of files.</summary>
+    public ContentSaver? Contents { get; init; }
+
     /// <summary>The first one: link, fdinfo and status are the same for all.</summary>
     public Fd Fd => Uses[0].Fd;
 

@@ -36,4 +36,12 @@ public interface IFileKind
     void Complete(FileObject file, FdUse use, IProcessCalls process, RestartScene scene)
     {
     }
+
+    /// <summary>
+    /// The last step, for its first fd in each process that has it: every object is complete in every process, and no process has fds but its own
+    /// (those that all inherited are closed, and with them what closing any fd of a file ends).
+    /// </summary>
+    void Finish(FileObject file, FdUse use, IProcessCalls process, RestartScene scene)
+    {
+    }
 }

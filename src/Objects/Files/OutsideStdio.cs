@@ -1,10 +1,11 @@
+using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Objects.Files;
 
 /// <summary>Standard input, output and error that lead to the outside: what takes their place.</summary>
-internal static class OutsideStdio
+public static class OutsideStdio
 {
     private const int LastStandardFd = 2;
 
@@ -22,5 +23,17 @@ internal static class OutsideStdio
             : RawFile.Open("/dev/null", (RawOpen)file.Access);
     }
 
-    private static bool IsStandard(FileObject file) => file.Uses.Any(u => u.Fd.Number <= LastStandardFd);
+    /// <summary>The one of crstore's standard fds that is a terminal; null: none is.</summary>
+    public static SafeFileHandle? Terminal()
+    {
+        for (var number = 0; number <= LastStandardFd; number++)
+        {
+            var handle = new SafeFileHandle(number, ownsHandle: false);
+            if (Terminals.TryGetTermios(handle) is not null) return handle;
+        }
+
+        return null;
+    }
+
+    internal static bool IsStandard(FileObject file) => file.Uses.Any(u => u.Fd.Number <= LastStandardFd);
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
@@ -7,26 +8,68 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Objects.Files;
 
-/// <summary>Files and directories of file systems, opened again by their path.</summary>
+/// <summary>Files and directories of file systems, opened again by their path; deleted files are made anew, without a name.</summary>
 public sealed class RegularFile : IFileKind
 {
-    private const uint Regular = 0x8000, Directory = 0x4000; // S_IFREG, S_IFDIR, inode(7)
-    private const int PathOnly = 0x200000, Append = 0x400;   // O_PATH, O_APPEND, open(2)
+    private const uint Regular = 0x8000, Directory = 0x4000, SymbolicLink = 0xa000; // S_IFREG, S_IFDIR, S_IFLNK, inode(7)
+    private const int PathOnly = 0x200000, Append = 0x400, TemporaryFile = 0x410000; // O_PATH, O_APPEND, O_TMPFILE, open(2)
+    private const string DeletedSuffix = " (deleted)";
 
     /// <inheritdoc/>
     public string Name => "file";
 
     /// <inheritdoc/>
-    public bool Is(Fd fd) => (fd.Mode & 0xf000) is Regular or Directory && fd.Link.StartsWith('/') && !MemoryFile.IsLink(fd.Link);
+    public Coverage Coverage => new(
+        "files and directories by their path, with offset, flags, locks (POSIX, OFD, flock); deleted files (64 MiB in all of what is not mapped); O_PATH",
+        "files that have changed: --files, or capture --with-files, which puts them back",
+        "files that are gone, deleted files with another name, leases, locks that somebody else has now");
+
+    /// <inheritdoc/>
+    public bool Is(Fd fd) => (fd.Mode & 0xf000) is Regular or Directory or SymbolicLink && fd.Link.StartsWith('/') && !MemoryFile.IsLink(fd.Link);
+
+    /// <inheritdoc/>
+    public void Dump(FileObject file, Func<SafeFileHandle> open)
+    {
+        if (file.Contents is not { } contents) return;
+        if (!file.Link.EndsWith(DeletedSuffix, StringComparison.Ordinal))
+        {
+            if (contents.WithFiles && HasContent(file) && !IsOfKernel(file.Link)) file.Record.Content = contents.SaveNamed(file);
+            return;
+        }
+
+        if (FileStatus.TryOf(file.Link, out var named) == 0 && named.Inode == file.Fd.Inode && named.Dev == file.Fd.Dev) return; // such is its name
+        if (file.Type != Regular) throw new TargetException("a directory that was deleted");
+        var status = FileStatus.Of(string.Create(CultureInfo.InvariantCulture, $"/proc/{file.Uses[0].Process.Pid}/fd/{file.Fd.Number}"));
+        if (status.Links > 0) throw new TargetException("the name that it was opened by was deleted, and it has another one, which can't be found");
+        if (FileLocks.WhyNot(file) is { } why) throw new TargetException(why); // opening it would break a lease
+        file.Record.Content = new FileContent { SizeBytes = file.Fd.SizeBytes, Unnamed = true };
+        file.Record.Content = contents.SaveUnnamed(file);
+    }
 
     /// <inheritdoc/>
     public Verdict Check(FileObject file, RestartScene scene)
     {
-        if (file.Link.EndsWith(" (deleted)", StringComparison.Ordinal)) return Verdict.Refused("its last name was deleted");
-        if (file.Link.StartsWith("/proc/", StringComparison.Ordinal)) return Verdict.Restarts;
-        if (FileStatus.TryOf(file.Link, out var now) is var errno and not 0) return Verdict.Refused($"it can't be opened: {Errno.Describe(errno)}");
-        if ((now.Mode & 0xf000) != file.Type) return Verdict.Refused("another kind of file has its name now");
-        if (Changed(file, now) is not { } how) return Verdict.Restarts;
+        if (FileLocks.WhyNot(file) is { } lockedHow) return Verdict.Refused(lockedHow);
+        if (file.Record.Content is { Unnamed: true })
+        {
+            var directory = Path.GetDirectoryName(UnnamedFiles.Plain(file.Link)) ?? "/";
+            return FileStatus.TryOf(directory, out var at) == 0 && at.IsDirectory
+                ? Verdict.Restarts : Verdict.Refused($"its name was deleted, and {directory}, where it is to be made anew, is gone");
+        }
+
+        if (InProcess(file, scene) is not null)
+        {
+            return file.Uses.DistinctBy(u => u.Process.Pid).Count() == 1
+                ? Verdict.Restarts : Verdict.Refused("several processes share one open file of a process's directory in /proc");
+        }
+
+        var missing = FileStatus.TryOf(file.Link, out var now);
+        if (missing == Errno.ENOENT && IsPutBack(file, scene)) return Verdict.Policy("--with-files", "it is gone, and is made anew");
+        if (missing != 0) return Verdict.Refused($"it can't be opened: {Errno.Describe(missing)}");
+        if (IsOfKernel(file.Link)) return Verdict.Restarts;
+        if ((now.Mode & 0xf000) != file.Type && file.Type != SymbolicLink) return Verdict.Refused("another kind of file has its name now");
+        if (scene.JustCaptured || Changed(file, now) is not { } how) return Verdict.Restarts;
+        if (IsPutBack(file, scene)) return Verdict.Policy("--with-files", $"{how} since the capture: what it was then is written over it");
         return scene.ChangedFiles == FilesPolicy.MustMatch && !IsLog(file)
             ? Verdict.Refused($"{how} since the capture; --files warn takes it as it is")
             : Verdict.Policy("--files", $"{how} since the capture");
@@ -35,11 +78,13 @@ public sealed class RegularFile : IFileKind
     /// <inheritdoc/>
     public SafeFileHandle? Open(FileObject file, RestartScene scene)
     {
+        if (file.Record.Content is { Unnamed: true })
+            return Prepare(file, Descriptors.OpenAgain(UnnamedFiles.Get(scene, file.Fd.Dev, file.Fd.Inode, file.Link), file.Info.Flags & ~TemporaryFile));
+        if (InProcess(file, scene) is not null) return null;
         try
         {
-            var handle = RawFile.Open(file.Link, (RawOpen)file.Info.Flags);
-            if (file.Type == Regular && (file.Info.Flags & PathOnly) == 0) Descriptors.Seek(handle, file.Info.Position);
-            return handle;
+            if (IsPutBack(file, scene) && (FileStatus.TryOf(file.Link, out var now) != 0 || Changed(file, now) is not null)) PutBack(file, scene);
+            return Prepare(file, RawFile.Open(file.Link, (RawOpen)file.Info.Flags));
         }
         catch (LinuxException e)
         {
@@ -47,12 +92,66 @@ public sealed class RegularFile : IFileKind
         }
     }
 
+    /// <inheritdoc/>
+    public void Complete(FileObject file, FdUse use, IProcessCalls process, RestartScene scene)
+    {
+        if (InProcess(file, scene) is null) return;
+        OpenedInProcess.Place(file, file.Uses, process, OpenedInProcess.Open(file, process));
+        if (HasContent(file)) process.Queue($"lseek of {file}", OpenedInProcess.Lseek, file.Fd.Number, file.Info.Position, 0);
+    }
+
+    /// <inheritdoc/>
+    public void Finish(FileObject file, FdUse use, IProcessCalls process, RestartScene scene) => FileLocks.TakeOwn(file, use, process);
+
+    private static SafeFileHandle Prepare(FileObject file, SafeFileHandle handle)
+    {
+        try
+        {
+            if (HasContent(file) || (file.Type == Directory && file.Info.Position != 0 && (file.Info.Flags & PathOnly) == 0)) Descriptors.Seek(handle, file.Info.Position);
+            FileLocks.TakeShared(file, handle);
+            return handle;
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    private static bool HasContent(FileObject file) => file.Type == Regular && (file.Info.Flags & PathOnly) == 0;
+
+    private static bool IsOfKernel(string link) => link.StartsWith("/proc/", StringComparison.Ordinal) || link.StartsWith("/sys/", StringComparison.Ordinal);
+
+    /// <summary>The process of the checkpoint in whose directory of /proc it is: there is no such process yet when files are opened.</summary>
+    private static int? InProcess(FileObject file, RestartScene scene) =>
+        file.Link.Split('/') is ["", "proc", var pid, ..] && int.TryParse(pid, CultureInfo.InvariantCulture, out var number) && scene.Body.Processes.Any(p => p.Pid == number) ? number : null;
+
+    // What the content of the file is to be, --with-files; unless the user wants it as it is.
+    private static bool IsPutBack(FileObject file, RestartScene scene) => scene.ChangedFiles == FilesPolicy.MustMatch && ContentOf(file, scene) is not null;
+
+    // Of several descriptions of a file the first one has it.
+    private static FileContent? ContentOf(FileObject file, RestartScene scene) => !HasContent(file) ? null
+        : file.Record.Content is { Saved: true } mine ? mine
+        : scene.Files.FirstOrDefault(f => f.Fd.Inode == file.Fd.Inode && f.Fd.Dev == file.Fd.Dev && f.Record.Content is { Saved: true })?.Record.Content;
+
+    private static void PutBack(FileObject file, RestartScene scene) => scene.Share("put back " + file.Link, () =>
+    {
+        var isNew = FileStatus.TryOf(file.Link, out _) == Errno.ENOENT;
+        var handle = RawFile.Open(file.Link, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NonBlock, 0x180 /* 0600 */);
+        if (isNew) Descriptors.SetMode(handle, file.Fd.Mode); // whatever crstore's umask is
+        // What is a hole must not keep what is there now.
+        FileCalls.SetLength(handle, 0, file.Link);
+        UnnamedFiles.Fill(handle, ContentOf(file, scene)!, file.Link);
+        scene.Warnings.Add($"{file.Link} is again what it was at the capture");
+        return [handle];
+    });
+
     // What is written at its end only, wherever that is.
     private static bool IsLog(FileObject file) => (file.Info.Flags & Append) != 0 && file.Access == 1;
 
     private static string? Changed(FileObject file, FileStatus now)
     {
-        if (file.Type != Regular || (file.Info.Flags & PathOnly) != 0) return null;
+        if (!HasContent(file)) return null;
         if (now.SizeBytes != file.Fd.SizeBytes) return $"its size has changed from {file.Fd.SizeBytes} to {now.SizeBytes} bytes";
         return now.MtimeNs != file.Fd.MtimeNs ? "it was written to" : null;
     }

@@ -56,6 +56,9 @@ public sealed class RestartScene : IDisposable
     /// <summary>For files that have changed.</summary>
     public FilesPolicy ChangedFiles { get; init; }
 
+    /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
+    public bool CloseConnections { get; init; }
+
     /// <summary>The checkpoint was taken just now: what it refers to has not changed.</summary>
     public bool JustCaptured { get; init; }
 
@@ -67,6 +70,16 @@ public sealed class RestartScene : IDisposable
 
     /// <summary>fds that get another file: number, path.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
+
+    /// <summary>It gets another file.</summary>
+    public bool IsMapped(FileObject file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return MappedFds.Count > 0 && file.Uses.Any(u => MappedFds.ContainsKey(u.Fd.Number));
+    }
+
+    /// <summary>Calls in a process of the checkpoint, for <see cref="IFileKind.Complete"/>: not every object is complete with the first process that has it.</summary>
+    public Func<int, IProcessCalls> CallsOf { get; set; } = pid => throw new InvalidOperationException($"process {pid} can't make calls yet");
 
     /// <summary>What the user should know.</summary>
     public List<string> Warnings { get; } = [];

@@ -1,6 +1,7 @@
 using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
+using Crstore.Model.Format;
 using Crstore.Objects.Files;
 using Microsoft.Win32.SafeHandles;
 
@@ -13,6 +14,7 @@ internal sealed class FileTable : IDisposable
     private readonly RestartScene scene;
     private readonly Dictionary<uint, int> numbers = [];
     private readonly List<SafeFileHandle> handles = [];
+    private readonly Dictionary<int, (int Number, int Foreground)> terminals = [];
 
     /// <summary>Opens all of them.</summary>
     /// <exception cref="CrstoreException">One can't be; names it.</exception>
@@ -27,12 +29,24 @@ internal sealed class FileTable : IDisposable
                 handles.Add(handle);
                 numbers.Add(file.Record.Id, inheritance.Add(handle));
             }
+
+            foreach (var process in scene.Body.Processes.Where(p => !p.Zombie))
+            {
+                if (PseudoTerminal.ControllingOf(process, scene) is { } terminal)
+                    terminals.Add(process.Pid, (inheritance.Add(terminal.Slave), terminal.Foreground));
+            }
         }
         catch
         {
             Dispose();
             throw;
         }
+    }
+
+    /// <summary>Gives the leader of a new session the terminal that it had, if that is one of the checkpoint. What is born to it from then on has it too.</summary>
+    public void LeadSession(Process leader, Puppet puppet)
+    {
+        if (terminals.TryGetValue(leader.Pid, out var terminal)) puppet.Queue("ioctl(TIOCSCTTY)", SystemCalls.Ioctl, terminal.Number, SystemCalls.SetControllingTerminal, 0);
     }
 
     /// <summary>Puts a process's files to their fds. Those inherited stay open, above all others.</summary>
@@ -52,19 +66,33 @@ internal sealed class FileTable : IDisposable
     /// <summary>What only the processes can do to their files; after <see cref="Place"/> for all of them.</summary>
     public void Complete(IReadOnlyDictionary<int, Restarted> processes)
     {
-        foreach (var file in scene.Files)
+        scene.CallsOf = pid => processes[pid].Leader;
+        foreach (var file in scene.Files.Where(f => !scene.IsMapped(f)))
         {
             var use = file.Uses[0];
             FileKinds.Of(file).Complete(file, use, processes[use.Process.Pid].Leader, scene);
         }
 
+        foreach (var (pid, terminal) in terminals.Where(t => t.Value.Foreground != 0))
+        {
+            var leader = processes[pid].Leader;
+            leader.Queue("ioctl(TIOCSPGRP)", SystemCalls.Ioctl, terminal.Number, SystemCalls.SetForegroundGroup, (long)leader.Place(BitConverter.GetBytes(terminal.Foreground)));
+        }
+
         foreach (var process in processes.Values) process.Leader.Flush();
     }
 
-    /// <summary>Closes what was inherited.</summary>
-    public static void CloseInherited(Restarted process, int firstInherited)
+    /// <summary>Closes what was inherited, and does what must come after that; when <see cref="Complete"/> is done.</summary>
+    public void Finish(Restarted process, int firstInherited)
     {
         process.Leader.Queue("close_range", SystemCalls.CloseRange, firstInherited, uint.MaxValue, 0);
+        // Locks come last: an epoll may have to close something.
+        foreach (var file in scene.Files.Where(f => !scene.IsMapped(f)).OrderByDescending(f => FileKinds.Of(f) is EpollFile))
+        {
+            if (file.Uses.FirstOrDefault(u => u.Process.Pid == process.Message.Pid) is { Fd: not null } use)
+                FileKinds.Of(file).Finish(file, use, process.Leader, scene);
+        }
+
         process.Leader.Flush();
     }
 
@@ -78,8 +106,9 @@ internal sealed class FileTable : IDisposable
     {
         try
         {
-            var mapped = file.Uses.Select(u => scene.MappedFds.GetValueOrDefault(u.Fd.Number)).FirstOrDefault(p => p is not null);
-            return mapped is null ? FileKinds.Of(file).Open(file, scene) : RawFile.Open(mapped, (RawOpen)file.Info.Flags);
+            return scene.IsMapped(file)
+                ? RawFile.Open(file.Uses.Select(u => scene.MappedFds.GetValueOrDefault(u.Fd.Number)).First(p => p is not null)!, (RawOpen)file.Info.Flags)
+                : FileKinds.Of(file).Open(file, scene);
         }
         catch (LinuxException e)
         {

@@ -9,32 +9,36 @@ public static class Foreground
     private const int SignalledBase = 128; // what shells add to the signal's number
     private static readonly (PosixSignal Signal, int Number)[] PassedOn =
     [
-        (PosixSignal.SIGTERM, 15), (PosixSignal.SIGHUP, 1), (PosixSignal.SIGINT, 2), (PosixSignal.SIGQUIT, 3), ((PosixSignal)10, 10), ((PosixSignal)12, 12),
+        (PosixSignal.SIGTERM, 15), (PosixSignal.SIGHUP, 1), (PosixSignal.SIGINT, 2), (PosixSignal.SIGQUIT, 3), (PosixSignal.SIGWINCH, Signals.SIGWINCH), ((PosixSignal)10, 10), ((PosixSignal)12, 12),
     ];
 
     /// <summary>Waits for a child's end.</summary>
     /// <param name="pid">The child.</param>
     /// <param name="root">Who gets the signals: itself, or what it waits for.</param>
     /// <param name="interrupted">Cancelled by a signal that came before: the process gets it now.</param>
+    /// <param name="terminal">What was lent to them; taken back when they end, or are stopped.</param>
     /// <returns>Its exit code, or 128 and the number of the signal that ended it.</returns>
-    public static int Wait(int pid, int root, CancellationToken interrupted)
+    public static int Wait(int pid, int root, CancellationToken interrupted, TerminalHandover? terminal = null)
     {
         // Ctrl-C reaches everybody in the terminal's foreground group by itself.
         var sameGroup = ThisProcess.GroupOf(root) == ThisProcess.GroupOf(0);
         var registrations = PassedOn.Select(p => PosixSignalRegistration.Create(p.Signal, context =>
         {
             context.Cancel = true;
-            if (!sameGroup || p.Signal is not (PosixSignal.SIGINT or PosixSignal.SIGQUIT)) Signals.TryKill(root, p.Number);
+            if (!sameGroup || p.Signal is not (PosixSignal.SIGINT or PosixSignal.SIGQUIT or PosixSignal.SIGWINCH)) Signals.TryKill(root, p.Number);
         })).ToList();
         try
         {
             if (interrupted.IsCancellationRequested) Signals.TryKill(root, Signals.SIGTERM);
-            var report = ChildWait.AwaitDeath(pid);
+            WaitReport report;
+            // Stopped by its user, it is to look so to the shell that crstore was started from.
+            while ((report = terminal is null ? ChildWait.AwaitDeath(pid) : ChildWait.AwaitDeathOrStop(pid)).Kind == WaitKind.Stopped) terminal!.Suspend(root);
             return report.Killed ? SignalledBase + report.Status : report.Status;
         }
         finally
         {
             foreach (var registration in registrations) registration.Dispose();
+            terminal?.TakeBack();
         }
     }
 }

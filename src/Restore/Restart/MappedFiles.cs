@@ -4,6 +4,7 @@ using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Objects.Files;
 using Crstore.Objects.Memory;
 using Crstore.Objects.Processes;
 using Microsoft.Win32.SafeHandles;
@@ -17,6 +18,7 @@ namespace Crstore.Restore.Restart;
 internal sealed class MappedFiles : IDisposable
 {
     private const int Write = 2; // PROT_WRITE
+    private readonly RestartScene scene;
     private readonly CheckpointBody body;
     private readonly Inheritance inheritance;
     private readonly FileBackings backings;
@@ -28,9 +30,9 @@ internal sealed class MappedFiles : IDisposable
 
     /// <summary>Opens everything.</summary>
     /// <exception cref="CrstoreException">Something can't be had; names it.</exception>
-    public MappedFiles(CheckpointBody body, FileBackings backings, Inheritance inheritance)
+    public MappedFiles(RestartScene scene, Inheritance inheritance)
     {
-        (this.body, this.backings, this.inheritance) = (body, backings, inheritance);
+        (this.scene, body, backings, this.inheritance) = (scene, scene.Body, scene.MappedFiles, inheritance);
         foreach (var process in body.Processes.Where(p => !p.Zombie))
         {
             exes.Add(process.Pid, Open(process.ExeFile.Path, false, process.ExeFile, $"the program of process {process.Pid}"));
@@ -84,7 +86,8 @@ internal sealed class MappedFiles : IDisposable
         if (vma.Content == VmaContent.NotCaptured)
             throw new TargetException($"process {process.Pid}: the mapping {vma.Start:x}-{vma.End:x} {vma.Name} was not captured ({vma.NotCapturedReason})");
         if (vma.Inode == 0 || Mappings.IsNameServiceCache(vma)) return; // anonymous
-        if (vma.Content == VmaContent.FileBacked || (vma.Shared && vma.Backing is { Deleted: false, Inode: not 0 }))
+        var named = vma.Backing is { Deleted: false, Inode: not 0 };
+        if (vma.Content == VmaContent.FileBacked || (vma.Shared && named && !IsMemory(vma.Backing)))
         {
             // Embedded pages stand for themselves: a file that is gone is then no obstacle.
             if (vma.Embedded && backings.Open(vma.Backing) is null)
@@ -101,14 +104,25 @@ internal sealed class MappedFiles : IDisposable
         var key = (Device(vma), vma.Inode);
         if (!shared.TryGetValue(key, out var memory))
         {
-            memory = new SharedMemory(vma.Name);
+            memory = named
+                ? new SharedMemory(OpenSame(vma.Backing, $"process {process.Pid} maps {vma.Name}"), vma.Backing.SizeBytes)
+                : new SharedMemory(UnnamedFiles.Get(scene, key.Item1, key.Inode, vma.Name), UnnamedFiles.SizeOf(scene, key.Item1, key.Inode));
             shared.Add(key, memory);
-            memory.Fd = inheritance.Add(memory.Handle);
         }
 
         memory.Add(process, vma);
-        fds.Add(vma, memory.Fd);
+        // Sealed memory can be mapped for reading only, and for ever: by an fd of that kind.
+        fds.Add(vma, memory.FdFor(vma.VmFlags.Length == 0 || MayWrite(vma), inheritance));
     }
+
+    /// <summary>When the content is in: what was rounded up to pages gets its size again.</summary>
+    public void Trim()
+    {
+        foreach (var memory in shared.Values) memory.Trim();
+    }
+
+    // tmpfs: what it holds is memory, of the moment of the capture, as that of memory without a name.
+    private static bool IsMemory(FileRef file) => RawFile.FileSystemType(file.Path) == RawFile.TmpfsMagic;
 
     // "mw": VM_MAYWRITE, the file was opened for writing.
     private static bool MayWrite(Vma vma) => (vma.Protection & Write) != 0 || vma.VmFlags.Split(' ').Contains("mw");
@@ -122,11 +136,7 @@ internal sealed class MappedFiles : IDisposable
         SafeFileHandle handle;
         if (write)
         {
-            // What others see of a shared file is the file's business: it need not be as it was, only the same file.
-            var now = FileStatus.TryOf(path, out var status) == 0 ? status : default;
-            if (now.Dev != reference.Dev || now.Inode != reference.Inode) throw new TargetException($"{who}: {path} is not the same file any more");
-            handle = Guard(() => RawFile.Open(path, RawOpen.ReadWrite), who);
-            handles.Add(handle);
+            handle = OpenSame(reference, who);
         }
         else
         {
@@ -137,6 +147,16 @@ internal sealed class MappedFiles : IDisposable
         var fd = inheritance.Add(handle);
         opened.Add(key, fd);
         return fd;
+    }
+
+    // What others see of a shared file is the file's business: it need not be as it was, only the same file.
+    private SafeFileHandle OpenSame(FileRef reference, string who)
+    {
+        var now = FileStatus.TryOf(reference.Path, out var status) == 0 ? status : default;
+        if (now.Dev != reference.Dev || now.Inode != reference.Inode) throw new TargetException($"{who}: {reference.Path} is not the same file any more");
+        var handle = Guard(() => RawFile.Open(reference.Path, RawOpen.ReadWrite), who);
+        handles.Add(handle);
+        return handle;
     }
 
     private static SafeFileHandle Guard(Func<SafeFileHandle> open, string who)
@@ -152,39 +172,43 @@ internal sealed class MappedFiles : IDisposable
     }
 }
 
-/// <summary>Memory that processes share without a file: anonymous, memfd, a deleted file.</summary>
-internal sealed class SharedMemory : IDisposable
+/// <summary>Memory that processes share: anonymous, memfd, a deleted file, a file of a tmpfs.</summary>
+/// <param name="handle">Of crstore; stays the caller's.</param>
+/// <param name="exactBytes">Its size; null: whole pages, as far as it is mapped.</param>
+internal sealed class SharedMemory(SafeFileHandle handle, ulong? exactBytes) : IDisposable
 {
-    /// <summary>Makes it, empty.</summary>
-    public SharedMemory(string name)
-    {
-        const string deleted = " (deleted)", memory = "/memfd:";
-        var plain = name.EndsWith(deleted, StringComparison.Ordinal) ? name[..^deleted.Length] : name;
-        Handle = Descriptors.CreateMemory(plain.StartsWith(memory, StringComparison.Ordinal) ? plain[memory.Length..] : Path.GetFileName(plain));
-    }
+    private int? writable;
+    private int? readOnly;
+    private SafeFileHandle? reading;
+    private ulong sizeBytes;
 
     /// <summary>Of crstore.</summary>
-    public SafeFileHandle Handle { get; }
-
-    /// <summary>Of the puppets.</summary>
-    public int Fd { get; set; }
-
-    /// <summary>Its bytes so far.</summary>
-    public ulong SizeBytes { get; private set; }
+    public SafeFileHandle Handle => handle;
 
     /// <summary>Who maps which part of it.</summary>
     public List<(Process Process, Vma Vma)> Mappings { get; } = [];
+
+    /// <summary>The fd in the puppets.</summary>
+    public int FdFor(bool write, Inheritance inheritance) => write
+        ? writable ??= inheritance.Add(handle)
+        : readOnly ??= inheritance.Add(reading = Descriptors.OpenAgain(handle, 0));
 
     /// <summary>A mapping of it.</summary>
     public void Add(Process process, Vma vma)
     {
         Mappings.Add((process, vma));
         var end = vma.OffsetBytes + (vma.End - vma.Start);
-        if (end <= SizeBytes) return;
-        SizeBytes = end;
-        FileCalls.SetLength(Handle, (long)end, string.Create(CultureInfo.InvariantCulture, $"shared memory of {end} bytes"));
+        if (exactBytes is not null || end <= sizeBytes) return;
+        sizeBytes = end;
+        FileCalls.SetLength(handle, (long)end, string.Create(CultureInfo.InvariantCulture, $"shared memory of {end} bytes"));
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => Handle.Dispose();
+    /// <summary>Gives it its size, which the last page that was written may have gone beyond.</summary>
+    public void Trim()
+    {
+        if (exactBytes is { } size) FileCalls.SetLength(handle, (long)size, string.Create(CultureInfo.InvariantCulture, $"shared memory of {size} bytes"));
+    }
+
+    /// <summary>Closes what it has opened.</summary>
+    public void Dispose() => reading?.Dispose();
 }

@@ -35,6 +35,20 @@ internal static class ProcessAttributes
         Write(process, "coredump_filter", "0x" + message.CoredumpFilter.ToString("x", CultureInfo.InvariantCulture));
     }
 
+    /// <summary>
+    /// membarrier(2)'s registrations, which belong to the memory and which .NET and others rely on. What a process had can't be asked from outside;
+    /// one too many costs next to nothing. Before there are threads: the kernel then has to wait for nobody.
+    /// </summary>
+    public static void RegisterBarriers(Restarted process)
+    {
+        const int query = 0, privateExpedited = 16, privateSyncCore = 64, privateRseq = 256; // MEMBARRIER_CMD_REGISTER_…
+        var supported = process.Leader.Call("membarrier", SystemCalls.Membarrier, query, 0, 0);
+        if (supported < 0) return; // then it had none
+        foreach (var command in new[] { privateExpedited, privateSyncCore, privateRseq })
+            if ((supported & command) != 0) process.Leader.Queue("membarrier", SystemCalls.Membarrier, command, 0, 0);
+        process.Leader.Flush();
+    }
+
     /// <summary>What a change of credentials resets: dumpable, the parent-death signal.</summary>
     public static void SetPrivate(Restarted process)
     {

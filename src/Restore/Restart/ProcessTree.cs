@@ -31,8 +31,11 @@ internal sealed class ProcessTree
     private readonly ILookup<int, Process> children;
     private readonly HashSet<int> pids;
 
-    private ProcessTree(IReadOnlyList<Process> processes)
+    private readonly Action<Process, Puppet> leads;
+
+    private ProcessTree(IReadOnlyList<Process> processes, Action<Process, Puppet> leads)
     {
+        this.leads = leads;
         children = processes.Skip(1).ToLookup(p => p.Ppid);
         pids = [.. processes.Select(p => p.Pid)];
     }
@@ -45,10 +48,11 @@ internal sealed class ProcessTree
     /// <param name="isStub">Which of both it is.</param>
     /// <param name="processes">Root first.</param>
     /// <param name="newSession">The root leads a session of its own, whatever it was in.</param>
+    /// <param name="leads">Queues what a process has to do as soon as it leads its session.</param>
     /// <param name="made">Told of each process at once, so that it can be ended if the rest fails.</param>
-    public static ProcessTree Make(Puppet parent, bool isStub, IReadOnlyList<Process> processes, bool newSession, Action<int> made)
+    public static ProcessTree Make(Puppet parent, bool isStub, IReadOnlyList<Process> processes, bool newSession, Action<Process, Puppet> leads, Action<int> made)
     {
-        var tree = new ProcessTree(processes);
+        var tree = new ProcessTree(processes, leads);
         var root = processes[0];
         // The exit signal is the stub's: with CLONE_PARENT none may be given.
         var puppet = isStub ? Puppets.Make(parent, root.Pid, SystemCalls.CloneParent, 0) : Puppets.Make(parent, root.Pid, 0, root.ExitSignal);
@@ -63,7 +67,6 @@ internal sealed class ProcessTree
         var restarted = new Restarted(process, puppet, Processes.Count == 0);
         byPid.Add(process.Pid, restarted);
         Processes.Add(restarted);
-        var leads = newSession || process.Sid == process.Pid;
         var mine = children[process.Pid].ToList();
         // A session is inherited at birth: who was born before the parent called setsid is in the older one.
         if (process.Sid == process.Pid)
@@ -73,7 +76,12 @@ internal sealed class ProcessTree
                 mine.Remove(child);
             }
 
-        if (leads) puppet.Queue("setsid", SystemCalls.SetSid);
+        if (newSession || process.Sid == process.Pid)
+        {
+            puppet.Queue("setsid", SystemCalls.SetSid);
+            leads(process, puppet);
+        }
+
         puppet.Flush();
         foreach (var child in mine) Make(child);
 

@@ -39,6 +39,9 @@ public sealed record RestartOptions
     /// <summary>Files that have changed since the capture.</summary>
     public FilesPolicy Files { get; init; }
 
+    /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
+    public bool CloseConnections { get; init; }
+
     /// <summary>fds that get another file.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
 }
@@ -51,4 +54,8 @@ public sealed record RestartOptions
 /// <param name="Phases">What took how long, in order.</param>
 /// <param name="Warnings">What the user should know.</param>
 public sealed record RestartResult(
-    int RootPid, int WaitPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<(string Name, TimeSpan Duration)> Phases, IReadOnlyList<string> Warnings);
+    int RootPid, int WaitPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<(string Name, TimeSpan Duration)> Phases, IReadOnlyList<string> Warnings)
+{
+    /// <summary>The caller's terminal, lent to them; null: it was not.</summary>
+    public TerminalHandover? Terminal { get; init; }
+}

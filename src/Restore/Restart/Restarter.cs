@@ -21,6 +21,7 @@ public sealed class Restarter
     private readonly List<int> made = [];
     private readonly List<(string Name, TimeSpan Duration)> phases = [];
     private long since = Stopwatch.GetTimestamp();
+    private TerminalHandover? terminal;
 
     private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, body, this.options) = (image, image.Manifest.Body, options);
 
@@ -40,11 +41,11 @@ public sealed class Restarter
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, MappedFds = options.MappedFds, Directory = options.Directory };
+        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory };
         Refuse(Verdicts.Of(scene));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max()));
-        using var mapped = new MappedFiles(body, scene.MappedFiles, inheritance);
+        using var mapped = new MappedFiles(scene, inheritance);
         using var files = new FileTable(scene, inheritance);
         Done("open");
         ThisProcess.AdoptOrphans(true);
@@ -55,6 +56,7 @@ public sealed class Restarter
         catch (Exception e)
         {
             Puppets.End(made);
+            terminal?.TakeBack();
             if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
             throw;
         }
@@ -83,7 +85,7 @@ public sealed class Restarter
             made.Add(init.Tid);
         }
 
-        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, options.Detach, made.Add);
+        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, options.Detach, files.LeadSession, made.Add);
         Puppets.End(stub.Tid);
         made.Remove(stub.Tid);
 
@@ -100,6 +102,7 @@ public sealed class Restarter
 
         Done("map");
         var bytes = PageFiller.Fill(image, processes, mapped, progress, cancel);
+        mapped.Trim();
         Done("fill");
         foreach (var process in processes) files.Place(process, inheritance.First);
         files.Complete(processes.ToDictionary(p => p.Message.Pid));
@@ -108,7 +111,8 @@ public sealed class Restarter
         {
             cancel.ThrowIfCancellationRequested();
             new AddressSpace(process, mapped).Finish();
-            FileTable.CloseInherited(process, inheritance.First);
+            files.Finish(process, inheritance.First);
+            ProcessAttributes.RegisterBarriers(process);
             ThreadBuilder.Make(process);
             foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadBuilder.Configure(puppet, thread);
             ProcessAttributes.Set(process, options.Directory);
@@ -122,10 +126,12 @@ public sealed class Restarter
         Done("state");
         foreach (var process in processes) Finish(process);
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);
+        terminal = TerminalHandover.Prepare(scene, options, processes);
         foreach (var process in processes) LetGo(process);
+        terminal?.Redraw();
         Done("go");
         var root = processes[0].Leader.Tid;
-        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings);
+        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings) { Terminal = terminal };
     }
 
     private void Done(string phase)

@@ -8,7 +8,11 @@ internal static class SystemCalls
         Exit = 60, ExitGroup = 231, Chdir = 80, Fchdir = 81, Umask = 95, SetPgid = 109, SetSid = 112, SigAltStack = 131, Personality = 135,
         SetPriority = 141, SchedSetScheduler = 144, Mlock = 149, Prctl = 157, ArchPrctl = 158, SetItimer = 38, SchedSetAffinity = 203,
         SetTidAddress = 218, SetRobustList = 273, Dup3 = 292, Prlimit64 = 302, Rseq = 334, Clone3 = 435, CloseRange = 436,
-        SetGroups = 116, SetResUid = 117, SetResGid = 119, SetFsUid = 122, SetFsGid = 123, CapSet = 126, RtSigQueueInfo = 129, RtTgSigQueueInfo = 297;
+        SetGroups = 116, SetResUid = 117, SetResGid = 119, SetFsUid = 122, SetFsGid = 123, CapSet = 126, RtSigQueueInfo = 129, RtTgSigQueueInfo = 297,
+        Membarrier = 324, Ioctl = 16;
+
+    // ioctl_tty(2): TIOCSCTTY, TIOCSPGRP
+    public const int SetControllingTerminal = 0x540e, SetForegroundGroup = 0x5410;
 
     // mmap(2), mremap(2)
     public const int MapShared = 1, MapPrivate = 2, MapAnonymous = 0x20, MapGrowsDown = 0x100, MapNoReserve = 0x4000, MapFixedNoReplace = 0x100000;

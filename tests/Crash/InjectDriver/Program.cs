@@ -45,7 +45,7 @@ static string? OneRound(int pid, FreezeOptions options)
     using var frozen = FrozenTree.Freeze(pid, tree: false, options);
     var process = frozen.Processes[0];
     state.ReadFrozen(process);
-    FileDump.Run([state.Message]);
+    FileDump.Run([state.Message], new ContentSaver(withFiles: false, []));
     using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
     if (remote is null) return whyNot;
     state.ReadInjected(remote, "");

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using Crstore.Capture;
 using Crstore.Model;
 using Crstore.Model.Format;
@@ -55,6 +56,10 @@ internal sealed class CaptureVerb : Verb
     };
     private readonly Option<bool> _keepStopped = new("--keep-stopped") { Description = "Leave the target stopped (SIGSTOP) afterwards" };
     private readonly Option<bool> _embedFiles = new("--embed-files") { Description = "Save unmodified pages of mapped files too, for a machine without these files" };
+    private readonly Option<bool> _withFiles = new("--with-files")
+    {
+        Description = "Save the content of open regular files too (64 MiB in all); a restart puts it back where it differs",
+    };
     private readonly Option<bool> _dontDump = new("--dont-dump") { Description = "Leave out what the target marked with MADV_DONTDUMP" };
     private readonly Option<long?> _buffer = new("--buffer")
     {
@@ -67,6 +72,13 @@ internal sealed class CaptureVerb : Verb
         HelpName = "auto|never|always",
         Description = "Save a base from the running target, and freeze it for what it wrote meanwhile only; default: auto, from 64 MiB on where uffd works",
         DefaultValueFactory = _ => "auto",
+    };
+    private readonly Option<string> _tcp = new("--tcp")
+    {
+        HelpName = "refuse|close|wait[=SECONDS]",
+        Description = "TCP connections, which can't be taken up again: the checkpoint can't be restarted (default), they come back as reset (unix ones to the outside " +
+            "as closed), or the capture waits for a moment without any (30 s at most)",
+        DefaultValueFactory = _ => "refuse",
     };
     private readonly Option<TimeSpan?> _maxFrozen = new("--max-frozen")
     {
@@ -92,10 +104,11 @@ internal sealed class CaptureVerb : Verb
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _lockTimeout,
-            _keepStopped, _embedFiles, _dontDump, _buffer, _preCopy, _maxFrozen, _compression, _requireRestartable, _hook, _quiet })
+            _keepStopped, _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _tcp, _maxFrozen, _compression, _requireRestartable, _hook, _quiet })
         {
             Options.Add(option);
         }
+        _tcp.CompletionSources.Add(static _ => ["refuse", "close", "wait"]);
         StoreWords.CompleteSeries(_series);
         _json = AddJson();
     }
@@ -154,6 +167,7 @@ internal sealed class CaptureVerb : Verb
         if (buffer < SmallestBuffer) throw new UsageException($"--buffer {buffer} is too small", "give 1M at least");
         var maxFrozen = parsed.GetValue(_maxFrozen) ?? TimeSpan.FromSeconds(10);
         if (maxFrozen <= TimeSpan.Zero) throw new UsageException("--max-frozen must be more than nothing", "give for instance 500ms");
+        var (tcp, patience) = TcpOf(parsed.GetRequiredValue(_tcp));
         return new CaptureOptions
         {
             Pid = target.Pid,
@@ -167,6 +181,7 @@ internal sealed class CaptureVerb : Verb
             Tree = parsed.GetValue(_tree),
             KeepStopped = parsed.GetValue(_keepStopped),
             EmbedFiles = parsed.GetValue(_embedFiles),
+            WithFiles = parsed.GetValue(_withFiles),
             HonourDontDump = parsed.GetValue(_dontDump),
             Exclude = parsed.GetValue(_exclude) ?? [],
             BufferBytes = buffer,
@@ -176,9 +191,27 @@ internal sealed class CaptureVerb : Verb
                 "always" => PreCopyPolicy.Always,
                 _ => PreCopyPolicy.Auto,
             },
+            Tcp = tcp,
+            TcpPatience = patience,
             MaxFrozen = maxFrozen,
             RequireRestartable = parsed.GetValue(_requireRestartable),
             StartedAt = Context.StartedAt,
+        };
+    }
+
+    private static (TcpPolicy, TimeSpan) TcpOf(string word)
+    {
+        var usual = TimeSpan.FromSeconds(30);
+        const string withTime = "wait=";
+        if (word.StartsWith(withTime, StringComparison.Ordinal) && double.TryParse(word.AsSpan(withTime.Length), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var seconds)
+            && seconds < TimeSpan.MaxValue.TotalSeconds)
+            return (TcpPolicy.Wait, TimeSpan.FromSeconds(seconds));
+        return word switch
+        {
+            "refuse" => (TcpPolicy.Refuse, usual),
+            "close" => (TcpPolicy.Close, usual),
+            "wait" => (TcpPolicy.Wait, usual),
+            _ => throw new UsageException($"--tcp can't be '{word}'", "it is refuse, close, wait or wait=SECONDS"),
         };
     }
 

@@ -21,6 +21,8 @@ internal sealed class RestartVerb : Verb
 
     private static readonly Dictionary<string, ClockPolicy> ClockPolicies = new() { ["continue"] = ClockPolicy.Continue, ["host"] = ClockPolicy.Host };
 
+    private static readonly Dictionary<string, bool> TcpPolicies = new() { ["refuse"] = false, ["close"] = true };
+
     private readonly Argument<string> _crid = new("CRID") { Description = "CRID, or SERIES[@latest|@N|@TIME]" };
     private readonly Option<bool> _detach = new("--detach", "-d") { Description = "Don't wait for it: print the process ids and return" };
     private readonly Option<bool> _newPids = new("--new-pids") { Description = "In a pid namespace of its own, where its process ids are free: for several copies at once" };
@@ -42,6 +44,12 @@ internal sealed class RestartVerb : Verb
         Description = "What to do about open files whose size or time has changed since the capture",
         DefaultValueFactory = _ => "must-match",
     };
+    private readonly Option<string> _tcp = new("--tcp")
+    {
+        HelpName = "refuse|close",
+        Description = "TCP connections: refuse, unless they were captured with --tcp close; or let them come back as reset",
+        DefaultValueFactory = _ => "refuse",
+    };
     private readonly Option<string[]> _mapFd = new("--map-fd") { HelpName = "N=PATH", Description = "Fd N gets this file instead of its own. Repeatable" };
     private readonly Option<string[]> _hook = new("--hook") { HelpName = "SCRIPT", Description = "Call it before and afterwards, as those in /etc/crstore/hooks.d; one that fails before stops it. Repeatable" };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print nothing but errors" };
@@ -53,7 +61,8 @@ internal sealed class RestartVerb : Verb
         Arguments.Add(_crid);
         _stdio.CompletionSources.Add(static _ => StdioPolicies.Keys);
         _files.CompletionSources.Add(static _ => FilesPolicies.Keys);
-        foreach (var option in new Option[] { _detach, _newPids, _clock, _stopped, _chdir, _stdio, _files, _mapFd, _hook, _quiet }) Options.Add(option);
+        _tcp.CompletionSources.Add(static _ => TcpPolicies.Keys);
+        foreach (var option in new Option[] { _detach, _newPids, _clock, _stopped, _chdir, _stdio, _files, _tcp, _mapFd, _hook, _quiet }) Options.Add(option);
         StoreWords.Complete(_crid, series: true);
         _json = AddJson();
     }
@@ -84,6 +93,7 @@ internal sealed class RestartVerb : Verb
             Directory = parsed.GetValue(_chdir) is { } directory ? Path.GetFullPath(directory) : null,
             Stdio = Choice(parsed.GetValue(_stdio) ?? (detach ? "null" : "inherit"), StdioPolicies, "--stdio"),
             Files = Choice(parsed.GetRequiredValue(_files), FilesPolicies, "--files"),
+            CloseConnections = Choice(parsed.GetRequiredValue(_tcp), TcpPolicies, "--tcp"),
             MappedFds = (parsed.GetValue(_mapFd) ?? []).Select(MappedFd).ToDictionary(),
         };
         RestartResult? result = null;
@@ -108,7 +118,7 @@ internal sealed class RestartVerb : Verb
         }
 
         foreach (var warning in result!.Warnings) CommandContext.Warn(warning);
-        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid, Context.Cancel);
+        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid, Context.Cancel, result.Terminal);
         Print(crid, result, parsed);
         return ExitCode.Ok;
     }

@@ -1,0 +1,65 @@
+using System.Diagnostics;
+using System.Globalization;
+using Crstore.Linux;
+using Crstore.Linux.Sockets;
+using Crstore.Model;
+
+namespace Crstore.Capture;
+
+/// <summary>
+/// Waits for a moment without TCP connections (`--tcp wait`): looks for one while the target runs, and again in the freeze. Connections that
+/// nobody has accepted yet count too, as they are part of no process.
+/// </summary>
+internal sealed class TcpConnections(CaptureOptions options)
+{
+    private const int Closed = 7, Listening = 10; // TCP_CLOSE, TCP_LISTEN, netinet/tcp.h
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
+    private readonly long _start = Stopwatch.GetTimestamp();
+    private string? _met;
+
+    /// <summary>Returns when there is none at the moment.</summary>
+    /// <exception cref="TargetException">There always was one.</exception>
+    public void AwaitNone(CancellationToken cancel)
+    {
+        ThrowIfTooLong(_met); // of the last freeze, if any
+        while (Find(Pids()) is { } found)
+        {
+            cancel.ThrowIfCancellationRequested();
+            ThrowIfTooLong(found);
+            Thread.Sleep(Pause);
+        }
+    }
+
+    /// <summary>True if there is one in the freeze after all; the next <see cref="AwaitNone"/> knows of it.</summary>
+    public bool AnyOf(IEnumerable<int> pids) => (_met = Find(pids)) is not null;
+
+    private void ThrowIfTooLong(string? connection)
+    {
+        if (connection is null || Stopwatch.GetElapsedTime(_start) <= options.TcpPatience) return;
+        throw new TargetException(string.Create(CultureInfo.InvariantCulture,
+            $"there was no moment without TCP connections within {options.TcpPatience.TotalSeconds:0.#} s: {connection}"),
+            "--tcp close captures it all the same; its connections come back as reset");
+    }
+
+    private string? Find(IEnumerable<int> pids)
+    {
+        var owners = new Dictionary<ulong, int>();
+        foreach (var pid in pids)
+            foreach (var inode in SocketOwners.Of(pid)) owners.TryAdd(inode, pid);
+        if (owners.Count == 0) return null;
+        foreach (var socket in SocketOwners.Inet(options.Pid, "tcp"))
+        {
+            if (socket.State == Closed || (socket.State == Listening && socket.Waiting == 0)) continue;
+            if (owners.TryGetValue(socket.Inode, out var owner)) return $"a connection at port {socket.Port} of process {owner}";
+        }
+
+        return null;
+    }
+
+    private List<int> Pids()
+    {
+        var pids = new List<int> { options.Pid };
+        for (var i = 0; options.Tree && i < pids.Count; i++) pids.AddRange(TaskList.Children(pids[i]).Except(pids));
+        return pids;
+    }
+}

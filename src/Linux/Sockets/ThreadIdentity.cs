@@ -1,0 +1,31 @@
+namespace Crstore.Linux.Sockets;
+
+/// <summary>
+/// The calling thread acts with another effective user and group, as setresuid(2) of the kernel does it (libc's changes all threads).
+/// What is made meanwhile belongs to that user. Only root can; for anybody else nothing changes.
+/// </summary>
+public sealed class ThreadIdentity : IDisposable
+{
+    private const long SetResUid = 117, SetResGid = 119, GetEUid = 107, GetEGid = 108; // syscall_64.tbl
+    private readonly long uid = RawSyscall.Invoke(GetEUid), gid = RawSyscall.Invoke(GetEGid);
+    private readonly bool changed;
+
+    private ThreadIdentity(uint asUid, uint asGid)
+    {
+        if (uid != 0 || (asUid == uid && asGid == gid)) return;
+        changed = true;
+        RawSyscall.Checked("setresgid", null, SetResGid, -1, asGid, -1);
+        RawSyscall.Checked("setresuid", null, SetResUid, -1, asUid, -1);
+    }
+
+    /// <summary>Until it is disposed of, on the same thread.</summary>
+    public static ThreadIdentity As(uint uid, uint gid) => new(uid, gid);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (!changed) return;
+        RawSyscall.Checked("setresuid", null, SetResUid, -1, uid, -1);
+        RawSyscall.Checked("setresgid", null, SetResGid, -1, gid, -1);
+    }
+}
