@@ -47,7 +47,7 @@ run() {
 (find_dotnet) >/dev/null || give_up "no .NET SDK"
 use_dotnet
 ensure_packages "${runtime_packages[@]}" gcc libc6-dev make python3 procps || give_up "required packages are missing"
-ensure_packages gdb libc6-dbg groff-base redis-server || say "going on without them: the tests that need them are skipped"
+ensure_packages gdb libc6-dbg groff-base redis-server nodejs sqlite3 tmux curl || say "going on without them: the tests that need them are skipped"
 
 if [ $build = 1 ]; then
     say "building"

@@ -138,6 +138,66 @@ public sealed class RestartTests
     }
 
     [Fact]
+    public void A_full_screen_program_in_tmux_is_drawn_again_in_another_pane_and_goes_on()
+    {
+        Requires.Program("tmux");
+        using var store = new CliStore();
+        File.WriteAllText(store.File("screen.py"), """
+            import curses, sys
+            def main(screen):
+                text = ""
+                while True:
+                    screen.erase()
+                    screen.addstr(2, 3, f"size {curses.LINES} {curses.COLS} text <{text}>")
+                    screen.refresh()
+                    key = screen.getch()
+                    if key == ord("q"): break
+                    if key > 0 and key != curses.KEY_RESIZE: text += chr(key)
+                with open(sys.argv[1], "w") as f: f.write(text)
+            curses.wrapper(main)
+            """);
+        Tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "-s", "s",
+            $"for f in /proc/self/fd/*; do n=${{f##*/}}; [ $n -gt 2 ] && eval \"exec $n>&-\"; done 2>/dev/null; exec {Requires.Python()} {store.File("screen.py")} {store.File("text")}");
+        try
+        {
+            Await("text <>");
+            Tmux("send-keys", "-t", "s", "ab");
+            Await("text <ab>");
+            var pid = int.Parse(Tmux("list-panes", "-t", "s", "-F", "#{pane_pid}"), CultureInfo.InvariantCulture);
+            store.Capture(pid, "--series", "s");
+            Tmux("send-keys", "-t", "s", "lost");
+            Await("text <ablost>");
+            Tmux("set-option", "-g", "remain-on-exit", "on");
+            End(pid);
+            Tmux("respawn-pane", "-k", "-t", "s", $"env CRSTORE_STORE={store.Path} {CrstoreProgram.Path} restart s@1");
+            Await("text <ab>");
+            Tmux("send-keys", "-t", "s", "cd");
+            Await("text <abcd>");
+            Tmux("resize-window", "-t", "s", "-x", "90", "-y", "30");
+            Await("size 30 90 text <abcd>");
+            Tmux("send-keys", "-t", "s", "q");
+            for (var clock = Stopwatch.StartNew(); !File.Exists(store.File("text")) && clock.Elapsed < TimeSpan.FromSeconds(30);) Thread.Sleep(20);
+            Assert.Equal("abcd", File.ReadAllText(store.File("text")));
+        }
+        finally
+        {
+            Tmux("kill-server");
+        }
+
+        string Tmux(params string[] words) => Support.Run.Command("tmux", ["-S", store.File("tmux"), .. words]).MustSucceed().Output.Trim();
+
+        void Await(string text)
+        {
+            for (var clock = Stopwatch.StartNew(); ; Thread.Sleep(30))
+            {
+                var screen = Tmux("capture-pane", "-p", "-t", "s");
+                if (screen.Contains(text, StringComparison.Ordinal)) return;
+                if (clock.Elapsed > TimeSpan.FromSeconds(30)) throw new TimeoutException($"“{text}” does not appear:\n{screen}");
+            }
+        }
+    }
+
+    [Fact]
     public void Wrong_use_is_told()
     {
         using var store = new CliStore();

@@ -12,6 +12,7 @@ namespace Crstore.Restore.Restart;
 /// </summary>
 public sealed class TerminalHandover
 {
+    private static readonly TimeSpan TimeToLook = TimeSpan.FromMilliseconds(100);
     private readonly SafeFileHandle terminal;
     private readonly byte[] mine;
     private readonly IReadOnlyList<int> foreground;
@@ -43,10 +44,27 @@ public sealed class TerminalHandover
         return handover;
     }
 
-    /// <summary>Full-screen programs draw everything again when the window has changed.</summary>
+    /// <summary>
+    /// Full-screen programs draw everything again when the window has changed, many of them only if its size has: it is a row less for a moment
+    /// (what DMTCP does).
+    /// </summary>
     internal void Redraw()
     {
-        foreach (var pid in foreground) Signals.TryKill(pid, Signals.SIGWINCH);
+        if (foreground.Count == 0) return;
+        var (rows, columns) = Terminals.GetWindow(terminal);
+        if (rows > 1)
+        {
+            Resize(rows - 1u);
+            Thread.Sleep(TimeToLook);
+        }
+
+        Resize(rows);
+
+        void Resize(uint number)
+        {
+            Terminals.SetWindow(terminal, number, columns);
+            foreach (var pid in foreground) Signals.TryKill(pid, Signals.SIGWINCH);
+        }
     }
 
     /// <summary>Takes it back, when they are gone.</summary>
