@@ -67,13 +67,11 @@ public static class CaptureGaps
         }
     }
 
-    // What fds refer to is recorded, but what lies in kernel buffers is not part of a checkpoint.
+    // What can't be made anew is told object by object by `check`; these are not even looked at.
     private static void AddFds(Process message, int parkedByUs, List<CaptureGap> gaps)
     {
         foreach (var (kind, what) in new[]
         {
-            ("socket:", "data in socket buffers and connections"),
-            ("pipe:", "data in pipes"),
             ("anon_inode:[io_uring]", "io_uring rings in flight"),
             ("anon_inode:[userfaultfd]", "its userfaultfd"),
         })

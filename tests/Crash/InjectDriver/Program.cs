@@ -41,9 +41,9 @@ catch (CrstoreException e)
 static string? OneRound(int pid, FreezeOptions options)
 {
     const long brk = 12, rtSigaction = 13, sigaltstack = 131, prctl = 157, gettid = 186, memfdCreate = 319, getTidAddress = 40;
-    using var state = ProcessStateReader.Prepare(pid, new FileRefs());
     using var frozen = FrozenTree.Freeze(pid, tree: false, options);
     var process = frozen.Processes[0];
+    using var state = ProcessStateReader.Prepare(pid, new FileRefs());
     state.ReadFrozen(process);
     FileDump.Run([state.Message], new ContentSaver(withFiles: false, []));
     using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);

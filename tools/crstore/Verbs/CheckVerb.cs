@@ -37,7 +37,6 @@ internal sealed class CheckVerb : Verb
         new("check --pid 1234 --tree", "before a capture: would this process and its children restart?"),
         new("check redis@latest", "after it: does everything that the checkpoint refers to still exist?"),
         new("check --objects", "what restarts at all"),
-        new("check 17 --all --json", "every object, for a script"),
     ];
 
     /// <inheritdoc/>

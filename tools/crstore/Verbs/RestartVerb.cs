@@ -71,9 +71,8 @@ internal sealed class RestartVerb : Verb
     public override IReadOnlyList<Example> Examples =>
     [
         new("restart redis@latest --detach", "the last one, in the background; prints its process id"),
-        new("restart 4711 --new-pids", "a copy beside the one that still runs"),
         new("restart 4711", "in the foreground, with this terminal; its exit code is crstore's"),
-        new("restart job@3 --files warn --map-fd 1=out.log", "the third one, although files have changed, with another standard output"),
+        new("restart job@3 --new-pids --files warn --map-fd 1=out.log", "a copy of the third one beside the one that still runs, with another standard output"),
     ];
 
     /// <inheritdoc/>
