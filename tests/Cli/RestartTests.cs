@@ -148,7 +148,7 @@ public sealed class RestartTests
                 text = ""
                 while True:
                     screen.erase()
-                    screen.addstr(2, 3, f"size {curses.LINES} {curses.COLS} text <{text}>")
+                    screen.addstr(2, 3, "size %d %d text <%s>" % (*screen.getmaxyx(), text))
                     screen.refresh()
                     key = screen.getch()
                     if key == ord("q"): break

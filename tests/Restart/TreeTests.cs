@@ -80,6 +80,24 @@ public class TreeTests
     }
 
     [Fact]
+    public void A_pipe_whose_other_end_was_closed_gives_what_it_holds_and_then_its_end()
+    {
+        using var run = RestartRun.Python("""
+            import os, sys
+            r, w = os.pipe(); os.write(w, b"rest"); os.close(w)
+            r2, w2 = os.pipe(); os.close(r2)
+            print("ready")
+            for line in sys.stdin:
+                try: os.write(w2, b"x"); broken = False
+                except BrokenPipeError: broken = True
+                print(os.read(r, 10), os.read(r, 10), broken)
+            """);
+        run.Expect("ready");
+        run.Cycle();
+        Assert.Equal("b'rest' b'' True", run.Ask("?"));
+    }
+
+    [Fact]
     public void Sessions_and_process_groups_are_what_they_were()
     {
         const string script = """

@@ -22,6 +22,14 @@ public static unsafe partial class Descriptors
     /// <summary>F_SETFL.</summary>
     public static void SetFlags(SafeFileHandle file, int flags) => LinuxException.Check(Fcntl(file, SetFlagsCommand, flags), "fcntl(F_SETFL)");
 
+    /// <summary>What poll(2) says at once: POLLIN 1, POLLOUT 4, and unasked POLLERR 8, POLLHUP 0x10.</summary>
+    public static int Poll(SafeFileHandle file, int events)
+    {
+        var pollfd = stackalloc int[2] { (int)file.DangerousGetHandle(), events }; // struct pollfd { int fd; short events, revents; }
+        RawSyscall.Checked("poll", null, RawSyscall.Poll, (long)pollfd, 1, 0);
+        return pollfd[1] >> 16;
+    }
+
     /// <summary>F_GETPIPE_SZ: what a pipe holds, in bytes.</summary>
     public static int GetPipeSize(SafeFileHandle pipe) => LinuxException.Check(Fcntl(pipe, GetPipeSizeCommand, 0), "fcntl(F_GETPIPE_SZ)");
 

@@ -13,6 +13,10 @@ public sealed class CharacterDevice : IFileKind
     public string Name => "device";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "/dev/null, zero, full, random, urandom", "", "");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => (fd.Mode & 0xf000) == 0x2000 && Stateless.Contains(fd.Link); // S_IFCHR
 
     /// <inheritdoc/>

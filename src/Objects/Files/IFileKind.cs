@@ -13,7 +13,7 @@ public interface IFileKind
     string Name { get; }
 
     /// <summary>For docs/LIMITS.md.</summary>
-    Coverage Coverage => default;
+    Coverage Coverage { get; }
 
     /// <summary>True if an fd refers to such an object.</summary>
     bool Is(Fd fd);

@@ -15,6 +15,10 @@ public sealed class NamedPipe : IFileKind
     public string Name => "fifo";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "FIFOs by their name; with what they held if all who have them open are in the checkpoint", "what they held, else: left to those outside", "FIFOs that are gone");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => (fd.Mode & 0xf000) == 0x1000 && fd.Link.StartsWith('/'); // S_IFIFO
 
     /// <inheritdoc/>

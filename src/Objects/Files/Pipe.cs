@@ -18,6 +18,12 @@ public sealed class Pipe : IFileKind
     public string Name => "pipe";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "both ends in the checkpoint, with what was not read yet, capacity and flags; ends whose other end was closed",
+        "standard input, output and error to the outside: crstore's own, or /dev/null: --stdio; others: --map-fd",
+        "other ends that lead outside");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => fd.Link.StartsWith("pipe:[", StringComparison.Ordinal);
 
     /// <inheritdoc/>
@@ -28,6 +34,8 @@ public sealed class Pipe : IFileKind
     {
         using var pipe = open();
         var end = new PipeEnd { CapacityBytes = (uint)Descriptors.GetPipeSize(pipe) };
+        const int error = 8, hangUp = 0x10; // POLLERR: nobody reads; POLLHUP: nobody writes, poll(2)
+        end.Alone = (Descriptors.Poll(pipe, 0) & (file.Access == WriteOnly ? error : hangUp)) != 0;
         file.Record.Pipe = end;
         if (file.Access == WriteOnly) return;
         var (read, write) = Spawn.Pipe();
@@ -53,14 +61,14 @@ public sealed class Pipe : IFileKind
     public Verdict Check(FileObject file, RestartScene scene)
     {
         if (file.Record.Pipe is null) return Verdict.Refused("what it holds is not known");
-        if (OtherEnd(file, scene) is not null) return Verdict.Restarts;
+        if (file.Record.Pipe.Alone || OtherEnd(file, scene) is not null) return Verdict.Restarts;
         return OutsideStdio.Check(file, "its other end is not in the checkpoint");
     }
 
     /// <inheritdoc/>
     public SafeFileHandle? Open(FileObject file, RestartScene scene)
     {
-        if (OtherEnd(file, scene) is null) return OutsideStdio.Open(file, scene);
+        if (!file.Record.Pipe.Alone && OtherEnd(file, scene) is null) return OutsideStdio.Open(file, scene);
         var pipe = scene.Share(file.Link, () => Make(file, scene));
         // Opened anew, so that each description has flags of its own.
         return RawFile.Open(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)pipe[0].DangerousGetHandle()}"), (RawOpen)file.Info.Flags);

@@ -10,6 +10,10 @@ public sealed class UnknownFile : IFileKind
     public string Name => "other";
 
     /// <inheritdoc/>
+    public Coverage Coverage => new(
+        "", "as standard input, output or error: --stdio; others: --map-fd", "io_uring, perf, bpf, fanotify, KVM, GPU and all other kinds");
+
+    /// <inheritdoc/>
     public bool Is(Fd fd) => true;
 
     /// <inheritdoc/>

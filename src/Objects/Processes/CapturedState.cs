@@ -11,7 +11,7 @@ public sealed class CapturedState : IProcessPart
 
     /// <inheritdoc/>
     public Coverage Coverage => new(
-        "registers, vector state, TLS, rseq, robust lists, alternate stacks, names, masks, handlers, pending signals, scheduling, affinity, limits, umask, personality",
+        "registers, vector state, TLS, rseq, robust lists, alternate stacks, names, masks, handlers, pending signals, interval and POSIX timers, scheduling, affinity, limits, umask, personality, credentials, capabilities, securebits, dumpable, subreaper",
         "", "processes that could not be asked (strict seccomp and others, `doctor PID` says so)");
 
     /// <inheritdoc/>
