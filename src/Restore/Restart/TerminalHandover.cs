@@ -56,6 +56,8 @@ public sealed class TerminalHandover
         {
             Resize(rows - 1u);
             Thread.Sleep(TimeToLook);
+            // Its user may have given the window another size meanwhile.
+            if (Terminals.GetWindow(terminal) is var now && now != (rows - 1, columns)) (rows, columns) = now;
         }
 
         Resize(rows);
@@ -80,8 +82,8 @@ public sealed class TerminalHandover
     {
         theirs = Terminals.TryGetTermios(terminal) ?? theirs;
         TakeBack();
-        Signals.Kill(Environment.ProcessId, Signals.SIGSTOP);
-        // A stop takes effect at the latest when a thread comes back from the kernel; this one then goes on here.
+        // To this very thread: it stops before it comes back from the call, and goes on from here when the shell continues it.
+        Signals.TryKillThread(Environment.ProcessId, ThisProcess.ThreadId(), Signals.SIGSTOP);
         if (Terminals.GroupOf(terminal) == ThisProcess.GroupOf(0)) Lend();
         Signals.TryKill(group != 0 ? -group : root, Signals.SIGCONT);
     }
