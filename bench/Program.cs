@@ -5,7 +5,7 @@ using Crstore.Bench.Scenarios;
 // The figures to reach. tools/bench.sh builds what is needed and calls this: bench quick|full [SCENARIO…].
 IScenario[] scenarios =
 [
-    new FrozenTime(), new BaseThroughput(), new Generations(), new ChainRestore(), new ListTime(), new PeakMemory(), new MicroBenchmarks(),
+    new FrozenTime(), new BaseThroughput(), new Generations(), new ChainRestore(), new ListTime(), new PeakMemory(), new RestartTime(), new MicroBenchmarks(),
 ];
 if (args is not ["quick" or "full", ..])
 {

@@ -1,0 +1,86 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using Crstore.Linux.Memory;
+using Crstore.Tests.Support;
+
+namespace Crstore.Bench.Scenarios;
+
+/// <summary>
+/// From the command `crstore restart` to the first instruction of the restarted process, which looks at the clock without pause; and how
+/// fast its pages go in, against copying as much into fresh memory (page faults included) in the same run. The store is in the page cache.
+/// </summary>
+internal sealed class RestartTime : IScenario
+{
+    public string Name => "restart";
+
+    public string Title => "Restart: from the command to the first instruction";
+
+    public void Run(BenchContext context)
+    {
+        var rows = new List<object[]>();
+        double slowest = double.MaxValue;
+        foreach (var mebibytes in context.Full ? [64, 512, 2048] : new[] { 64, 256 })
+        {
+            var crstore = new CrstoreProgram(context.Program, context.FreshPath("store"));
+            var file = context.FreshPath("gaps");
+            var pid = Capture(context, crstore, mebibytes, file);
+            var samples = Enumerable.Range(0, context.Pick(5, 3)).Select(_ => Restart(crstore, pid, file)).ToList();
+            var copy = CopySpeed(mebibytes);
+            var fill = samples.Select(s => s.Bytes / 1e6 / (s.FillMs / 1000)).Median();
+            slowest = Math.Min(slowest, fill / copy);
+            rows.Add([mebibytes, samples.Select(s => s.FirstMs).Median(), samples.Min(s => s.FirstMs), samples.Select(s => s.FillMs).Median(), fill, copy, fill / copy]);
+        }
+
+        context.Report.Table(["MiB", "first instruction ms", "best", "pages in ms", "MB/s", "copy into fresh memory MB/s", "ratio"], rows);
+        context.Report.Line(File.Exists("/usr/sbin/criu") ? "CRIU is installed; Debian's does not work on this kernel (docs)." : "CRIU: not installed.");
+        context.Report.Verdict("pages go in, over copying into fresh memory, the slowest of them", slowest, "×", 0.5, atMost: false);
+    }
+
+    private static int Capture(BenchContext context, CrstoreProgram crstore, int mebibytes, string file)
+    {
+        var output = context.FreshPath("out");
+        var start = new TargetStart(Targets.Path("first_instruction"), $"{mebibytes}", $"{context.Seed}", file);
+        using var target = TargetProcess.Start(start.AsDaemon("/dev/null", output, "/dev/null"));
+        while (!File.Exists(output) || !File.ReadAllText(output).StartsWith("ready", StringComparison.Ordinal)) Thread.Sleep(20);
+        crstore.Capture(target.Pid, "--series", "restart", "--max-frozen", "60s");
+        return target.Pid;
+    }
+
+    private static (double FirstMs, double FillMs, double Bytes) Restart(CrstoreProgram crstore, int pid, string file)
+    {
+        File.Delete(file);
+        var began = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+        using var json = JsonDocument.Parse(crstore.Call("restart", "restart", "--detach", "--json").Output);
+        try
+        {
+            for (var clock = Stopwatch.StartNew(); ; Thread.Sleep(1))
+            {
+                if (File.Exists(file) && File.ReadAllText(file) is { Length: > 0 } text && text.EndsWith('\n'))
+                {
+                    var first = long.Parse(text.Split('\n')[0], CultureInfo.InvariantCulture);
+                    var fill = json.RootElement.GetProperty("phases").EnumerateArray().First(p => p.GetProperty("name").GetString() == "fill").GetProperty("ms").GetDouble();
+                    return ((first - began) / 1e6, fill, json.RootElement.GetProperty("bytes").GetDouble());
+                }
+
+                if (clock.Elapsed > TimeSpan.FromSeconds(30)) throw new TimeoutException("the restarted process did not go on");
+            }
+        }
+        finally
+        {
+            Linux.Signals.TryKill(pid, Linux.Signals.SIGKILL);
+            while (Directory.Exists($"/proc/{pid}")) Thread.Sleep(1);
+        }
+    }
+
+    private static double CopySpeed(int mebibytes)
+    {
+        using IDisposable source = new MappedMemory(64 << 20, huge: true), target = new MappedMemory(Math.Min(mebibytes, 1023) << 20, huge: false);
+        var from = ((MappedMemory)source).GetSpan();
+        from.Fill(1);
+        var to = ((MappedMemory)target).GetSpan();
+        var clock = Stopwatch.StartNew();
+        for (var at = 0; at < to.Length; at += from.Length) from[..Math.Min(from.Length, to.Length - at)].CopyTo(to[at..]);
+        return to.Length / 1e6 / clock.Elapsed.TotalSeconds;
+    }
+}
