@@ -30,8 +30,8 @@ public static class Verdicts
         foreach (var file in scene.Files)
         {
             var kind = FileKinds.Of(file);
-            var verdict = file.Record.Problem.Length > 0 ? Verdict.Refused(file.Record.Problem)
-                : scene.IsMapped(file) ? Verdict.Restarts
+            var verdict = scene.IsMapped(file) ? Verdict.Restarts
+                : file.Record.Problem.Length > 0 ? Verdict.Refused(file.Record.Problem)
                 : kind.Check(file, scene);
             found.Add(new ObjectVerdict(kind.Name, file.ToString(), verdict));
         }

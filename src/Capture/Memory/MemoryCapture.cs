@@ -260,7 +260,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     public TrackerProof Describe(ICollection<Vma> vmas, ICollection<Exclusion> exclusions)
     {
         _vmas.CompleteAfterThaw();
-        foreach (var vma in _vmas.Vmas) vmas.Add(vma.ToMessage());
+        AddVmas(vmas);
         ExclusionReport.Fill(_request.Pid, _vmas.Vmas, _plan, _reader?.Unreadable ?? [], exclusions);
         var proof = _tracking.Proof();
         if (_request.FirstRound?.Link.Proof is not { } first) return proof;
@@ -276,6 +276,20 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _samples.Dispose();
         _away.Dispose();
         _tracking.Dispose();
+    }
+
+    private void AddVmas(ICollection<Vma> vmas)
+    {
+        foreach (var vma in _vmas.Vmas)
+        {
+            var message = vma.ToMessage();
+            foreach (var guard in _plan.Guards)
+            {
+                if (guard.Intersect(vma.Range) is { IsEmpty: false } part) message.Guards.Add(new GuardRegion { Start = part.Start.Address, SizeBytes = part.SizeBytes });
+            }
+
+            vmas.Add(message);
+        }
     }
 
     private void ScanAll(PageBuffer? buffer)

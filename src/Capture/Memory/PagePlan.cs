@@ -11,12 +11,16 @@ public sealed class PagePlan
 {
     private readonly RunList<PlanRun> _runs = new(16384);
     private readonly RunList<PageRange> _excludedParts = new(16);
+    private readonly RunList<PageRange> _guards = new(16);
     private ParentMap _parent = ParentMap.None;
     private int _spanCursor;
     private int _vma;
 
     /// <summary>In address order; pages in none of them are absent.</summary>
     public RunList<PlanRun> Runs => _runs;
+
+    /// <summary>Guard regions, madvise(MADV_GUARD_INSTALL), in address order: absent, and not to be touched.</summary>
+    public RunList<PageRange> Guards => _guards;
 
     /// <summary>Populated pages looked at.</summary>
     public ulong Scanned { get; private set; }
@@ -34,6 +38,7 @@ public sealed class PagePlan
     public void Reset(ParentMap parent)
     {
         _runs.Clear();
+        _guards.Clear();
         _parent = parent;
         _spanCursor = 0;
         Scanned = Kept = ToRead = Hidden = 0;
@@ -54,7 +59,12 @@ public sealed class PagePlan
         var part = 0;
         foreach (var run in runs)
         {
-            if ((run.Flags & PageCategories.Guard) != 0) continue;
+            if ((run.Flags & PageCategories.Guard) != 0)
+            {
+                _guards.Add(run.Range);
+                continue;
+            }
+
             if (run.Flags == SharedData.Unknown)
             {
                 Emit(run.Range, PageAction.Hide);

@@ -21,6 +21,8 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
         ("hg", 14, "MADV_HUGEPAGE"), ("nh", 15, "MADV_NOHUGEPAGE"), ("dd", 16, "MADV_DONTDUMP"), ("wf", 18, "MADV_WIPEONFORK"),
     ];
 
+    private const uint Write = 2;            // PROT_WRITE
+    private const long GuardInstall = 102; // MADV_GUARD_INSTALL, since 6.13
     private readonly Puppet puppet = process.Leader;
 
     /// <summary>Empties the process, but for its workplace and the vDSO, which gets to its old place.</summary>
@@ -52,8 +54,11 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
         foreach (var vma in process.Message.Vmas.Where(v => !Mappings.IsKernels(v)))
         {
             var flags = vma.VmFlags.Split(' ');
+            if (WasWritable(vma)) puppet.Queue($"mprotect of {vma.Start:x}", SystemCalls.Mprotect, (long)vma.Start, (long)(vma.End - vma.Start), vma.Protection);
             foreach (var (flag, advice, name) in Advices.Where(a => flags.Contains(a.Flag)))
                 puppet.Queue($"madvise({name}) of {vma.Start:x}", SystemCalls.Madvise, (long)vma.Start, (long)(vma.End - vma.Start), advice);
+            foreach (var guard in vma.Guards)
+                puppet.Queue($"madvise(MADV_GUARD_INSTALL) of {guard.Start:x}", SystemCalls.Madvise, (long)guard.Start, (long)guard.SizeBytes, GuardInstall);
             if (flags.Contains("lo")) puppet.Queue($"mlock of {vma.Start:x}", SystemCalls.Mlock, (long)vma.Start, (long)(vma.End - vma.Start));
         }
 
@@ -70,8 +75,11 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
         var fd = mapped.FdOf(vma);
         if (fd is null) flags |= SystemCalls.MapAnonymous;
         var what = $"mmap of {vma.Start:x}-{vma.End:x} {vma.Name}";
-        puppet.Queue(what, SystemCalls.Mmap, (long)vma.Start, (long)(vma.End - vma.Start), vma.Protection, flags, fd ?? -1, fd is null ? 0 : (long)vma.OffsetBytes);
+        puppet.Queue(what, SystemCalls.Mmap, (long)vma.Start, (long)(vma.End - vma.Start), WasWritable(vma) ? vma.Protection | Write : vma.Protection, flags, fd ?? -1, fd is null ? 0 : (long)vma.OffsetBytes);
     }
+
+    // "ac", VM_ACCOUNT: it was writable once, as the part of a library that is protected after relocation, and counts as memory that may be needed.
+    private static bool WasWritable(Vma vma) => !vma.Shared && (vma.Protection & Write) == 0 && vma.VmFlags.Split(' ').Contains("ac");
 
     private void MoveVdso(List<MapsEntry> now)
     {
