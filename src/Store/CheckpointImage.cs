@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.PageMaps;
+using Crstore.Store.Patches;
 using Crstore.Store.Reading;
 
 namespace Crstore.Store;
@@ -19,7 +20,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     /// <inheritdoc/>
     public CheckpointManifest Manifest => manifest;
 
-    /// <summary>Frames fetched so far, once for each call that wants something of them.</summary>
+    /// <summary>Frames and patch groups fetched so far, once for each call that wants something of them.</summary>
     internal long FramesFetched => frames.Fetched;
 
     /// <inheritdoc/>
@@ -48,15 +49,16 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     {
         var map = Map(space);
         var pieces = new List<Piece>();
+        var patched = new List<PatchPiece>();
         for (var i = 0; i < targets.Count; i++)
         {
             var (range, destination) = targets[i];
             if ((ulong)destination.Length != range.SizeBytes) throw new ArgumentException($"{destination.Length} bytes for {range}", nameof(targets));
             if (map is null) destination.Span.Clear();
-            else Plan(map, range, i, destination.Span, pieces);
+            else Plan(map, range, i, destination.Span, pieces, patched);
         }
 
-        if (pieces.Count > 0) frames.Read(pieces, targets, (page, e) => Damaged(space, page, e));
+        if (pieces.Count + patched.Count > 0) frames.Read(pieces, patched, targets, (page, e) => Damaged(space, page, e));
     }
 
     /// <inheritdoc/>
@@ -75,8 +77,8 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
                 ? throw new StoreDamagedException($"CRID {manifest.Crid}, space {s}: its page-map root is missing") : null));
     }
 
-    /// <summary>Adds the chunks of a range, frame by frame, and clears what has none.</summary>
-    private static void Plan(PageMap map, PageRange range, int target, Span<byte> destination, List<Piece> pieces)
+    /// <summary>Adds the chunks of a range, frame by frame and group by group, and clears what has none.</summary>
+    private static void Plan(PageMap map, PageRange range, int target, Span<byte> destination, List<Piece> pieces, List<PatchPiece> patched)
     {
         var next = 0; // page in the destination
         foreach (var run in map.Spans(range))
@@ -88,8 +90,20 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
             for (var done = 0; done < (int)run.Range.Count;)
             {
                 var location = run.First with { Ordinal = run.First.Ordinal + (uint)done };
-                var count = Math.Min((int)run.Range.Count - done, ChunkLocation.SlotsPerFrame - location.Slot);
-                pieces.Add(new Piece(FrameId.Of(location), location.Slot, count, run.Range.Start + (ulong)done, target, place + done));
+                var (page, left) = (run.Range.Start + (ulong)done, (int)run.Range.Count - done);
+                int count;
+                if (location.IsPatch)
+                {
+                    var slot = PatchGroupId.SlotOf(location);
+                    count = Math.Min(left, PatchGroupId.Slots - slot);
+                    patched.Add(new PatchPiece(PatchGroupId.Of(location), slot, count, page, target, place + done));
+                }
+                else
+                {
+                    count = Math.Min(left, ChunkLocation.SlotsPerFrame - location.Slot);
+                    pieces.Add(new Piece(FrameId.Of(location), location.Slot, count, page, target, place + done, Patch: -1));
+                }
+
                 done += count;
             }
         }

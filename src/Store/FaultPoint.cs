@@ -26,7 +26,7 @@ internal static class FaultPoint
         "create.database",        // a new store: RocksDB made, no format file yet
         "forget.before-write", "forget.written",
         "gc.locked", "gc.marked", "gc.index-dropped", "gc.unlocked", "gc.sessions-over", "gc.relocked", "gc.remarked",
-        "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.segments-deleted", "gc.before-compact", "gc.compacted",
+        "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.patches-rewritten", "gc.segments-deleted", "gc.before-compact", "gc.compacted",
         "gc.done",
     ];
 

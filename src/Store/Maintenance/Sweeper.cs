@@ -3,6 +3,7 @@ using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
 using Crstore.Store.PageMaps;
+using Crstore.Store.Patches;
 
 namespace Crstore.Store.Maintenance;
 
@@ -23,13 +24,17 @@ internal sealed class Sweeper
     private readonly Reachability _now;
     private readonly Compression _compression;
     private readonly GcTally _tally;
+    private readonly PatchSweeper _patches;
     private readonly IProgress<StoreProgress>? _progress;
     private readonly List<FrameId> _touched = [];
     private readonly HashSet<FrameId> _damaged = [];
     private ulong _segmentsDeleted;
 
-    private Sweeper(Condemned condemned, Reachability now, Compression compression, GcTally tally, IProgress<StoreProgress>? progress) =>
+    private Sweeper(Condemned condemned, Reachability now, Compression compression, GcTally tally, IProgress<StoreProgress>? progress)
+    {
         (_condemned, _now, _compression, _tally, _progress) = (condemned, now, compression, tally, progress);
+        _patches = new PatchSweeper(condemned, now, compression, tally);
+    }
 
     /// <summary>The second look. From here on no session that began under an older generation may commit.</summary>
     public static Sweeper Confirm(RocksDb db, Condemned condemned, Compression compression, GcTally tally, IProgress<StoreProgress>? progress, CancellationToken cancel)
@@ -52,7 +57,9 @@ internal sealed class Sweeper
             yield return db => RestoreIndex(db, frames);
         }
 
-        var crids = _condemned.WithFrames;
+        foreach (var groups in _patches.Revived().Chunk(FramesPerStep)) yield return db => PatchSweeper.RestoreIndex(db, groups);
+
+        var crids = _condemned.WithChunks;
         for (var i = 0; i < crids.Count; i++)
         {
             var crid = crids[i];
@@ -66,6 +73,9 @@ internal sealed class Sweeper
             var suspects = _condemned.Chunks.Frames(crid).Select(f => f.Frame).ToList();
             if (_condemned.Thorough) yield return db => suspects = AllFrames(db, crid);
             foreach (var frames in suspects.Chunk(FramesPerStep)) yield return db => DropFrames(db, frames);
+            List<PatchGroupId> groups = [];
+            yield return db => groups = _patches.Suspects(db, crid);
+            foreach (var some in groups.Chunk(FramesPerStep)) yield return db => _patches.Drop(db, some);
         }
 
         if (_damaged.Count > 0) yield return DropDamagedEntries;
@@ -84,6 +94,8 @@ internal sealed class Sweeper
             _progress?.Report(new StoreProgress("compacting", (ulong)i, (ulong)ranges.Count));
             yield return db => Compact(db, from, to);
         }
+
+        foreach (var compaction in _patches.Compactions()) yield return compaction;
 
         if (_condemned.Chunks.Count * 4 >= _condemned.IndexEntries && _condemned.Chunks.Count > 0)
             yield return db => db.Compact(ColumnFamily.Index, [], [], rewriteBottom: true);
@@ -140,6 +152,7 @@ internal sealed class Sweeper
         db.DeleteFilesInRange(ColumnFamily.Chunks, from, to);
         using var batch = db.NewBatch();
         batch.DeleteRange(ColumnFamily.Chunks, from, to);
+        _patches.DropCrid(db, batch, crid);
         db.Write(batch);
         FaultPoint.Hit("gc.range-deleted");
         _tally.FramesDeleted += frames;

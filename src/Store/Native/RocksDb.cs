@@ -32,6 +32,9 @@ internal enum ColumnFamily
 
     /// <summary>Store-wide values.</summary>
     Meta,
+
+    /// <summary>CRID ‖ group → patch group.</summary>
+    Patches,
 }
 
 /// <summary>How to open.</summary>
@@ -54,7 +57,7 @@ internal enum RocksMode
 /// </summary>
 internal sealed unsafe class RocksDb : IDisposable
 {
-    private static readonly string[] Names = ["default", "chunks", "index", "maps", "manifests", "bodies", "series", "meta"];
+    private static readonly string[] Names = ["default", "chunks", "index", "maps", "manifests", "bodies", "series", "meta", "patches"];
     private readonly Lock gate = new();
     private readonly HashSet<RocksIterator> iterators = [];
     private readonly RocksOptions options;

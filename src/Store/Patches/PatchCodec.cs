@@ -1,0 +1,110 @@
+using Crstore.Model;
+
+namespace Crstore.Store.Patches;
+
+/// <summary>
+/// A patch: what turns one page into another. Runs in address order, each a varint of the bytes that stay as they are since
+/// the end of the run before, a varint of the run's length, and the run's bytes. At least one run; none is empty; between two
+/// of them at least one byte stays. Varints have their shortest form, at most two bytes.
+/// </summary>
+public static class PatchCodec
+{
+    // A run of its own costs two bytes or three: shorter gaps are cheaper copied.
+    private const int WorthwhileGap = 4;
+
+    /// <summary>Makes the patch from one page to another.</summary>
+    /// <param name="from">The page that readers will have: the anchor.</param>
+    /// <param name="to">The page that it shall become.</param>
+    /// <param name="patch">Room: as long as a patch may be.</param>
+    /// <returns>Bytes of the patch; 0 if the pages are equal, -1 if it does not fit.</returns>
+    public static int Make(ReadOnlySpan<byte> from, ReadOnlySpan<byte> to, Span<byte> patch)
+    {
+        if (from.Length != VirtualPage.Size || to.Length != VirtualPage.Size) throw new ArgumentException($"pages of {from.Length} and {to.Length} bytes", nameof(to));
+        var (length, end) = (0, 0);
+        while (true)
+        {
+            var start = end + from[end..].CommonPrefixLength(to[end..]);
+            if (start == VirtualPage.Size) return length;
+            var gap = start - end;
+            end = EndOfRun(from, to, start, start + patch.Length - length);
+            var run = end - start;
+            if (patch.Length - length < SizeOf(gap) + SizeOf(run) + run) return -1;
+            length += Write(patch[length..], gap);
+            length += Write(patch[length..], run);
+            to[start..end].CopyTo(patch[length..]);
+            length += run;
+        }
+    }
+
+    /// <summary>Turns the anchor into the page that was stored. Never writes outside of the page.</summary>
+    /// <param name="patch">Stored bytes.</param>
+    /// <param name="page">The anchor's page; after a failure it is neither that nor the other.</param>
+    /// <returns>False if the bytes are no patch.</returns>
+    public static bool Apply(ReadOnlySpan<byte> patch, Span<byte> page)
+    {
+        if (patch.IsEmpty || page.Length != VirtualPage.Size) return false;
+        for (var end = 0; !patch.IsEmpty;)
+        {
+            var gap = Read(ref patch);
+            var run = Read(ref patch);
+            if (gap < (end == 0 ? 0 : 1) || run < 1 || run > patch.Length || gap + run > page.Length - end) return false;
+            patch[..run].CopyTo(page[(end + gap)..]);
+            patch = patch[run..];
+            end += gap + run;
+        }
+
+        return true;
+    }
+
+    /// <summary>The first place from which on at least a few bytes are equal again, or the page's end; searched up to a limit.</summary>
+    private static int EndOfRun(ReadOnlySpan<byte> from, ReadOnlySpan<byte> to, int start, int limit)
+    {
+        var end = start + 1;
+        while (end < VirtualPage.Size && end <= limit)
+        {
+            if (from[end] != to[end])
+            {
+                end++;
+                continue;
+            }
+
+            var same = 1;
+            while (same < WorthwhileGap && end + same < VirtualPage.Size && from[end + same] == to[end + same]) same++;
+            if (same == WorthwhileGap || end + same == VirtualPage.Size) return end;
+            end += same;
+        }
+
+        return end;
+    }
+
+    private static int SizeOf(int value) => value < 0x80 ? 1 : 2;
+
+    private static int Write(Span<byte> destination, int value)
+    {
+        if (value < 0x80)
+        {
+            destination[0] = (byte)value;
+            return 1;
+        }
+
+        (destination[0], destination[1]) = ((byte)(value | 0x80), (byte)(value >> 7));
+        return 2;
+    }
+
+    /// <summary>A number below 2^14 in its shortest form; -1 if there is none.</summary>
+    private static int Read(ref ReadOnlySpan<byte> bytes)
+    {
+        if (bytes.IsEmpty) return -1;
+        int low = bytes[0];
+        if (low < 0x80)
+        {
+            bytes = bytes[1..];
+            return low;
+        }
+
+        if (bytes.Length < 2 || bytes[1] is 0 or >= 0x80) return -1;
+        var value = low & 0x7f | bytes[1] << 7;
+        bytes = bytes[2..];
+        return value;
+    }
+}
