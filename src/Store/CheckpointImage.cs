@@ -1,8 +1,6 @@
 using System.Collections.Concurrent;
 using Crstore.Model;
-using Crstore.Store.Frames;
 using Crstore.Store.PageMaps;
-using Crstore.Store.Patches;
 using Crstore.Store.Reading;
 
 namespace Crstore.Store;
@@ -28,9 +26,9 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     {
         if (Map(space) is not { } map) yield break;
         PageSpan? last = null;
-        foreach (var run in map.Spans(within))
+        foreach (var run in map.Kinds(within))
         {
-            // Runs end where locations jump; a caller sees kinds alone.
+            // A segment ends, and so does what it says, where the next one may go on.
             if (last is { } l && l.Kind == run.Kind && l.Range.End == run.Range.Start)
             {
                 last = new PageSpan(new PageRange(l.Range.Start, l.Range.Count + run.Range.Count), run.Kind);
@@ -38,7 +36,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
             }
 
             if (last is { } done) yield return done;
-            last = new PageSpan(run.Range, run.Kind);
+            last = run;
         }
 
         if (last is { } rest) yield return rest;
@@ -48,17 +46,16 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     public void Read(SpaceId space, IReadOnlyList<PageTarget> targets)
     {
         var map = Map(space);
-        var pieces = new List<Piece>();
-        var patched = new List<PatchPiece>();
+        var pieces = new Pieces();
         for (var i = 0; i < targets.Count; i++)
         {
             var (range, destination) = targets[i];
             if ((ulong)destination.Length != range.SizeBytes) throw new ArgumentException($"{destination.Length} bytes for {range}", nameof(targets));
             if (map is null) destination.Span.Clear();
-            else Plan(map, range, i, destination.Span, pieces, patched);
+            else Plan(map, range, i, destination, pieces);
         }
 
-        if (pieces.Count + patched.Count > 0) frames.Read(pieces, patched, targets, (page, e) => Damaged(space, page, e));
+        frames.Read(pieces, targets, (page, e) => Damaged(space, page, e));
     }
 
     /// <inheritdoc/>
@@ -77,38 +74,19 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
                 ? throw new StoreDamagedException($"CRID {manifest.Crid}, space {s}: its page-map root is missing") : null));
     }
 
-    /// <summary>Adds the chunks of a range, frame by frame and group by group, and clears what has none.</summary>
-    private static void Plan(PageMap map, PageRange range, int target, Span<byte> destination, List<Piece> pieces, List<PatchPiece> patched)
+    /// <summary>Adds the chunks of a range, and clears what has none.</summary>
+    private static void Plan(PageMap map, PageRange range, int target, Memory<byte> destination, Pieces pieces)
     {
         var next = 0; // page in the destination
-        foreach (var run in map.Spans(range))
+        map.Visit(range, run =>
         {
-            if (run.Kind != PageKind.Chunk) continue;
+            if (run.Kind != PageKind.Chunk) return;
             var place = (int)(run.Range.Start.Number - range.Start.Number);
-            destination[(next * VirtualPage.Size)..(place * VirtualPage.Size)].Clear();
+            destination.Span[(next * VirtualPage.Size)..(place * VirtualPage.Size)].Clear();
+            pieces.Add(run.First, (int)run.Range.Count, run.Range.Start, target, place);
             next = place + (int)run.Range.Count;
-            for (var done = 0; done < (int)run.Range.Count;)
-            {
-                var location = run.First with { Ordinal = run.First.Ordinal + (uint)done };
-                var (page, left) = (run.Range.Start + (ulong)done, (int)run.Range.Count - done);
-                int count;
-                if (location.IsPatch)
-                {
-                    var slot = PatchGroupId.SlotOf(location);
-                    count = Math.Min(left, PatchGroupId.Slots - slot);
-                    patched.Add(new PatchPiece(PatchGroupId.Of(location), slot, count, page, target, place + done));
-                }
-                else
-                {
-                    count = Math.Min(left, ChunkLocation.SlotsPerFrame - location.Slot);
-                    pieces.Add(new Piece(FrameId.Of(location), location.Slot, count, page, target, place + done, Patch: -1));
-                }
-
-                done += count;
-            }
-        }
-
-        destination[(next * VirtualPage.Size)..].Clear();
+        });
+        destination.Span[(next * VirtualPage.Size)..].Clear();
     }
 
     private StoreDamagedException Damaged(SpaceId space, VirtualPage page, StoreDamagedException e) =>

@@ -9,8 +9,8 @@ namespace Crstore.Store.Patches;
 /// <summary>Makes patch groups: patches are added slot by slot. Its buffers are used again for the next group. Not thread safe.</summary>
 public sealed class PatchGroupBuilder
 {
-    // Less than 1/32 saved isn't worth unpacking on every read.
-    private const int WorthwhileShift = 5;
+    // Less than 1/8 saved isn't worth unpacking on every read: a group is read for a few of its patches, and is small as it is.
+    private const int WorthwhileShift = 3;
 
     private readonly byte[] _hashes = new byte[PatchGroupId.Slots * ContentHash.Size];
     private readonly byte[] _patches = new byte[PatchGroupId.Slots * FormatLimits.Default.MaxPatchBytes];

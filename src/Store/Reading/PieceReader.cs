@@ -19,40 +19,22 @@ internal sealed class PieceReader(RocksDb db)
     public long Fetched => Interlocked.Read(ref fetched);
 
     /// <summary>Reads all pieces, which get sorted.</summary>
-    /// <param name="pieces">What of frames.</param>
-    /// <param name="patched">What of patch groups.</param>
+    /// <param name="pieces">What.</param>
     /// <param name="targets">Where to.</param>
     /// <param name="damaged">Makes the error of a page that can't be read, the first one in stored order.</param>
     /// <exception cref="StoreDamagedException">That error.</exception>
-    public void Read(List<Piece> pieces, List<PatchPiece> patched, IReadOnlyList<PageTarget> targets, Damage damaged)
+    public void Read(Pieces pieces, IReadOnlyList<PageTarget> targets, Damage damaged)
     {
-        using var patches = patched.Count > 0 ? new WantedPatches() : null;
-        if (patches is not null) Interlocked.Add(ref fetched, patches.Fetch(db, patched, pieces, damaged));
-        if (!IsSorted(pieces)) pieces.Sort();
-        var first = FirstOfEachFrame(pieces);
-        Interlocked.Add(ref fetched, first.Count - 1);
-        InStoredOrder.For(first.Count - 1, i => ReadFrame(pieces, first[i], first[i + 1], patches, targets, damaged));
+        if (pieces.Count == 0) return;
+        using var patches = pieces.Patches > 0 ? new WantedPatches() : null;
+        if (patches is not null) Interlocked.Add(ref fetched, patches.Fetch(db, pieces, damaged));
+        pieces.Sort();
+        var first = pieces.FirstOfEachFrame();
+        Interlocked.Add(ref fetched, first.Length - 1);
+        InStoredOrder.For(first.Length - 1, i => ReadFrame(pieces, first[i], first[i + 1], patches, targets, damaged));
     }
 
-    /// <summary>As they are where an image is a base, or patches to it: no need to move them about.</summary>
-    private static bool IsSorted(List<Piece> pieces)
-    {
-        for (var i = 1; i < pieces.Count; i++)
-            if (pieces[i - 1].CompareTo(pieces[i]) > 0) return false;
-        return true;
-    }
-
-    /// <summary>Indexes of the pieces with which a frame begins, and the end.</summary>
-    private static List<int> FirstOfEachFrame(List<Piece> pieces)
-    {
-        var first = new List<int>();
-        for (var i = 0; i < pieces.Count; i++)
-            if (i == 0 || pieces[i].Frame != pieces[i - 1].Frame) first.Add(i);
-        first.Add(pieces.Count);
-        return first;
-    }
-
-    private void ReadFrame(List<Piece> pieces, int first, int end, WantedPatches? patches, IReadOnlyList<PageTarget> targets, Damage damaged)
+    private void ReadFrame(Pieces pieces, int first, int end, WantedPatches? patches, IReadOnlyList<PageTarget> targets, Damage damaged)
     {
         var page = pieces[first].Page;
         try
@@ -71,7 +53,7 @@ internal sealed class PieceReader(RocksDb db)
                 {
                     var there = destination.Slice(i * VirtualPage.Size, VirtualPage.Size);
                     if (!inPlace) frame.Unchecked(piece.Slot + i).CopyTo(there);
-                    if (piece.Patch >= 0) patches!.Apply(piece.Patch, there);
+                    if (piece.Patch >= 0) patches!.Apply(piece, there);
                     else frame.Check(piece.Slot + i, there);
                 }
             }
@@ -83,7 +65,7 @@ internal sealed class PieceReader(RocksDb db)
     }
 
     /// <summary>True if the pieces are all live pages of a frame, and go to consecutive places.</summary>
-    private static bool IsWhole(List<Piece> pieces, int first, int end, ushort live)
+    private static bool IsWhole(Pieces pieces, int first, int end, ushort live)
     {
         var slots = pieces[first].Slots;
         for (var i = first + 1; i < end; i++)

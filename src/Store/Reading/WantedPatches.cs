@@ -15,77 +15,58 @@ internal sealed class WantedPatches : IDisposable
     private readonly ThreadLocal<Blocks> blocks = new(() => new Blocks(), trackAllValues: true);
     private Patch[] patches = [];
 
-    /// <summary>Fetches patches; what they change is added to the pieces to be read.</summary>
+    /// <summary>Fetches all patches among the pieces, and tells these what they are made of.</summary>
     /// <param name="db">Where from.</param>
-    /// <param name="wanted">Which; gets sorted.</param>
-    /// <param name="pieces">Gets a piece per patch.</param>
+    /// <param name="pieces">What; those of groups get sorted.</param>
     /// <param name="damaged">Makes the error of a page that can't be read.</param>
     /// <returns>Groups fetched.</returns>
-    public int Fetch(RocksDb db, List<PatchPiece> wanted, List<Piece> pieces, PieceReader.Damage damaged)
+    public int Fetch(RocksDb db, Pieces pieces, PieceReader.Damage damaged)
     {
-        wanted.Sort();
-        var first = new List<int>();
-        var indexes = new int[wanted.Count + 1]; // of each piece's first patch
-        for (var i = 0; i < wanted.Count; i++)
-        {
-            if (i == 0 || wanted[i].Group != wanted[i - 1].Group) first.Add(i);
-            indexes[i + 1] = indexes[i] + wanted[i].Count;
-        }
-
-        patches = ArrayPool<Patch>.Shared.Rent(indexes[^1]);
-        var groups = first.Count;
-        first.Add(wanted.Count);
-        InStoredOrder.For(groups, g => FetchGroup(db, wanted, first[g], first[g + 1], indexes, damaged));
-        for (var i = 0; i < wanted.Count; i++)
-        {
-            var piece = wanted[i];
-            for (var n = 0; n < piece.Count; n++)
-            {
-                var anchor = patches[indexes[i] + n].Anchor;
-                pieces.Add(new Piece(FrameId.Of(anchor), anchor.Slot, 1, piece.Page + (ulong)n, piece.Target, piece.Place + n, indexes[i] + n));
-            }
-        }
-
-        return groups;
+        pieces.SortPatched();
+        var first = pieces.FirstOfEachGroup();
+        patches = new Patch[pieces.Patches];
+        InStoredOrder.For(first.Length - 1, g => FetchGroup(db, pieces, first[g], first[g + 1], damaged));
+        return first.Length - 1;
     }
 
     /// <summary>Turns the anchor's page into the one that was wanted, and checks it.</summary>
     /// <exception cref="StoreDamagedException">It is not what its content address says: the patch or the anchor is damaged.</exception>
-    public void Apply(int index, Span<byte> page)
+    public void Apply(in Piece piece, Span<byte> page)
     {
-        ref readonly var patch = ref patches[index];
+        ref readonly var patch = ref patches[piece.Patch];
         if (!PatchCodec.Apply(patch.Bytes.AsSpan(patch.Start, patch.Length), page) || ContentHash.Of(page) != patch.Hash)
-            throw PatchGroup.NotItsAddress(PatchGroupId.Of(patch.Location), PatchGroupId.SlotOf(patch.Location), patch.Anchor);
+            throw PatchGroup.NotItsAddress(patch.Group, patch.Slot, piece.Frame.Location(piece.Slot));
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (patches.Length > 0) ArrayPool<Patch>.Shared.Return(patches, clearArray: true);
-        patches = [];
         foreach (var each in blocks.Values) each.Return();
         blocks.Dispose();
     }
 
-    private void FetchGroup(RocksDb db, List<PatchPiece> wanted, int from, int to, int[] indexes, PieceReader.Damage damaged)
+    private void FetchGroup(RocksDb db, Pieces pieces, int from, int to, PieceReader.Damage damaged)
     {
-        var page = wanted[from].Page;
+        var page = pieces[pieces.Patched(from).Piece].Page;
         try
         {
             var scratch = FrameScratch.OfThisThread;
             var mine = blocks.Value!;
-            var group = scratch.Group(db, wanted[from].Group);
+            var group = scratch.Group(db, pieces.Patched(from).Group);
             group.UnpackInto(scratch.Unpacked);
             for (var i = from; i < to; i++)
             {
-                var piece = wanted[i];
-                for (var n = 0; n < piece.Count; n++)
+                ref readonly var wanted = ref pieces.Patched(i);
+                for (var n = 0; n < wanted.Count; n++)
                 {
-                    page = piece.Page + (ulong)n;
-                    var slot = piece.Slot + n;
+                    ref var piece = ref pieces[wanted.Piece + n];
+                    page = piece.Page;
+                    var slot = wanted.Slot + n;
+                    var anchor = group.Anchor(slot);
+                    piece = piece with { Frame = FrameId.Of(anchor), Slot = anchor.Slot };
                     var bytes = group.Patch(slot);
-                    var (block, start) = mine.Keep(bytes);
-                    patches[indexes[i] + n] = new Patch(group.Hash(slot), group.Anchor(slot), group.Id.Location(slot), block, start, bytes.Length);
+                    var block = mine.Keep(bytes, out var start);
+                    patches[piece.Patch] = new Patch(group.Hash(slot), block, start, bytes.Length, group.Id, slot);
                 }
             }
         }
@@ -95,31 +76,33 @@ internal sealed class WantedPatches : IDisposable
         }
     }
 
-    private readonly record struct Patch(ContentHash Hash, ChunkLocation Anchor, ChunkLocation Location, byte[] Bytes, int Start, int Length);
+    private readonly record struct Patch(ContentHash Hash, byte[] Bytes, int Start, int Length, PatchGroupId Group, int Slot);
 
     /// <summary>One thread's memory for patches.</summary>
     private sealed class Blocks
     {
         private const int BlockBytes = 128 << 10;
         private readonly List<byte[]> rented = [];
-        private int used = int.MaxValue;
+        private byte[] block = [];
+        private int used;
 
-        public (byte[] Block, int Start) Keep(ReadOnlySpan<byte> bytes)
+        public byte[] Keep(ReadOnlySpan<byte> bytes, out int start)
         {
-            if (rented.Count == 0 || rented[^1].Length - used < bytes.Length)
+            if (block.Length - used < bytes.Length)
             {
-                rented.Add(ArrayPool<byte>.Shared.Rent(BlockBytes));
+                rented.Add(block = ArrayPool<byte>.Shared.Rent(BlockBytes));
                 used = 0;
             }
 
-            bytes.CopyTo(rented[^1].AsSpan(used));
+            bytes.CopyTo(block.AsSpan(used));
+            start = used;
             used += bytes.Length;
-            return (rented[^1], used - bytes.Length);
+            return block;
         }
 
         public void Return()
         {
-            foreach (var block in rented) ArrayPool<byte>.Shared.Return(block, clearArray: false);
+            foreach (var each in rented) ArrayPool<byte>.Shared.Return(each);
             rented.Clear();
         }
     }
