@@ -1,12 +1,11 @@
 using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
-using Crstore.Store.Patches;
 
 namespace Crstore.Store.Reading;
 
 /// <summary>
-/// A thread's buffers for one record at a time, as it is stored and unpacked: frames and patch groups are read by the thousand.
+/// A thread's buffers for one frame or patch group at a time, as it is stored and unpacked: they are read by the thousand.
 /// What was fetched is valid until the next one is.
 /// </summary>
 internal sealed class FrameScratch
@@ -30,21 +29,12 @@ internal sealed class FrameScratch
     {
         Span<byte> key = stackalloc byte[Keys.FrameSize];
         Keys.Frame(id, key);
-        return FrameReader.Parse(id, Fetch(db, ColumnFamily.Chunks, key));
+        return FrameReader.Parse(id, Fetch(db, key));
     }
 
-    /// <summary>Fetches a patch group.</summary>
-    /// <exception cref="StoreDamagedException">It is missing or damaged.</exception>
-    public PatchGroup Group(RocksDb db, PatchGroupId id)
+    private ReadOnlyMemory<byte> Fetch(RocksDb db, ReadOnlySpan<byte> key)
     {
-        Span<byte> key = stackalloc byte[Keys.FrameSize];
-        Keys.PatchGroup(id, key);
-        return PatchGroup.Parse(id, Fetch(db, ColumnFamily.Patches, key));
-    }
-
-    private ReadOnlyMemory<byte> Fetch(RocksDb db, ColumnFamily family, ReadOnlySpan<byte> key)
-    {
-        using var value = db.GetPinned(family, key);
+        using var value = db.GetPinned(ColumnFamily.Chunks, key);
         var bytes = value.Span;
         if (bytes.Length > packed.Length) return bytes.ToArray(); // refused where it is parsed
         bytes.CopyTo(packed);

@@ -13,6 +13,7 @@ internal sealed class PieceReader(RocksDb db)
     /// <summary>Makes an error that names what a page belongs to.</summary>
     public delegate StoreDamagedException Damage(VirtualPage page, StoreDamagedException cause);
 
+    private readonly PatchGroups groups = new(db);
     private long fetched;
 
     /// <summary>Frames and patch groups fetched so far.</summary>
@@ -27,7 +28,7 @@ internal sealed class PieceReader(RocksDb db)
     {
         if (pieces.Count == 0) return;
         using var patches = pieces.Patches > 0 ? new WantedPatches() : null;
-        if (patches is not null) Interlocked.Add(ref fetched, patches.Fetch(db, pieces, damaged));
+        if (patches is not null) Interlocked.Add(ref fetched, patches.Fetch(groups, pieces, damaged));
         pieces.Sort();
         var first = pieces.FirstOfEachFrame();
         Interlocked.Add(ref fetched, first.Length - 1);

@@ -1,7 +1,6 @@
 using System.Buffers;
 using Crstore.Model;
 using Crstore.Store.Frames;
-using Crstore.Store.Native;
 using Crstore.Store.Patches;
 
 namespace Crstore.Store.Reading;
@@ -12,20 +11,22 @@ namespace Crstore.Store.Reading;
 /// </summary>
 internal sealed class WantedPatches : IDisposable
 {
+    private const int UnitGroups = 32; // read by one cursor
+
     private readonly ThreadLocal<Blocks> blocks = new(() => new Blocks(), trackAllValues: true);
     private Patch[] patches = [];
 
     /// <summary>Fetches all patches among the pieces, and tells these what they are made of.</summary>
-    /// <param name="db">Where from.</param>
+    /// <param name="groups">Where from.</param>
     /// <param name="pieces">What; those of groups get sorted.</param>
     /// <param name="damaged">Makes the error of a page that can't be read.</param>
     /// <returns>Groups fetched.</returns>
-    public int Fetch(RocksDb db, Pieces pieces, PieceReader.Damage damaged)
+    public int Fetch(PatchGroups groups, Pieces pieces, PieceReader.Damage damaged)
     {
         pieces.SortPatched();
         var first = pieces.FirstOfEachGroup();
         patches = new Patch[pieces.Patches];
-        InStoredOrder.For(first.Length - 1, g => FetchGroup(db, pieces, first[g], first[g + 1], damaged));
+        InStoredOrder.For(first.Length - 1, UnitGroups, groups.Begin, (g, cursor) => FetchGroup(cursor, pieces, first[g], first[g + 1], damaged));
         return first.Length - 1;
     }
 
@@ -45,15 +46,17 @@ internal sealed class WantedPatches : IDisposable
         blocks.Dispose();
     }
 
-    private void FetchGroup(RocksDb db, Pieces pieces, int from, int to, PieceReader.Damage damaged)
+    private void FetchGroup(PatchGroups.Cursor cursor, Pieces pieces, int from, int to, PieceReader.Damage damaged)
     {
         var page = pieces[pieces.Patched(from).Piece].Page;
         try
         {
             var scratch = FrameScratch.OfThisThread;
             var mine = blocks.Value!;
-            var group = scratch.Group(db, pieces.Patched(from).Group);
-            group.UnpackInto(scratch.Unpacked);
+            var id = pieces.Patched(from).Group;
+            var isLast = to == pieces.PatchedCount || pieces.Patched(to).Group.Crid != id.Crid;
+            var group = cursor.Read(id, isLast, out var kept);
+            if (!kept) group.UnpackInto(scratch.Unpacked);
             for (var i = from; i < to; i++)
             {
                 ref readonly var wanted = ref pieces.Patched(i);

@@ -1,0 +1,69 @@
+using System.Collections.Concurrent;
+using Crstore.Model;
+using Crstore.Store.Native;
+using Crstore.Store.Patches;
+
+namespace Crstore.Store.Reading;
+
+/// <summary>
+/// The patch groups of an image that is read window by window. In each window a CRID's patches begin in the group in which those of
+/// the window before ended: that one is kept. Thread safe.
+/// </summary>
+internal sealed class PatchGroups(RocksDb db)
+{
+    private const int MaxKept = 2048; // mostly some KiB each
+    private readonly ConcurrentDictionary<ulong, PatchGroup> last = new();
+
+    /// <summary>Starts to read groups in stored order.</summary>
+    public Cursor Begin() => new(this, db);
+
+    /// <summary>Reads groups in ascending order, neighbours without a lookup each. A group that it gives is valid until the next one.</summary>
+    internal sealed class Cursor(PatchGroups groups, RocksDb db) : IDisposable
+    {
+        private const uint Near = 4; // a few steps cost less than a leap
+        private RocksIterator? iterator;
+        private PatchGroupId at; // where the iterator is, if it is anywhere
+
+        /// <summary>A group.</summary>
+        /// <param name="id">Which.</param>
+        /// <param name="isLast">The last one of its CRID in this window.</param>
+        /// <param name="kept">It is kept, and other reads may be using it.</param>
+        /// <exception cref="StoreDamagedException">It is missing or damaged.</exception>
+        public PatchGroup Read(PatchGroupId id, bool isLast, out bool kept)
+        {
+            kept = groups.last.TryGetValue(id.Crid.Value, out var last) && last.Id == id;
+            if (kept) return last!;
+            if (!MoveTo(id)) throw new StoreDamagedException($"{id}: missing");
+            kept = isLast && (last is not null || groups.last.Count < MaxKept);
+            if (!kept) return PatchGroup.Parse(id, iterator!.ValueMemory);
+            return groups.last[id.Crid.Value] = PatchGroup.Parse(id, iterator!.Value.ToArray());
+        }
+
+        /// <inheritdoc/>
+        public void Dispose() => iterator?.Dispose();
+
+        private bool MoveTo(PatchGroupId id)
+        {
+            iterator ??= db.Iterate(ColumnFamily.Patches, scan: false);
+            var there = true;
+            if (at.Crid == id.Crid && id.Number > at.Number && id.Number - at.Number <= Near)
+            {
+                while (there && at.Crid == id.Crid && at.Number < id.Number) there = Note(iterator.Next());
+            }
+            else
+            {
+                Span<byte> key = stackalloc byte[Keys.FrameSize];
+                Keys.PatchGroup(id, key);
+                there = Note(iterator.Seek(key));
+            }
+
+            return there && at == id;
+        }
+
+        private bool Note(bool there)
+        {
+            at = there ? Keys.PatchGroupOf(iterator!.Key) : default;
+            return there;
+        }
+    }
+}
