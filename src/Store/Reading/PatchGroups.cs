@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Crstore.Model;
 using Crstore.Store.Native;
 using Crstore.Store.Patches;
@@ -11,8 +10,8 @@ namespace Crstore.Store.Reading;
 /// </summary>
 internal sealed class PatchGroups(RocksDb db)
 {
-    private const int MaxKept = 2048; // mostly some KiB each
-    private readonly ConcurrentDictionary<ulong, PatchGroup> last = new();
+    private const ulong Places = 2048; // of groups of some KiB each, mostly; a CRID that has another one's place does without
+    private readonly PatchGroup?[] last = new PatchGroup?[Places];
 
     /// <summary>Starts to read groups in stored order.</summary>
     public Cursor Begin() => new(this, db);
@@ -31,12 +30,15 @@ internal sealed class PatchGroups(RocksDb db)
         /// <exception cref="StoreDamagedException">It is missing or damaged.</exception>
         public PatchGroup Read(PatchGroupId id, bool isLast, out bool kept)
         {
-            kept = groups.last.TryGetValue(id.Crid.Value, out var last) && last.Id == id;
-            if (kept) return last!;
+            ref var place = ref groups.last[id.Crid.Value % Places];
+            kept = true;
+            if (Volatile.Read(ref place) is { } last && last.Id.Crid.Value == id.Crid.Value && last.Id.Number == id.Number) return last;
             if (!MoveTo(id)) throw new StoreDamagedException($"{id}: missing");
-            kept = isLast && (last is not null || groups.last.Count < MaxKept);
+            kept = isLast;
             if (!kept) return PatchGroup.Parse(id, iterator!.ValueMemory);
-            return groups.last[id.Crid.Value] = PatchGroup.Parse(id, iterator!.Value.ToArray());
+            var group = PatchGroup.Parse(id, iterator!.Value.ToArray());
+            Volatile.Write(ref place, group);
+            return group;
         }
 
         /// <inheritdoc/>
@@ -46,9 +48,9 @@ internal sealed class PatchGroups(RocksDb db)
         {
             iterator ??= db.Iterate(ColumnFamily.Patches, scan: false);
             var there = true;
-            if (at.Crid == id.Crid && id.Number > at.Number && id.Number - at.Number <= Near)
+            if (at.Crid.Value == id.Crid.Value && id.Number > at.Number && id.Number - at.Number <= Near)
             {
-                while (there && at.Crid == id.Crid && at.Number < id.Number) there = Note(iterator.Next());
+                while (there && at.Crid.Value == id.Crid.Value && at.Number < id.Number) there = Note(iterator.Next());
             }
             else
             {
@@ -57,7 +59,7 @@ internal sealed class PatchGroups(RocksDb db)
                 there = Note(iterator.Seek(key));
             }
 
-            return there && at == id;
+            return there && at.Crid.Value == id.Crid.Value && at.Number == id.Number;
         }
 
         private bool Note(bool there)

@@ -107,10 +107,10 @@ internal sealed class Pieces
     public int[] FirstOfEachFrame()
     {
         var count = 1;
-        for (var i = 1; i < Count; i++) count += pieces[i].Frame != pieces[i - 1].Frame ? 1 : 0;
+        for (var i = 1; i < Count; i++) count += FrameBegins(i) ? 1 : 0;
         var first = new int[count + 1];
         for (int i = 1, n = 1; i < Count; i++)
-            if (pieces[i].Frame != pieces[i - 1].Frame) first[n++] = i;
+            if (FrameBegins(i)) first[n++] = i;
         first[count] = Count;
         return first;
     }
@@ -119,13 +119,18 @@ internal sealed class Pieces
     public int[] FirstOfEachGroup()
     {
         var count = 1;
-        for (var i = 1; i < PatchedCount; i++) count += patched[i].Group != patched[i - 1].Group ? 1 : 0;
+        for (var i = 1; i < PatchedCount; i++) count += GroupBegins(i) ? 1 : 0;
         var first = new int[count + 1];
         for (int i = 1, n = 1; i < PatchedCount; i++)
-            if (patched[i].Group != patched[i - 1].Group) first[n++] = i;
+            if (GroupBegins(i)) first[n++] = i;
         first[count] = PatchedCount;
         return first;
     }
+
+    // Number by number: what compares records goes through the framework's generics, too.
+    private bool FrameBegins(int i) => pieces[i].Frame.Number != pieces[i - 1].Frame.Number || pieces[i].Frame.Crid.Value != pieces[i - 1].Frame.Crid.Value;
+
+    private bool GroupBegins(int i) => patched[i].Group.Number != patched[i - 1].Group.Number || patched[i].Group.Crid.Value != patched[i - 1].Group.Crid.Value;
 
     private void Add(in Piece piece)
     {
