@@ -66,7 +66,10 @@ public class PatchCodecTests
                 patch = patch[..random.Next(patch.Length + 1)];
             }
 
-            if (PatchCodec.Apply(patch, room.AsSpan(4096, 4096))) applied++;
+            var byTheBook = ByTheBook(patch);
+            Assert.Equal(byTheBook is not null, PatchCodec.Apply(patch, room.AsSpan(4096, 4096)));
+            if (byTheBook is not null) applied++;
+            Assert.True(byTheBook is null || room.AsSpan(4096, 4096).SequenceEqual(byTheBook));
             Assert.True(room.AsSpan(0, 4096).IndexOfAnyExcept((byte)0) < 0 && room.AsSpan(8192).IndexOfAnyExcept((byte)0) < 0);
         });
         Assert.True(applied > 100, $"{applied} were applied");
@@ -106,6 +109,33 @@ public class PatchCodecTests
         Assert.Equal(2 + 39, PatchCodec.Make(from, to, patch.AsSpan(0, 41)));
         to.AsSpan().Fill(9);
         Assert.Equal(-1, PatchCodec.Make(from, to, patch));
+    }
+
+    /// <summary>What docs/FORMAT.md says that a patch makes of a page of zeros, byte by byte; null if it is none.</summary>
+    private static byte[]? ByTheBook(byte[] patch)
+    {
+        var page = new byte[4096];
+        var (at, position) = (0, 0);
+        while (at < patch.Length)
+        {
+            if (Number() is not { } gap || Number() is not { } run || run == 0 || gap == 0 && position > 0) return null;
+            position += gap;
+            for (var i = 0; i < run; i++)
+            {
+                if (at == patch.Length || position >= page.Length) return null;
+                page[position++] = patch[at++];
+            }
+        }
+
+        return at > 0 ? page : null;
+
+        int? Number()
+        {
+            if (at == patch.Length) return null;
+            int first = patch[at++];
+            if (first < 128) return first;
+            return at < patch.Length && patch[at] is > 0 and < 128 ? first - 128 + patch[at++] * 128 : null;
+        }
     }
 
     private static byte[] Change(byte[] from, Random random)
