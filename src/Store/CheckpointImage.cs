@@ -13,6 +13,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
 {
     private readonly PieceReader frames = new(reader.Database);
     private readonly ConcurrentDictionary<SpaceId, PageMap?> maps = new();
+    private Pieces? idle;
     private bool disposed;
 
     /// <inheritdoc/>
@@ -46,7 +47,8 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     public void Read(SpaceId space, IReadOnlyList<PageTarget> targets)
     {
         var map = Map(space);
-        var pieces = new Pieces();
+        var pieces = Interlocked.Exchange(ref idle, null) ?? new Pieces(); // two reads at once: one makes its own
+        pieces.Clear();
         for (var i = 0; i < targets.Count; i++)
         {
             var (range, destination) = targets[i];
@@ -56,6 +58,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
         }
 
         frames.Read(pieces, targets, (page, e) => Damaged(space, page, e));
+        Volatile.Write(ref idle, pieces);
     }
 
     /// <inheritdoc/>

@@ -35,7 +35,9 @@ internal readonly record struct PatchPiece(PatchGroupId Group, int Slot, int Cou
 internal sealed class Pieces
 {
     private Piece[] pieces = new Piece[64];
+    private Piece[] spare = [];
     private PatchPiece[] patched = [];
+    private PatchPiece[] sparePatched = [];
 
     /// <summary>Pieces of frames, those of patches among them.</summary>
     public int Count { get; private set; }
@@ -45,6 +47,9 @@ internal sealed class Pieces
 
     /// <summary>Patches in them.</summary>
     public int Patches { get; private set; }
+
+    /// <summary>Starts over, keeping its memory: a window follows the other.</summary>
+    public void Clear() => (Count, PatchedCount, Patches) = (0, 0, 0);
 
     /// <summary>Adds the pieces of a run of chunks.</summary>
     /// <param name="first">Where the first one is.</param>
@@ -87,9 +92,9 @@ internal sealed class Pieces
         var (crids, numbers) = (new ulong[Count], new uint[Count]);
         for (var i = 0; i < Count; i++) (crids[i], numbers[i]) = (pieces[i].Frame.Crid.Value, pieces[i].Frame.Number);
         if (StoredOrder.Of(crids, numbers, Count) is not { } order) return;
-        var sorted = new Piece[Count];
-        for (var i = 0; i < sorted.Length; i++) sorted[i] = pieces[order[i]];
-        pieces = sorted;
+        if (spare.Length < Count) spare = new Piece[pieces.Length];
+        for (var i = 0; i < Count; i++) spare[i] = pieces[order[i]];
+        (pieces, spare) = (spare, pieces);
     }
 
     /// <summary>Puts the pieces of patch groups into stored order.</summary>
@@ -98,9 +103,9 @@ internal sealed class Pieces
         var (crids, numbers) = (new ulong[PatchedCount], new uint[PatchedCount]);
         for (var i = 0; i < PatchedCount; i++) (crids[i], numbers[i]) = (patched[i].Group.Crid.Value, patched[i].Group.Number);
         if (StoredOrder.Of(crids, numbers, PatchedCount) is not { } order) return;
-        var sorted = new PatchPiece[PatchedCount];
-        for (var i = 0; i < sorted.Length; i++) sorted[i] = patched[order[i]];
-        patched = sorted;
+        if (sparePatched.Length < PatchedCount) sparePatched = new PatchPiece[patched.Length];
+        for (var i = 0; i < PatchedCount; i++) sparePatched[i] = patched[order[i]];
+        (patched, sparePatched) = (sparePatched, patched);
     }
 
     /// <summary>Numbers of the pieces with which a frame begins, and the end.</summary>
