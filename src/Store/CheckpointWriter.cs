@@ -64,7 +64,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     {
         get
         {
-            if (!ended) sink.Flush();
+            if (!ended && !sink.Failed) sink.Flush();
             return new() { Dirty = sink.Read, Zero = sink.Zero, Fresh = sink.Fresh.Count };
         }
     }
@@ -146,6 +146,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 FaultPoint.Hit("commit.opened");
                 CheckGeneration(db);
                 Write(db, header, bodyBytes, maps, indexBytes, distrust, finalize);
+                IngestIndex(db);
+                FaultPoint.Hit("commit.index-ingested");
                 TidyUp(db);
                 FaultPoint.Hit("commit.maintained");
             }
@@ -254,12 +256,11 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         db.Ingest(ColumnFamily.Chunks, sink.Frames.Files);
         db.Ingest(ColumnFamily.Patches, sink.Patches.Files);
         FaultPoint.Hit("commit.frames-ingested");
-        db.Ingest(ColumnFamily.Index, indexFiles);
-        FaultPoint.Hit("commit.index-ingested");
         using var batch = db.NewBatch();
         PutSmall(batch, sink.Frames);
         PutSmall(batch, sink.Patches);
         if (indexFiles.Count == 0) PutIndex(batch);
+        else StoreMeta.Put(batch, StoreMeta.IndexOwed, StoreMeta.Read(db, StoreMeta.IndexOwed) + 1);
         PutMaps(batch, maps);
         batch.Put(ColumnFamily.Bodies, Keys.Crid(Crid), bodyBytes);
         PutSeries(db, batch, distrust);
@@ -271,6 +272,26 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         FaultPoint.Hit("commit.before-write");
         db.Write(batch);
         FaultPoint.Hit("commit.written");
+    }
+
+    /// <summary>
+    /// A large index update follows the commit: an entry must never be there without what it points to. Until it is in, its pages are
+    /// only stored a second time; that it is owed is part of the commit, and pays gc.
+    /// </summary>
+    private void IngestIndex(RocksDb db)
+    {
+        if (indexFiles.Count == 0) return;
+        try
+        {
+            db.Ingest(ColumnFamily.Index, indexFiles);
+            using var batch = db.NewBatch();
+            StoreMeta.Put(batch, StoreMeta.IndexOwed, StoreMeta.Read(db, StoreMeta.IndexOwed) - 1); // others' debts stay
+            db.Write(batch);
+        }
+        catch (Exception e) when (e is CrstoreException or IOException)
+        {
+            options.Warning?.Invoke($"CRID {Crid} is committed, but its pages can't be found by their content before the next gc: {e.Message}");
+        }
     }
 
     /// <summary>The checkpoint is committed: nothing that goes wrong from here on may call it failed.</summary>

@@ -35,6 +35,43 @@ internal static class AnchorMarks
         }
     }
 
+    /// <summary>
+    /// Adds the anchors of all patches, reached or not, of CRIDs that came after gc's first look: a commit may have indexed patches that its own
+    /// page maps don't name (a page given twice), and a capture that finds one there relies on its anchor.
+    /// </summary>
+    /// <param name="db">The store.</param>
+    /// <param name="before">The CRIDs that there were at the first look, in order.</param>
+    /// <param name="marks">Added to.</param>
+    /// <param name="cancel">Asked.</param>
+    public static void AddOfNewcomers(RocksDb db, IReadOnlyList<Crid> before, ChunkMarks marks, CancellationToken cancel)
+    {
+        var known = before.ToHashSet();
+        using var i = db.Iterate(ColumnFamily.Patches);
+        for (var there = i.SeekToFirst(); there;)
+        {
+            cancel.ThrowIfCancellationRequested();
+            var id = Keys.PatchGroupOf(i.Key);
+            if (known.Contains(id.Crid))
+            {
+                if (id.Crid.Value == ulong.MaxValue) return;
+                there = i.Seek(Keys.Crid(new Crid(id.Crid.Value + 1)));
+                continue;
+            }
+
+            try
+            {
+                var group = PatchGroup.Parse(id, i.Value.ToArray());
+                Add(group, group.Live, marks);
+            }
+            catch (StoreDamagedException)
+            {
+                // Marking has read what anybody needs: nobody needs this, and nobody could read it.
+            }
+
+            there = i.Next();
+        }
+    }
+
     /// <summary>In stored order, without a lookup each.</summary>
     private static void Scan(RocksDb db, List<(PatchGroupId Group, ulong Slots)> wanted, ChunkMarks marks, CancellationToken cancel)
     {

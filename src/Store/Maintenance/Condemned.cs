@@ -40,7 +40,10 @@ internal sealed class Condemned
     /// <summary>Roots of checkpoints that are not committed.</summary>
     public List<(Crid Crid, SpaceId Space)> Roots { get; } = [];
 
-    /// <summary>A gc before this one did not finish: there may be dead chunks without an index entry, and live ones too.</summary>
+    /// <summary>Commits that owe their index entries: this gc restores them.</summary>
+    public ulong IndexOwed { get; private set; }
+
+    /// <summary>A gc before this one did not finish, or a commit owes its index entries: there may be dead chunks without one, and live ones too.</summary>
     public bool Thorough { get; private set; }
 
     /// <summary>True if there is nothing to free, and nothing that an earlier look of this gc dropped to put back.</summary>
@@ -72,10 +75,12 @@ internal sealed class Condemned
         // That the generation is ahead because of the look before says nothing: what that one dropped is known.
         var generation = StoreMeta.Read(db, StoreMeta.GcGeneration);
         var thorough = before?.Generation == generation ? before.Thorough : generation > StoreMeta.Read(db, StoreMeta.GcDone);
+        var owed = StoreMeta.Read(db, StoreMeta.IndexOwed);
         var condemned = new Condemned(Reachability.Mark(db, progress, cancel), again: before is not null)
         {
             Forgets = StoreMeta.Read(db, StoreMeta.Forgets),
-            Thorough = thorough,
+            IndexOwed = owed,
+            Thorough = thorough || owed > 0,
             WithChunks = [.. CridsIn(db, ColumnFamily.Chunks).Union(CridsIn(db, ColumnFamily.Patches)).Order()],
         };
         condemned.LookAtMaps(db, cancel);

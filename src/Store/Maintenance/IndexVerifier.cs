@@ -71,12 +71,28 @@ internal sealed class IndexVerifier(RocksDb db, List<string> problems, IProgress
         try
         {
             var chunk = Keys.LocationOf(value);
-            if (known.Fits(chunk, hash) ?? _chunks.Hash(chunk) == hash) return;
+            if (known.Fits(chunk, hash) ?? FitsStored(chunk, hash)) return;
             Problem($"index entry {hash}: {(chunk.IsPatch ? $"slot {PatchGroupId.SlotOf(chunk)} of {PatchGroupId.Of(chunk)}" : $"slot {chunk.Slot} of {FrameId.Of(chunk)}")} is another page");
         }
         catch (StoreDamagedException e)
         {
             Problem($"index entry {hash}: {e.Message}");
+        }
+    }
+
+    /// <summary>A patch needs its anchor too: a live page in a frame.</summary>
+    private bool FitsStored(ChunkLocation chunk, ContentHash hash)
+    {
+        if (_chunks.Hash(chunk) != hash) return false;
+        if (!chunk.IsPatch) return true;
+        try
+        {
+            _chunks.Hash(_chunks.AnchorFor(chunk));
+            return true;
+        }
+        catch (StoreDamagedException e)
+        {
+            throw new StoreDamagedException($"slot {PatchGroupId.SlotOf(chunk)} of {PatchGroupId.Of(chunk)} changes a page that is not there: {e.Message}", null, e);
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Numerics;
 using Crstore.Model;
+using Crstore.Store.Frames;
 using Crstore.Store.Native;
 using Crstore.Store.Patches;
 using Crstore.Store.Reading;
@@ -11,7 +12,11 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
 {
     private const ulong GroupsPerCompaction = 1 << 16; // about 1 GiB at most
     private const int WorthRewriting = 2; // as with frames
+    private const ulong BatchBytes = 8 << 20;
     private readonly List<PatchGroupId> touched = [];
+
+    /// <summary>Groups with live patches that don't unpack.</summary>
+    public HashSet<PatchGroupId> Damaged { get; } = [];
 
     /// <summary>Groups of a CRID that may have dead patches.</summary>
     public List<PatchGroupId> Suspects(RocksDb db, Crid crid)
@@ -26,17 +31,29 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     /// <summary>Deletes groups without live patches, and rewrites those of which at least half is dead.</summary>
     public void Drop(RocksDb db, PatchGroupId[] groups)
     {
-        using var batch = db.NewBatch();
-        Span<byte> key = stackalloc byte[Keys.FrameSize];
-        foreach (var id in groups)
+        var batch = db.NewBatch();
+        try
         {
-            var live = condemned.Live.Chunks.Slots(id) | now.Chunks.Slots(id);
-            Keys.PatchGroup(id, key);
-            if (live == 0) DropWhole(db, batch, key, id);
-            else if (BitOperations.PopCount(live) * WorthRewriting <= PatchGroupId.Slots) Rewrite(db, batch, key, id, live);
+            Span<byte> key = stackalloc byte[Keys.FrameSize];
+            foreach (var id in groups)
+            {
+                var live = condemned.Live.Chunks.Slots(id) | now.Chunks.Slots(id);
+                Keys.PatchGroup(id, key);
+                if (live == 0) DropWhole(db, batch, key, id);
+                else if (BitOperations.PopCount(live) * WorthRewriting <= PatchGroupId.Slots) Rewrite(db, batch, key, id, live);
+                if (batch.BytesPut < BatchBytes) continue;
+                db.Write(batch);
+                batch.Dispose();
+                batch = db.NewBatch();
+            }
+
+            db.Write(batch);
+        }
+        finally
+        {
+            batch.Dispose();
         }
 
-        db.Write(batch);
         FaultPoint.Hit("gc.patches-rewritten");
     }
 
@@ -45,13 +62,10 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     {
         using (var i = db.Iterate(ColumnFamily.Patches))
         {
-            var there = i.Seek(Keys.Crid(crid));
-            if (!there || Keys.CridOf(i.Key) != crid) return;
-            for (; there && Keys.CridOf(i.Key) == crid; there = i.Next())
-            {
-                tally.FramesDeleted++;
-                tally.Chunks += SlotsOf(i.Value);
-            }
+            if (!i.Seek(Keys.Crid(crid)) || Keys.CridOf(i.Key) != crid) return;
+            var (groups, patches) = Count(i, crid);
+            tally.FramesDeleted += groups;
+            tally.Chunks += patches;
         }
 
         var (from, to) = (Keys.Crid(crid), Keys.Crid(new Crid(crid.Value + 1)));
@@ -108,6 +122,30 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
         }
     }
 
+    /// <summary>The patches whose anchors lie in one of these frames, whoever reaches them.</summary>
+    public ChunkMarks To(RocksDb db, HashSet<FrameId> frames)
+    {
+        var patches = new ChunkMarks();
+        if (frames.Count == 0) return patches;
+        using var i = db.Iterate(ColumnFamily.Patches);
+        for (var there = i.SeekToFirst(); there; there = i.Next())
+        {
+            var id = Keys.PatchGroupOf(i.Key);
+            try
+            {
+                var group = PatchGroup.Parse(id, i.Value.ToArray());
+                for (var slot = 0; slot < group.Slots; slot++)
+                    if (group.IsLive(slot) && frames.Contains(FrameId.Of(group.Anchor(slot)))) patches.Add(id.Location(slot));
+            }
+            catch (StoreDamagedException)
+            {
+                Damaged.Add(id);
+            }
+        }
+
+        return patches;
+    }
+
     private static void Compact(RocksDb db, PatchGroupId from, PatchGroupId to)
     {
         Span<byte> first = stackalloc byte[Keys.FrameSize];
@@ -132,6 +170,27 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
 
     private static ulong SlotsOf(ReadOnlySpan<byte> group) => group.Length > 12 ? (ulong)BitOperations.PopCount(System.Buffers.Binary.BinaryPrimitives.ReadUInt64LittleEndian(group[4..])) : 0;
 
+    /// <summary>What goes with a CRID, for the tally: as with frames, the groups are looked at only if the index does not know them.</summary>
+    private (ulong Groups, ulong Patches) Count(RocksIterator at, Crid crid)
+    {
+        ulong groups = 0, patches = 0;
+        foreach (var (_, slots) in condemned.Chunks.Groups(crid))
+        {
+            groups++;
+            patches += (ulong)BitOperations.PopCount(slots);
+        }
+
+        if (groups > 0 && !condemned.Thorough) return (groups, patches);
+        (groups, patches) = (0, 0);
+        for (var there = true; there && Keys.CridOf(at.Key) == crid; there = at.Next())
+        {
+            groups++;
+            patches += SlotsOf(at.Value);
+        }
+
+        return (groups, patches);
+    }
+
     private void DropWhole(RocksDb db, RocksWriteBatch batch, ReadOnlySpan<byte> key, PatchGroupId id)
     {
         if (db.Get(ColumnFamily.Patches, key) is not { } bytes) return;
@@ -146,7 +205,18 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
         if (TryLoad(db, id) is not { } group) return;
         var dead = group.Live & ~live;
         if (dead == 0 || (group.Live & live) != 0 && BitOperations.PopCount(group.Live & live) * WorthRewriting > group.LiveCount) return;
-        if (group.Without(dead, compression) is { } rest)
+        byte[]? rest;
+        try
+        {
+            rest = group.Without(dead, compression);
+        }
+        catch (StoreDamagedException)
+        {
+            Damaged.Add(id); // live patches in it: leave it for verify, as it is
+            return;
+        }
+
+        if (rest is not null)
         {
             batch.Put(ColumnFamily.Patches, key, rest);
             tally.FramesRewritten++;

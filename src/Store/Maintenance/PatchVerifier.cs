@@ -13,10 +13,12 @@ namespace Crstore.Store.Maintenance;
 internal sealed class PatchVerifier(RocksDb db, VerifyOptions options, BadChunks bad, IProgress<StoreProgress>? progress, CancellationToken cancel)
 {
     private const int BatchPatches = 1 << 16;
+    private const long BatchBytes = 64 << 20; // of the groups that they are in
 
     private readonly Random _random = new();
     private readonly List<Check> _checks = [];
     private ulong _pagesRead;
+    private long _bytes;
 
     /// <summary>Groups whose content was read back.</summary>
     public ulong GroupsRead { get; private set; }
@@ -52,9 +54,14 @@ internal sealed class PatchVerifier(RocksDb db, VerifyOptions options, BadChunks
             done += (ulong)System.Numerics.BitOperations.PopCount(slots);
             if (TryLoad(id) is not { } group) continue; // told already
             var content = options.DataPercent >= 100 || (options.DataPercent > 0 && _random.NextDouble() * 100 < options.DataPercent);
-            if (content) GroupsRead++;
+            if (content)
+            {
+                GroupsRead++;
+                _bytes += group.MemoryBytes;
+            }
+
             foreach (var slot in SlotsIn(slots)) Note(group, slot, content, hashes);
-            if (_checks.Count >= BatchPatches) CheckContent();
+            if (_checks.Count >= BatchPatches || _bytes >= BatchBytes) CheckContent();
         }
 
         CheckContent();
@@ -70,9 +77,14 @@ internal sealed class PatchVerifier(RocksDb db, VerifyOptions options, BadChunks
     {
         var chunk = group.Id.Location(slot);
         if (!group.IsLive(slot)) return; // told already
+        if (bad.Find(group.Anchor(slot)) is { } text)
+        {
+            bad.Add(chunk, $"{group.Id}: slot {slot} changes a page that can't be read: {text}");
+            return;
+        }
+
         hashes.Add(chunk, group.Hash(slot));
-        if (bad.Find(group.Anchor(slot)) is { } text) bad.Add(chunk, $"{group.Id}: slot {slot} changes a page that can't be read: {text}");
-        else if (content) _checks.Add(new Check(group.Anchor(slot), group, slot));
+        if (content) _checks.Add(new Check(group.Anchor(slot), group, slot));
     }
 
     private void CheckContent()
@@ -84,6 +96,7 @@ internal sealed class PatchVerifier(RocksDb db, VerifyOptions options, BadChunks
         first.Add(_checks.Count);
         AllCores.For(0, first.Count - 1, f => CheckFrame(first[f], first[f + 1]));
         _checks.Clear();
+        _bytes = 0;
     }
 
     private void CheckFrame(int from, int to)
@@ -119,7 +132,7 @@ internal sealed class PatchVerifier(RocksDb db, VerifyOptions options, BadChunks
         }
     }
 
-    /// <summary>A patch to check. Its group is kept as it is stored and unpacked: a few MiB for all of a batch.</summary>
+    /// <summary>A patch to check. Its group is kept as it is stored and unpacked.</summary>
     private readonly record struct Check(ChunkLocation Anchor, PatchGroup Group, int Slot) : IComparable<Check>
     {
         public int CompareTo(Check other) =>

@@ -40,6 +40,7 @@ internal sealed class Sweeper
     public static Sweeper Confirm(RocksDb db, Condemned condemned, Compression compression, GcTally tally, IProgress<StoreProgress>? progress, CancellationToken cancel)
     {
         var sweeper = new Sweeper(condemned, Reachability.Mark(db, progress, cancel), compression, tally, progress);
+        AnchorMarks.AddOfNewcomers(db, condemned.WithChunks, sweeper._now.Chunks, cancel);
         FaultPoint.Hit("gc.remarked");
         using var batch = db.NewBatch();
         StoreMeta.Put(batch, StoreMeta.GcFreed, condemned.Generation);
@@ -78,7 +79,7 @@ internal sealed class Sweeper
             foreach (var some in groups.Chunk(FramesPerStep)) yield return db => _patches.Drop(db, some);
         }
 
-        if (_damaged.Count > 0) yield return DropDamagedEntries;
+        yield return DropDamagedEntries;
         foreach (var segments in _condemned.Segments.Chunk(EntriesPerBatch)) yield return db => DropSegments(db, segments);
         yield return DropRoots;
     }
@@ -188,16 +189,19 @@ internal sealed class Sweeper
     private static ulong SlotsOf(ReadOnlySpan<byte> frame) => frame.Length > 5 ? (ulong)BitOperations.PopCount((uint)(frame[4] | frame[5] << 8)) : 0;
 
     /// <summary>
-    /// What is damaged stays for verify to tell, but no capture shall find it any more: the same content is stored again.
-    /// Its own list of content addresses can't be trusted, so all entries are looked at.
+    /// What is damaged stays for verify to tell, but no capture shall find it any more, nor what is a patch to it: the same content
+    /// is stored again. Its own list of content addresses can't be trusted, so all entries are looked at.
     /// </summary>
     private void DropDamagedEntries(RocksDb db)
     {
+        if (_damaged.Count + _patches.Damaged.Count == 0) return;
+        var patches = _patches.To(db, _damaged);
         using var batch = db.NewBatch();
         using var i = db.Iterate(ColumnFamily.Index);
         for (var there = i.SeekToFirst(); there; there = i.Next())
         {
-            if (!_damaged.Contains(FrameId.Of(Keys.LocationOf(i.Value)))) continue;
+            var chunk = Keys.LocationOf(i.Value);
+            if (!(chunk.IsPatch ? patches.Contains(chunk) || _patches.Damaged.Contains(PatchGroupId.Of(chunk)) : _damaged.Contains(FrameId.Of(chunk)))) continue;
             batch.Delete(ColumnFamily.Index, i.Key);
             if (batch.Count < EntriesPerBatch) continue;
             db.Write(batch);
@@ -205,7 +209,7 @@ internal sealed class Sweeper
         }
 
         db.Write(batch);
-        _tally.DamagedFrames = (ulong)_damaged.Count;
+        _tally.DamagedFrames = (ulong)(_damaged.Count + _patches.Damaged.Count);
     }
 
     private void DropFrames(RocksDb db, FrameId[] frames)
@@ -307,6 +311,8 @@ internal sealed class Sweeper
         foreach (var (crid, space) in _condemned.Roots)
             if (!_now.Committed.Contains(crid)) batch.Delete(ColumnFamily.Maps, Keys.Root(crid, space));
         StoreMeta.Put(batch, StoreMeta.GcDone, _condemned.Generation);
+        if (_condemned.IndexOwed > 0) // not what commits have come to owe since
+            StoreMeta.Put(batch, StoreMeta.IndexOwed, StoreMeta.Read(db, StoreMeta.IndexOwed) - _condemned.IndexOwed);
         db.Write(batch);
     }
 

@@ -51,8 +51,11 @@ public sealed class PageMapBuilder
     public void Keep(PageRange range)
     {
         CheckKeep(range);
-        Add(range, Verb.Keep, default);
+        KeepChecked(range);
     }
+
+    /// <summary><see cref="Keep"/>, behind <see cref="CheckKeep"/>.</summary>
+    public void KeepChecked(PageRange range) => Add(range, Verb.Keep, default);
 
     /// <summary>Says now what <see cref="Keep"/> would say later.</summary>
     /// <exception cref="ArgumentException">The same.</exception>

@@ -21,13 +21,8 @@ public sealed class PatchGroup
     private readonly ReadOnlyMemory<byte> _payload;
     private byte[]? _unpacked;
 
-    private PatchGroup(PatchGroupId id, ReadOnlyMemory<byte> group, ulong live, int payload, ChunkLocation[] anchors, int[] ends)
-    {
-        (Id, _group, Live, _anchors, _ends) = (id, group, live, anchors, ends);
-        _codec = (FrameCodec)group.Span[1];
-        Slots = group.Span[2];
-        _payload = group.Slice(group.Length - Crc32C.Size - payload, payload);
-    }
+    private PatchGroup(PatchGroupId id, FrameCodec codec, int slots, ulong live, ReadOnlyMemory<byte> group, ReadOnlyMemory<byte> payload, ChunkLocation[] anchors, int[] ends) =>
+        (Id, _codec, Slots, Live, _group, _payload, _anchors, _ends) = (id, codec, slots, live, group, payload, anchors, ends);
 
     /// <summary>Its key.</summary>
     public PatchGroupId Id { get; }
@@ -43,6 +38,9 @@ public sealed class PatchGroup
 
     /// <summary>Bytes of all its patches.</summary>
     public int PatchBytes => _ends[^1];
+
+    /// <summary>About what it takes in memory, its patches unpacked.</summary>
+    internal int MemoryBytes => _group.Length + (_codec == FrameCodec.None ? 0 : PatchBytes) + LiveCount * (Unsafe.SizeOf<ChunkLocation>() + sizeof(int)) + 256;
 
     /// <summary>True if the slot has a patch.</summary>
     public bool IsLive(int slot) => slot is >= 0 and < PatchGroupId.Slots && (Live >> slot & 1) != 0;
@@ -73,7 +71,7 @@ public sealed class PatchGroup
         var (anchors, ends) = (new ChunkLocation[count], new int[count]);
         ReadDirectory(id, bytes.Slice(PatchGroupLayout.HeaderSize + count * ContentHash.Size, directory), limits, anchors, ends);
         if (codec == FrameCodec.None ? payload != ends[^1] : payload >= ends[^1]) throw Damaged(id, $"a payload of {payload} bytes for {ends[^1]} bytes of patches");
-        return new PatchGroup(id, group, live, (int)payload, anchors, ends);
+        return new PatchGroup(id, codec, slots, live, group, group.Slice(group.Length - Crc32C.Size - (int)payload, (int)payload), anchors, ends);
     }
 
     /// <summary>Content address of the page that a live slot's patch makes.</summary>
@@ -116,6 +114,23 @@ public sealed class PatchGroup
         }
 
         return builder.Finish(compression);
+    }
+
+    /// <summary>A copy in memory of its own, unpacked, without the packed form.</summary>
+    /// <param name="patches">False to leave the patches out: it is about content addresses and anchors only.</param>
+    /// <exception cref="StoreDamagedException">The payload is no such zstd frame.</exception>
+    internal PatchGroup Detached(bool patches)
+    {
+        var head = PatchGroupLayout.HeaderSize + LiveCount * ContentHash.Size;
+        var bytes = GC.AllocateUninitializedArray<byte>(patches ? head + PatchBytes : head);
+        _group.Span[..head].CopyTo(bytes);
+        if (patches)
+        {
+            if (_codec == FrameCodec.None) _payload.Span.CopyTo(bytes.AsSpan(head));
+            else Unpack(bytes.AsSpan(head));
+        }
+
+        return new PatchGroup(Id, FrameCodec.None, Slots, Live, bytes, bytes.AsMemory(head), _anchors, _ends);
     }
 
     /// <summary>Unpacks into memory that is used again for other groups: what this group gives is valid until then.</summary>

@@ -10,8 +10,10 @@ namespace Crstore.Store.Reading;
 /// </summary>
 internal sealed class PatchGroups(RocksDb db)
 {
-    private const ulong Places = 2048; // of groups of some KiB each, mostly; a CRID that has another one's place does without
+    private const ulong Places = 2048; // a CRID that has another one's place does without
+    private const long MaxBytes = 32 << 20; // of all that are kept; mostly they are some KiB each
     private readonly PatchGroup?[] last = new PatchGroup?[Places];
+    private long bytes;
 
     /// <summary>Starts to read groups in stored order.</summary>
     public Cursor Begin() => new(this, db);
@@ -34,10 +36,12 @@ internal sealed class PatchGroups(RocksDb db)
             kept = true;
             if (Volatile.Read(ref place) is { } last && last.Id.Crid.Value == id.Crid.Value && last.Id.Number == id.Number) return last;
             if (!MoveTo(id)) throw new StoreDamagedException($"{id}: missing");
-            kept = isLast;
-            if (!kept) return PatchGroup.Parse(id, iterator!.ValueMemory);
-            var group = PatchGroup.Parse(id, iterator!.Value.ToArray());
-            Volatile.Write(ref place, group);
+            var group = PatchGroup.Parse(id, iterator!.ValueMemory);
+            kept = isLast && Volatile.Read(ref groups.bytes) < MaxBytes - group.MemoryBytes;
+            if (!kept) return group;
+            group = group.Detached(patches: true);
+            var before = Interlocked.Exchange(ref place, group);
+            Interlocked.Add(ref groups.bytes, group.MemoryBytes - (before?.MemoryBytes ?? 0));
             return group;
         }
 

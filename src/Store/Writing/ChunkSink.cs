@@ -44,6 +44,9 @@ internal sealed class ChunkSink : IDisposable
     /// <summary>Where patch groups wait.</summary>
     public RecordSpool Patches => patches.Spool;
 
+    /// <summary>An error came in the middle of a batch: some handlers were told and others never will be. It takes and gives nothing any more.</summary>
+    public bool Failed { get; private set; }
+
     /// <summary>Pages taken.</summary>
     public ulong Read { get; private set; }
 
@@ -63,6 +66,7 @@ internal sealed class ChunkSink : IDisposable
     /// <param name="handler">Told.</param>
     public void Take(VirtualPage first, ReadOnlyMemory<byte> pages, PageMap? parent, PageHandler handler)
     {
+        ThrowIfFailed();
         var count = pages.Length / VirtualPage.Size;
         Read += (ulong)count;
         if (count < GatheredPages)
@@ -83,8 +87,10 @@ internal sealed class ChunkSink : IDisposable
     }
 
     /// <summary>Works off what was gathered: after this all handlers have been told.</summary>
+    /// <exception cref="InvalidOperationException">It has failed before.</exception>
     public void Flush()
     {
+        ThrowIfFailed();
         if (bufferedPages > 0) Process(buffer.AsMemory(0, bufferedPages * VirtualPage.Size));
         bufferedPages = 0;
     }
@@ -114,8 +120,14 @@ internal sealed class ChunkSink : IDisposable
         gathered.Add(run);
     }
 
+    private void ThrowIfFailed()
+    {
+        if (Failed) throw new InvalidOperationException("what this capture was given is lost in part: an error came while it was taken in");
+    }
+
     private void Process(ReadOnlyMemory<byte> batch)
     {
+        Failed = true; // unless it gets to its end
         hasher.Process(batch);
         patcher.Start(batch.Length / VirtualPage.Size);
         var index = 0;
@@ -132,6 +144,7 @@ internal sealed class ChunkSink : IDisposable
         foreach (var run in gathered)
             for (var i = 0; i < run.Count; i++, index++) run.Handler(run.First + (ulong)i, Assign(index, batch.Span.Slice(index * VirtualPage.Size, VirtualPage.Size)));
         gathered.Clear();
+        Failed = false;
     }
 
     private ChunkLocation? Assign(int index, ReadOnlySpan<byte> page)

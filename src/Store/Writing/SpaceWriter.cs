@@ -37,7 +37,7 @@ internal sealed class SpaceWriter : ISpaceWriter
     /// <inheritdoc/>
     public void Keep(PageRange range)
     {
-        if (waiting.Count > 0) builder.CheckKeep(range); // now, while the caller can be told
+        builder.CheckKeep(range); // now, while the caller can be told
         Say(Verb.Keep, range);
     }
 
@@ -92,7 +92,7 @@ internal sealed class SpaceWriter : ISpaceWriter
     {
         switch (verb)
         {
-            case Verb.Keep: builder.Keep(range); break;
+            case Verb.Keep: builder.KeepChecked(range); break;
             case Verb.Zero: builder.SetZero(range); break;
             case Verb.Excluded: builder.SetExcluded(range); break;
             default: builder.SetAbsent(range); break;
