@@ -15,7 +15,7 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     private const ulong BatchBytes = 8 << 20;
     private readonly List<PatchGroupId> touched = [];
 
-    /// <summary>Groups with live patches that don't unpack.</summary>
+    /// <summary>Groups that don't unpack, or can't be read at all: no capture shall find their patches any more.</summary>
     public HashSet<PatchGroupId> Damaged { get; } = [];
 
     /// <summary>Groups of a CRID that may have dead patches.</summary>

@@ -195,6 +195,7 @@ internal sealed class Sweeper
     private void DropDamagedEntries(RocksDb db)
     {
         if (_damaged.Count + _patches.Damaged.Count == 0) return;
+        _tally.DamagedFrames = (ulong)(_damaged.Count + _patches.Damaged.Count);
         var patches = _patches.To(db, _damaged);
         using var batch = db.NewBatch();
         using var i = db.Iterate(ColumnFamily.Index);
@@ -209,7 +210,6 @@ internal sealed class Sweeper
         }
 
         db.Write(batch);
-        _tally.DamagedFrames = (ulong)(_damaged.Count + _patches.Damaged.Count);
     }
 
     private void DropFrames(RocksDb db, FrameId[] frames)

@@ -19,7 +19,11 @@ public class PatchGroupTests
         {
             var random = new Random(seed);
             var all = Patches(random, random.Next(1, 65));
-            AssertHolds(PatchGroup.Parse(Id, Encode(all, random)), all, ulong.MaxValue);
+            var group = PatchGroup.Parse(Id, Encode(all, random));
+            AssertHolds(group, all, ulong.MaxValue);
+            AssertHolds(group.Detached(patches: true), all, ulong.MaxValue);
+            Assert.Equal(all.Select((_, slot) => (group.Hash(slot), group.Anchor(slot))),
+                all.Select((_, slot) => (group.Detached(patches: false).Hash(slot), group.Detached(patches: false).Anchor(slot))));
         });
     }
 
