@@ -276,7 +276,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
 
     /// <summary>
     /// A large index update follows the commit: an entry must never be there without what it points to. Until it is in, its pages are
-    /// only stored a second time; that it is owed is part of the commit, and pays gc.
+    /// only stored a second time. That it is owed is part of the commit: the next gc makes up for it.
     /// </summary>
     private void IngestIndex(RocksDb db)
     {
