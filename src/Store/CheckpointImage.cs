@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using Crstore.Model;
-using Crstore.Store.Frames;
 using Crstore.Store.PageMaps;
 using Crstore.Store.Reading;
 
@@ -14,12 +13,13 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
 {
     private readonly PieceReader frames = new(reader.Database);
     private readonly ConcurrentDictionary<SpaceId, PageMap?> maps = new();
+    private Pieces? idle;
     private bool disposed;
 
     /// <inheritdoc/>
     public CheckpointManifest Manifest => manifest;
 
-    /// <summary>Frames fetched so far, once for each call that wants something of them.</summary>
+    /// <summary>Frames and patch groups fetched so far, once for each call that wants something of them.</summary>
     internal long FramesFetched => frames.Fetched;
 
     /// <inheritdoc/>
@@ -27,9 +27,9 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     {
         if (Map(space) is not { } map) yield break;
         PageSpan? last = null;
-        foreach (var run in map.Spans(within))
+        foreach (var run in map.Kinds(within))
         {
-            // Runs end where locations jump; a caller sees kinds alone.
+            // A segment ends, and so does what it says, where the next one may go on.
             if (last is { } l && l.Kind == run.Kind && l.Range.End == run.Range.Start)
             {
                 last = new PageSpan(new PageRange(l.Range.Start, l.Range.Count + run.Range.Count), run.Kind);
@@ -37,7 +37,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
             }
 
             if (last is { } done) yield return done;
-            last = new PageSpan(run.Range, run.Kind);
+            last = run;
         }
 
         if (last is { } rest) yield return rest;
@@ -47,16 +47,18 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     public void Read(SpaceId space, IReadOnlyList<PageTarget> targets)
     {
         var map = Map(space);
-        var pieces = new List<Piece>();
+        var pieces = Interlocked.Exchange(ref idle, null) ?? new Pieces(); // two reads at once: one makes its own
+        pieces.Clear();
         for (var i = 0; i < targets.Count; i++)
         {
             var (range, destination) = targets[i];
             if ((ulong)destination.Length != range.SizeBytes) throw new ArgumentException($"{destination.Length} bytes for {range}", nameof(targets));
             if (map is null) destination.Span.Clear();
-            else Plan(map, range, i, destination.Span, pieces);
+            else Plan(map, range, i, destination, pieces);
         }
 
-        if (pieces.Count > 0) frames.Read(pieces, targets, (page, e) => Damaged(space, page, e));
+        frames.Read(pieces, targets, (page, e) => Damaged(space, page, e));
+        Volatile.Write(ref idle, pieces);
     }
 
     /// <inheritdoc/>
@@ -75,26 +77,19 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
                 ? throw new StoreDamagedException($"CRID {manifest.Crid}, space {s}: its page-map root is missing") : null));
     }
 
-    /// <summary>Adds the chunks of a range, frame by frame, and clears what has none.</summary>
-    private static void Plan(PageMap map, PageRange range, int target, Span<byte> destination, List<Piece> pieces)
+    /// <summary>Adds the chunks of a range, and clears what has none.</summary>
+    private static void Plan(PageMap map, PageRange range, int target, Memory<byte> destination, Pieces pieces)
     {
         var next = 0; // page in the destination
-        foreach (var run in map.Spans(range))
+        map.Visit(range, run =>
         {
-            if (run.Kind != PageKind.Chunk) continue;
+            if (run.Kind != PageKind.Chunk) return;
             var place = (int)(run.Range.Start.Number - range.Start.Number);
-            destination[(next * VirtualPage.Size)..(place * VirtualPage.Size)].Clear();
+            destination.Span[(next * VirtualPage.Size)..(place * VirtualPage.Size)].Clear();
+            pieces.Add(run.First, (int)run.Range.Count, run.Range.Start, target, place);
             next = place + (int)run.Range.Count;
-            for (var done = 0; done < (int)run.Range.Count;)
-            {
-                var location = run.First with { Ordinal = run.First.Ordinal + (uint)done };
-                var count = Math.Min((int)run.Range.Count - done, ChunkLocation.SlotsPerFrame - location.Slot);
-                pieces.Add(new Piece(FrameId.Of(location), location.Slot, count, run.Range.Start + (ulong)done, target, place + done));
-                done += count;
-            }
-        }
-
-        destination[(next * VirtualPage.Size)..].Clear();
+        });
+        destination.Span[(next * VirtualPage.Size)..].Clear();
     }
 
     private StoreDamagedException Damaged(SpaceId space, VirtualPage page, StoreDamagedException e) =>

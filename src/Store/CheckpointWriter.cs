@@ -27,7 +27,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private readonly StoreReader snapshot;
     private readonly ulong generation;
     private readonly ChunkSink sink;
-    private readonly FrameCache parentFrames;
+    private readonly ChunkLookup chunks;
     private readonly SortedDictionary<uint, SpaceWriter> spaces = [];
     private readonly List<string> indexFiles = [];
     private bool ended;
@@ -43,8 +43,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         DistrustedTrackers = record?.Distrusted.ToHashSet() ?? [];
         var latest = new Crid(record?.LatestCrid ?? 0);
         if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
-        parentFrames = new FrameCache(snapshot.Database);
-        sink = new ChunkSink(paths, crid, snapshot.Database, options);
+        chunks = new ChunkLookup(snapshot.Database);
+        sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options);
     }
 
     /// <inheritdoc/>
@@ -60,7 +60,14 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     public IReadOnlySet<TrackerKind> DistrustedTrackers { get; }
 
     /// <inheritdoc/>
-    public PageCounters Counters => new() { Dirty = sink.Read, Zero = sink.Zero, Fresh = (ulong)sink.Fresh.Count };
+    public PageCounters Counters
+    {
+        get
+        {
+            if (!ended && !sink.Failed) sink.Flush();
+            return new() { Dirty = sink.Read, Zero = sink.Zero, Fresh = sink.Fresh.Count };
+        }
+    }
 
     /// <summary>Locks the series, makes a CRID durable, registers the session, and only then looks at the store.</summary>
     public static CheckpointWriter Begin(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full)
@@ -99,7 +106,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             parent = snapshot.Segments.Open(Parent.Crid, p) ?? throw new StoreDamagedException($"CRID {Parent.Crid}, space {p}: its page-map root is missing");
         }
 
-        var space = new SpaceWriter(Crid, id, parent, sink, parentFrames);
+        var space = new SpaceWriter(Crid, id, parent, sink, chunks);
         spaces.Add(id.Value, space);
         return space;
     }
@@ -111,7 +118,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         ended = true;
         return StoreErrors.Guard(() =>
         {
-            // All pages are hashed by now; the last of them are still being compressed.
+            // Once all pages are hashed, the last of them are still being compressed.
+            sink.Flush();
             var index = Task.Run(BuildIndexFiles);
             try
             {
@@ -138,6 +146,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 FaultPoint.Hit("commit.opened");
                 CheckGeneration(db);
                 Write(db, header, bodyBytes, maps, indexBytes, distrust, finalize);
+                IngestIndex(db);
+                FaultPoint.Hit("commit.index-ingested");
                 TidyUp(db);
                 FaultPoint.Hit("commit.maintained");
             }
@@ -206,15 +216,15 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         return bytes;
     }
 
-    private ulong BuildIndexFile(string path, ReadOnlySpan<uint> ordinals)
+    private ulong BuildIndexFile(string path, ReadOnlySpan<uint> sequences)
     {
         using var writer = new RocksSstWriter(path, ColumnFamily.Index);
         Span<byte> key = stackalloc byte[ContentHash.Size];
         Span<byte> value = stackalloc byte[Keys.LocationSize];
-        foreach (var ordinal in ordinals)
+        foreach (var sequence in sequences)
         {
-            sink.Fresh[ordinal].Write(key);
-            Keys.Location(new ChunkLocation(Crid, ordinal), value);
+            sink.Fresh[sequence].Write(key);
+            Keys.Location(sink.LocationOf(sequence), value);
             writer.Put(key, value);
         }
 
@@ -231,7 +241,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 "capture again; does the file system of the store support flock?");
         if (db.Get(ColumnFamily.Manifests, Keys.Crid(Crid)) is not null)
             throw new StoreDamagedException($"CRID {Crid} is committed already: the CRID counter went back");
-        foreach (var family in new[] { ColumnFamily.Chunks, ColumnFamily.Maps, ColumnFamily.Bodies })
+        foreach (var family in new[] { ColumnFamily.Chunks, ColumnFamily.Patches, ColumnFamily.Maps, ColumnFamily.Bodies })
         {
             // A forgotten CRID's chunks and segments live on in others: new ones under the same keys would replace them.
             using var i = db.Iterate(family);
@@ -243,24 +253,45 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private void Write(RocksDb db, CheckpointHeader header, byte[] bodyBytes, List<(SpaceId Id, PageMapResult Map)> maps,
         ulong indexBytes, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
     {
-        db.Ingest(ColumnFamily.Chunks, sink.Spool.Files);
+        db.Ingest(ColumnFamily.Chunks, sink.Frames.Files);
+        db.Ingest(ColumnFamily.Patches, sink.Patches.Files);
         FaultPoint.Hit("commit.frames-ingested");
-        db.Ingest(ColumnFamily.Index, indexFiles);
-        FaultPoint.Hit("commit.index-ingested");
         using var batch = db.NewBatch();
-        PutFrames(batch);
+        PutSmall(batch, sink.Frames);
+        PutSmall(batch, sink.Patches);
         if (indexFiles.Count == 0) PutIndex(batch);
+        else StoreMeta.Put(batch, StoreMeta.IndexOwed, StoreMeta.Read(db, StoreMeta.IndexOwed) + 1);
         PutMaps(batch, maps);
         batch.Put(ColumnFamily.Bodies, Keys.Crid(Crid), bodyBytes);
         PutSeries(db, batch, distrust);
         StoreMeta.Put(batch, StoreMeta.HighestCrid, Math.Max(Crid.Value, StoreMeta.Read(db, StoreMeta.HighestCrid)));
         finalize?.Invoke(header);
-        header.BytesStored = batch.BytesPut + indexBytes + (sink.Spool.Files.Count > 0 ? sink.Spool.BytesPut : 0);
+        header.BytesStored = batch.BytesPut + indexBytes + InFiles(sink.Frames) + InFiles(sink.Patches);
         header.BytesStored += (ulong)header.CalculateSize();
         batch.Put(ColumnFamily.Manifests, Keys.Crid(Crid), ManifestCodec.EncodeHeader(header));
         FaultPoint.Hit("commit.before-write");
         db.Write(batch);
         FaultPoint.Hit("commit.written");
+    }
+
+    /// <summary>
+    /// A large index update follows the commit: an entry must never be there without what it points to. Until it is in, its pages are
+    /// only stored a second time. That it is owed is part of the commit: the next gc makes up for it.
+    /// </summary>
+    private void IngestIndex(RocksDb db)
+    {
+        if (indexFiles.Count == 0) return;
+        try
+        {
+            db.Ingest(ColumnFamily.Index, indexFiles);
+            using var batch = db.NewBatch();
+            StoreMeta.Put(batch, StoreMeta.IndexOwed, StoreMeta.Read(db, StoreMeta.IndexOwed) - 1); // others' debts stay
+            db.Write(batch);
+        }
+        catch (Exception e) when (e is CrstoreException or IOException)
+        {
+            options.Warning?.Invoke($"CRID {Crid} is committed, but its pages can't be found by their content before the next gc: {e.Message}");
+        }
     }
 
     /// <summary>The checkpoint is committed: nothing that goes wrong from here on may call it failed.</summary>
@@ -277,24 +308,21 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         }
     }
 
-    private void PutFrames(RocksWriteBatch batch)
+    private static ulong InFiles(RecordSpool spool) => spool.Files.Count > 0 ? spool.BytesPut : 0;
+
+    private static void PutSmall(RocksWriteBatch batch, RecordSpool spool)
     {
-        Span<byte> key = stackalloc byte[Keys.FrameSize];
-        foreach (var (id, frame) in sink.Spool.Small)
-        {
-            Keys.Frame(id, key);
-            batch.Put(ColumnFamily.Chunks, key, frame);
-        }
+        foreach (var (key, value) in spool.Small) batch.Put(spool.Family, key, value);
     }
 
     private void PutIndex(RocksWriteBatch batch)
     {
         Span<byte> key = stackalloc byte[ContentHash.Size];
         Span<byte> value = stackalloc byte[Keys.LocationSize];
-        for (uint ordinal = 0; ordinal < sink.Fresh.Count; ordinal++)
+        for (uint sequence = 0; sequence < sink.Fresh.Count; sequence++)
         {
-            sink.Fresh[ordinal].Write(key);
-            Keys.Location(new ChunkLocation(Crid, ordinal), value);
+            sink.Fresh[sequence].Write(key);
+            Keys.Location(sink.LocationOf(sequence), value);
             batch.Put(ColumnFamily.Index, key, value);
         }
     }

@@ -13,20 +13,20 @@ internal static class FaultPoint
     [
         "capture.crid-allocated", // the CRID is durable, nothing else is there
         "capture.registered",     // the session file is there
-        "capture.sst-written",    // an SST of frames is complete in incoming/
+        "capture.sst-written",    // an SST of frames or of patch groups is complete in incoming/
         "commit.locked",          // the write lock is held, RocksDB not open yet
         "commit.opened",          // RocksDB is open for writing
-        "commit.frames-ingested", // frames are in, nothing refers to them
-        "commit.index-ingested",  // the index refers to chunks of a CRID without manifest
+        "commit.frames-ingested", // frames and patch groups are in (unless they are few), nothing refers to them
         "commit.before-write",    // just before the commit point
-        "commit.written",         // just behind it: the CRID is committed, nobody was told
+        "commit.written",         // just behind it: the CRID is committed, nobody was told; a large index update is owed
+        "commit.index-ingested",  // nothing is owed any more
         "commit.maintained",      // flushed and compacted, RocksDB still open
         "commit.closed",          // RocksDB closed, the session not deregistered
         "create.directories",     // a new store: directories made
         "create.database",        // a new store: RocksDB made, no format file yet
         "forget.before-write", "forget.written",
         "gc.locked", "gc.marked", "gc.index-dropped", "gc.unlocked", "gc.sessions-over", "gc.relocked", "gc.remarked",
-        "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.segments-deleted", "gc.before-compact", "gc.compacted",
+        "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.patches-rewritten", "gc.segments-deleted", "gc.before-compact", "gc.compacted",
         "gc.done",
     ];
 

@@ -31,6 +31,12 @@ public sealed record FormatLimits
     /// <summary>Bytes of a frame's payload, packed or not: a frame that would not shrink is stored as it is.</summary>
     public int MaxFramePayloadBytes { get; init; } = Model.ChunkLocation.SlotsPerFrame * Model.VirtualPage.Size;
 
+    /// <summary>Slots of a patch group: its bitmap has 64 bits.</summary>
+    public int MaxPatchSlots { get; init; } = Patches.PatchGroupId.Slots;
+
+    /// <summary>Bytes of a patch: a page of which more differs is stored as it is.</summary>
+    public int MaxPatchBytes { get; init; } = Model.VirtualPage.Size / 4;
+
     /// <summary>Bytes of a stored checkpoint header.</summary>
     public int MaxHeaderBytes { get; init; } = 64 << 10;
 

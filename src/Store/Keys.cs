@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Crstore.Model;
 using Crstore.Store.Frames;
+using Crstore.Store.Patches;
 
 namespace Crstore.Store;
 
@@ -11,7 +12,7 @@ namespace Crstore.Store;
 /// </summary>
 internal static class Keys
 {
-    /// <summary>Bytes of a frame key.</summary>
+    /// <summary>Bytes of the key of a frame or of a patch group.</summary>
     public const int FrameSize = 12;
 
     /// <summary>Bytes of a page-map root's key, and the prefix of its segments'.</summary>
@@ -47,6 +48,18 @@ internal static class Keys
     public static FrameId FrameOf(ReadOnlySpan<byte> key) => key.Length == FrameSize
         ? new FrameId(CridOf(key), BinaryPrimitives.ReadUInt32BigEndian(key[8..]))
         : throw new StoreDamagedException($"a frame key of {key.Length} bytes");
+
+    /// <summary>CRID ‖ group number.</summary>
+    public static void PatchGroup(PatchGroupId id, Span<byte> key)
+    {
+        BinaryPrimitives.WriteUInt64BigEndian(key, id.Crid.Value);
+        BinaryPrimitives.WriteUInt32BigEndian(key[8..], id.Number);
+    }
+
+    /// <summary>Reads a patch group's key.</summary>
+    public static PatchGroupId PatchGroupOf(ReadOnlySpan<byte> key) => key.Length == FrameSize
+        ? new PatchGroupId(CridOf(key), BinaryPrimitives.ReadUInt32BigEndian(key[8..]))
+        : throw new StoreDamagedException($"a patch group's key of {key.Length} bytes");
 
     /// <summary>CRID ‖ space: a page-map root. Its segments follow it.</summary>
     public static byte[] Root(Crid crid, SpaceId space)

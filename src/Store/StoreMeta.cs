@@ -21,6 +21,9 @@ internal static class StoreMeta
     /// <summary>Bumped by each forget: gc must not mistake what was forgotten between its two looks for what was dead in both.</summary>
     public const string Forgets = "forgets";
 
+    /// <summary>Commits that were cut short before their index SSTs were in: entries of live chunks are missing. The next gc looks at everything.</summary>
+    public const string IndexOwed = "index_owed";
+
     /// <summary>The highest CRID ever committed, for a lost counter.</summary>
     public const string HighestCrid = "highest_crid";
 

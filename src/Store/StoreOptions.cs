@@ -26,6 +26,9 @@ public sealed record StoreOptions(string Directory)
 
     /// <summary>Told, once, when something waits: a sentence that names for whom.</summary>
     public Action<string>? Waiting { get; init; }
+
+    /// <summary>Told what went wrong beside something that succeeded.</summary>
+    public Action<string>? Warning { get; init; }
 }
 
 /// <summary>Progress of a long operation on the store.</summary>

@@ -50,6 +50,6 @@ public sealed record GcOptions(bool DryRun, TimeSpan WaitForSessions);
 public sealed record GcResult(ulong ChunksFreed, ulong FramesDeleted, ulong FramesRewritten, ulong SegmentsFreed, ulong OrphanFilesFreed,
     ulong BytesBefore, ulong BytesAfter, TimeSpan Duration, bool DryRun, IReadOnlyList<string> HeldBy)
 {
-    /// <summary>Damaged frames that some checkpoint still refers to, as far as gc came across them: they stay, but no capture finds their pages any more.</summary>
+    /// <summary>Damaged frames and patch groups that some checkpoint still refers to, as far as gc came across them: they stay, but no capture finds their pages any more.</summary>
     public ulong DamagedFrames { get; init; }
 }

@@ -30,6 +30,10 @@ public sealed class StoreFaultPointTests
         Assert.Empty(Directory.GetFiles(Path.Combine(store, "sessions")));
     }
 
+    /// <summary>A store's first captures have no patches, and find nothing in the index: die in one of the first seven.</summary>
+    private static string Pass(string point, Random random) =>
+        point.StartsWith("commit.", StringComparison.Ordinal) || point.StartsWith("capture.", StringComparison.Ordinal) ? $"{point}:{random.Next(1, 8)}" : point;
+
     /// <summary>
     /// The directory in which a driver died at the point. What a gc finds to free hangs on which CRIDs chance forgets: a few
     /// points are not passed with every seed, so others are tried, each on a new store.
@@ -39,7 +43,7 @@ public sealed class StoreFaultPointTests
         for (var attempt = 1; ; attempt++)
         {
             var temp = new TempDir();
-            using var driver = new DriverProcess(temp.File("store"), temp.Path, "dying", random.Next(), 0, Script, fault: point);
+            using var driver = new DriverProcess(temp.File("store"), temp.Path, "dying", random.Next(), 0, Script, fault: Pass(point, random));
             var code = driver.WaitForExit();
             if (code == 137) return temp;
             temp.Dispose();

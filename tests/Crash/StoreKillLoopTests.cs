@@ -1,4 +1,6 @@
 using System.Globalization;
+using Crstore.Store;
+using Crstore.Store.Native;
 using Crstore.Tests.Crash.Driver;
 using Crstore.Tests.Support;
 using Xunit;
@@ -16,7 +18,7 @@ public sealed class StoreKillLoopTests
         var random = Seeds.Random();
         using var temp = new TempDir();
         var store = temp.File("store");
-        int killed = 0, compared = 0, rounds = 0;
+        int killed = 0, compared = 0, rounds = 0, patched = 0;
         while (killed < Kills)
         {
             // Four at once: they start up in parallel, and they are in each other's way.
@@ -44,6 +46,7 @@ public sealed class StoreKillLoopTests
             }
 
             compared += StoreOracleCheck.Run(store, temp.Path, verify: rounds % 5 == 0);
+            patched += HoldsPatches(store) ? 1 : 0;
             rounds++;
         }
 
@@ -54,6 +57,16 @@ public sealed class StoreKillLoopTests
         Assert.True(state.Meant.Count > state.Committed.Count, "no attempt was cut short");
         Assert.True(state.Notes.GetValueOrDefault("gc-freed") > 0, "gc never freed anything");
         Assert.True(state.Forgotten.Count > 0, "nothing was forgotten");
+        Assert.True(patched > rounds / 2, $"patches in {patched} of {rounds} rounds: hardly anything was stored as one");
+    }
+
+    private static bool HoldsPatches(string directory)
+    {
+        if (!File.Exists(Path.Combine(directory, "format"))) return false;
+        using var store = CheckpointStore.Open(new StoreOptions(directory));
+        using var reader = store.OpenReader();
+        using var patches = reader.Database.Iterate(ColumnFamily.Patches);
+        return patches.SeekToFirst();
     }
 
     [Fact]

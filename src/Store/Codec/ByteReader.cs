@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace Crstore.Store.Codec;
 
@@ -37,6 +38,7 @@ public ref struct ByteReader(ReadOnlySpan<byte> bytes)
     /// An unsigned LEB128 number. Only its shortest form is accepted: one number, one encoding, so that equal maps have
     /// equal bytes.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // as Crc32C.Append: millions of them in a restore
     public ulong Varint()
     {
         ulong value = 0;

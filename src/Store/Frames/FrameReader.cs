@@ -143,13 +143,18 @@ public sealed class FrameReader
     /// <exception cref="StoreDamagedException">The slot is dead, or its bytes are not what its address says.</exception>
     public ReadOnlySpan<byte> Page(int slot)
     {
-        if (!IsLive(slot)) throw Damaged(Id, $"slot {slot} has no content");
-        var page = Pages().Slice(FrameLayout.Rank(Live, slot) * VirtualPage.Size, VirtualPage.Size);
+        var page = Unchecked(slot);
         if ((Volatile.Read(ref _checked) >> slot & 1) != 0) return page;
         Check(slot, page);
         Interlocked.Or(ref _checked, 1 << slot);
         return page;
     }
+
+    /// <summary>A live slot's page as it was unpacked: whoever uses it checks it, or what is made of it.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead, or the payload is no such zstd frame.</exception>
+    internal ReadOnlySpan<byte> Unchecked(int slot) => IsLive(slot)
+        ? Pages().Slice(FrameLayout.Rank(Live, slot) * VirtualPage.Size, VirtualPage.Size)
+        : throw Damaged(Id, $"slot {slot} has no content");
 
     private ReadOnlySpan<byte> Pages()
     {

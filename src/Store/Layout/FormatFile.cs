@@ -9,12 +9,12 @@ namespace Crstore.Store.Layout;
 internal sealed record FormatFile(int Version, Guid StoreId)
 {
     /// <summary>What this program reads and writes.</summary>
-    public const int CurrentVersion = 1;
+    public const int CurrentVersion = 2;
 
     private const string Magic = "crstore";
 
     /// <summary>Reads it; null if there is none.</summary>
-    /// <exception cref="EnvironmentException">A newer version made the store.</exception>
+    /// <exception cref="EnvironmentException">A newer version made the store, or one of before the first release.</exception>
     public static FormatFile? Read(StorePaths paths)
     {
         if (File.Exists(paths.Root)) throw new UsageException($"{paths.Root} is not a directory", "--store must name a directory");
@@ -29,6 +29,9 @@ internal sealed record FormatFile(int Version, Guid StoreId)
         if (version > CurrentVersion)
             throw new EnvironmentException($"the store {paths.Root} has format {version}; this crstore knows formats up to {CurrentVersion}",
                 "use a newer crstore");
+        if (version < CurrentVersion)
+            throw new EnvironmentException($"the store {paths.Root} has format {version}, of before the first release; this crstore reads format {CurrentVersion}",
+                "use the crstore that made it, or name another directory with --store");
         return lines.Length >= 2 && lines[1].StartsWith("id ", StringComparison.Ordinal) && Guid.TryParse(lines[1][3..], out var id)
             ? new FormatFile(version, id)
             : throw new StoreDamagedException($"{paths.Format} has no store id");

@@ -20,7 +20,7 @@ internal static class HighestCrid
 
         using var db = Snapshot.Open(paths);
         highest = Max(highest, new Crid(StoreMeta.Read(db, StoreMeta.HighestCrid)));
-        foreach (var family in new[] { ColumnFamily.Manifests, ColumnFamily.Bodies, ColumnFamily.Chunks, ColumnFamily.Maps })
+        foreach (var family in new[] { ColumnFamily.Manifests, ColumnFamily.Bodies, ColumnFamily.Chunks, ColumnFamily.Patches, ColumnFamily.Maps })
         {
             using var i = db.Iterate(family);
             if (i.SeekToLast()) highest = Max(highest, Keys.CridOf(i.Key));

@@ -1,6 +1,5 @@
 using Crstore.Model;
 using Crstore.Model.Format;
-using Crstore.Store.Frames;
 using Crstore.Store.PageMaps;
 using Crstore.Store.Reading;
 
@@ -13,7 +12,7 @@ namespace Crstore.Store.Maintenance;
 internal sealed class CheckpointDiff(StoreReader reader, CheckpointManifest a, CheckpointManifest b, IProgress<StoreProgress>? progress, CancellationToken cancel)
 {
     private static readonly Process Nobody = new();
-    private readonly FrameCache _frames = new(reader.Database);
+    private readonly ChunkLookup _chunks = new(reader.Database);
 
     /// <summary>Compares.</summary>
     /// <exception cref="StoreDamagedException">What has to be read is damaged.</exception>
@@ -67,7 +66,7 @@ internal sealed class CheckpointDiff(StoreReader reader, CheckpointManifest a, C
     private static bool BothReadZero(PageChange change, PageRange range, VmaLedger vmas) =>
         change.Before.Kind is PageKind.Absent or PageKind.Zero && change.After.Kind is PageKind.Absent or PageKind.Zero && vmas.AbsentReadsZero(range.Start);
 
-    private ContentHash Hash(ChunkLocation location) => _frames.Get(FrameId.Of(location)).Hash(location.Slot);
+    private ContentHash Hash(ChunkLocation location) => _chunks.Hash(location);
 
     private PageMap Map(CheckpointManifest manifest, Process? process)
     {

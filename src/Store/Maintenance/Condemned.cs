@@ -31,8 +31,8 @@ internal sealed class Condemned
     /// <summary>Entries of the index before.</summary>
     public ulong IndexEntries { get; private set; }
 
-    /// <summary>The CRIDs that had frames. A capture that commits later is none of them.</summary>
-    public IReadOnlyList<Crid> WithFrames { get; private set; } = [];
+    /// <summary>The CRIDs that had frames or patch groups. A capture that commits later is none of them.</summary>
+    public IReadOnlyList<Crid> WithChunks { get; private set; } = [];
 
     /// <summary>Unreached segments.</summary>
     public List<SegmentKey> Segments { get; } = [];
@@ -40,11 +40,14 @@ internal sealed class Condemned
     /// <summary>Roots of checkpoints that are not committed.</summary>
     public List<(Crid Crid, SpaceId Space)> Roots { get; } = [];
 
-    /// <summary>A gc before this one did not finish: there may be dead chunks without an index entry, and live ones too.</summary>
+    /// <summary>Commits that owe their index entries: this gc restores them.</summary>
+    public ulong IndexOwed { get; private set; }
+
+    /// <summary>A gc before this one did not finish, or a commit owes its index entries: there may be dead chunks without one, and live ones too.</summary>
     public bool Thorough { get; private set; }
 
     /// <summary>True if there is nothing to free, and nothing that an earlier look of this gc dropped to put back.</summary>
-    public bool IsEmpty => !Thorough && !_again && Chunks.Count == 0 && Segments.Count == 0 && Roots.Count == 0 && WithFrames.All(Live.Chunks.Any);
+    public bool IsEmpty => !Thorough && !_again && Chunks.Count == 0 && Segments.Count == 0 && Roots.Count == 0 && WithChunks.All(Live.Chunks.Any);
 
     /// <summary>Looks; changes nothing.</summary>
     public static Condemned Look(RocksDb db, IProgress<StoreProgress>? progress, CancellationToken cancel) => Look(db, null, null, progress, cancel);
@@ -72,23 +75,25 @@ internal sealed class Condemned
         // That the generation is ahead because of the look before says nothing: what that one dropped is known.
         var generation = StoreMeta.Read(db, StoreMeta.GcGeneration);
         var thorough = before?.Generation == generation ? before.Thorough : generation > StoreMeta.Read(db, StoreMeta.GcDone);
+        var owed = StoreMeta.Read(db, StoreMeta.IndexOwed);
         var condemned = new Condemned(Reachability.Mark(db, progress, cancel), again: before is not null)
         {
             Forgets = StoreMeta.Read(db, StoreMeta.Forgets),
-            Thorough = thorough,
-            WithFrames = [.. CridsWithFrames(db)],
+            IndexOwed = owed,
+            Thorough = thorough || owed > 0,
+            WithChunks = [.. CridsIn(db, ColumnFamily.Chunks).Union(CridsIn(db, ColumnFamily.Patches)).Order()],
         };
         condemned.LookAtMaps(db, cancel);
         condemned.LookAtIndex(db, drop, progress, cancel);
         if (before is null) return condemned;
-        foreach (var (frame, slots) in before.Chunks.Frames()) condemned.Chunks.Add(frame, slots);
+        condemned.Chunks.Add(before.Chunks);
         condemned.IndexEntries = Math.Max(condemned.IndexEntries, before.IndexEntries);
         return condemned;
     }
 
-    private static IEnumerable<Crid> CridsWithFrames(RocksDb db)
+    private static IEnumerable<Crid> CridsIn(RocksDb db, ColumnFamily family)
     {
-        using var i = db.Iterate(ColumnFamily.Chunks);
+        using var i = db.Iterate(family);
         for (var there = i.SeekToFirst(); there;)
         {
             var crid = Keys.CridOf(i.Key);

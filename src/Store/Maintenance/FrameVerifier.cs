@@ -4,32 +4,11 @@ using Crstore.Store.Native;
 
 namespace Crstore.Store.Maintenance;
 
-/// <summary>Chunks that can't be read, and why.</summary>
-internal sealed class BadChunks
-{
-    private readonly Dictionary<FrameId, string> _frames = [];
-    private readonly Dictionary<ChunkLocation, string> _slots = [];
-
-    /// <summary>Entries.</summary>
-    public int Count => _frames.Count + _slots.Count;
-
-    /// <summary>A whole frame.</summary>
-    public void Add(FrameId frame, string text) => _frames[frame] = text;
-
-    /// <summary>One chunk.</summary>
-    public void Add(ChunkLocation chunk, string text) => _slots[chunk] = text;
-
-    /// <summary>What is wrong with a chunk; null if nothing is.</summary>
-    public string? Find(ChunkLocation chunk) =>
-        _frames.TryGetValue(FrameId.Of(chunk), out var text) || _slots.TryGetValue(chunk, out text) ? text : null;
-}
-
 /// <summary>Reads every frame that is referred to once, in stored order, and checks batches of them on all cores.</summary>
-internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, IProgress<StoreProgress>? progress, CancellationToken cancel)
+internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, BadChunks bad, IProgress<StoreProgress>? progress, CancellationToken cancel)
 {
     private const int BatchFrames = 128;
 
-    private readonly BadChunks _bad = new();
     private readonly Random _random = new();
     private ulong _pagesRead;
 
@@ -42,8 +21,8 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, IProgress
     /// <summary>Content addresses of the chunks that are sound.</summary>
     public HashPrefixes Hashes { get; } = new();
 
-    /// <summary>Checks the frames of the given chunks.</summary>
-    public BadChunks Check(ChunkMarks referred)
+    /// <summary>Checks the frames of the given chunks; notes those that are bad.</summary>
+    public void Check(ChunkMarks referred)
     {
         ulong done = 0;
         foreach (var batch in referred.Frames().Chunk(BatchFrames))
@@ -60,8 +39,6 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, IProgress
                     if ((item.Good >> slot & 1) != 0) Hashes.Add(item.Frame.Location(slot), item.Reader!.Hash(slot));
             }
         }
-
-        return _bad;
     }
 
     private bool Chosen() => options.DataPercent >= 100 || (options.DataPercent > 0 && _random.NextDouble() * 100 < options.DataPercent);
@@ -76,7 +53,7 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, IProgress
         }
         catch (StoreDamagedException e)
         {
-            lock (_bad) _bad.Add(id, $"{id}: {e.Message}"); // RocksDB's own checksum
+            lock (bad) bad.Add(id, $"{id}: {e.Message}"); // RocksDB's own checksum
             return null;
         }
     }
@@ -90,8 +67,8 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, IProgress
         }
         catch (StoreDamagedException e)
         {
-            lock (_bad)
-                if (_bad.Find(item.Frame.Location(0)) is null) _bad.Add(item.Frame, e.Message);
+            lock (bad)
+                if (bad.Find(item.Frame.Location(0)) is null) bad.Add(item.Frame, e.Message);
             return;
         }
 
@@ -107,7 +84,7 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, IProgress
             }
             catch (StoreDamagedException e)
             {
-                lock (_bad) _bad.Add(item.Frame.Location(slot), e.Message);
+                lock (bad) bad.Add(item.Frame.Location(slot), e.Message);
             }
         }
     }

@@ -141,7 +141,7 @@ internal sealed class GcTally
     /// <summary>Files of dead sessions.</summary>
     public ulong OrphanFiles { get; set; }
 
-    /// <summary>Frames with live pages that turned out to be damaged.</summary>
+    /// <summary>Frames and patch groups with live pages that turned out to be damaged.</summary>
     public ulong DamagedFrames { get; set; }
 
     /// <summary>As the caller gets it.</summary>

@@ -15,17 +15,20 @@ internal static class GarbageEstimate
         var condemned = Condemned.Look(reader.Database, progress, cancel);
         var tally = new GcTally { Segments = (ulong)condemned.Segments.Count, OrphanFiles = Orphans(store.Paths) };
         foreach (var (frame, dead) in condemned.Chunks.Frames())
-        {
-            var live = BitOperations.PopCount((uint)condemned.Live.Chunks.Slots(frame));
-            var gone = BitOperations.PopCount((uint)dead);
-            if (live > gone) continue;
-            tally.Chunks += (ulong)gone;
-            if (live == 0) tally.FramesDeleted++;
-            else tally.FramesRewritten++;
-        }
+            Count(tally, BitOperations.PopCount((uint)condemned.Live.Chunks.Slots(frame)), BitOperations.PopCount((uint)dead));
+        foreach (var (group, dead) in condemned.Chunks.Groups())
+            Count(tally, BitOperations.PopCount(condemned.Live.Chunks.Slots(group)), BitOperations.PopCount(dead));
 
         var bytes = StoreSizes.DirectoryBytes(store.Paths.Database);
         return tally.Result(bytes, bytes, Stopwatch.GetElapsedTime(began), [], dryRun: true);
+    }
+
+    private static void Count(GcTally tally, int live, int gone)
+    {
+        if (live > gone) return;
+        tally.Chunks += (ulong)gone;
+        if (live == 0) tally.FramesDeleted++;
+        else tally.FramesRewritten++;
     }
 
     private static ulong Orphans(StorePaths paths) => (ulong)Directory.GetFiles(paths.Incoming)

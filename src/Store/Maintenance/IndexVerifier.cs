@@ -1,6 +1,7 @@
 using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
+using Crstore.Store.Patches;
 using Crstore.Store.Reading;
 
 namespace Crstore.Store.Maintenance;
@@ -9,24 +10,27 @@ namespace Crstore.Store.Maintenance;
 internal sealed class HashPrefixes
 {
     private readonly ChunkMarks _known = new();
-    private readonly Dictionary<Crid, uint[]> _prefixes = [];
+    private readonly Dictionary<(Crid Crid, bool Patch), uint[]> _prefixes = [];
 
     /// <summary>Notes a chunk.</summary>
     public void Add(ChunkLocation chunk, ContentHash hash)
     {
         _known.Add(chunk);
-        _prefixes.TryGetValue(chunk.Crid, out var all);
-        if (all is null || chunk.Ordinal >= (uint)all.Length)
+        _prefixes.TryGetValue((chunk.Crid, chunk.IsPatch), out var all);
+        var place = Place(chunk);
+        if (all is null || place >= (uint)all.Length)
         {
-            Array.Resize(ref all, (int)Math.Min(Math.Max(chunk.Ordinal + 1L, (all?.Length ?? 256) * 2L), Array.MaxLength));
-            _prefixes[chunk.Crid] = all;
+            Array.Resize(ref all, (int)Math.Min(Math.Max(place + 1L, (all?.Length ?? 256) * 2L), Array.MaxLength));
+            _prefixes[(chunk.Crid, chunk.IsPatch)] = all;
         }
 
-        all[chunk.Ordinal] = Prefix(hash);
+        all[place] = Prefix(hash);
     }
 
     /// <summary>True if it fits; null if the chunk is not known.</summary>
-    public bool? Fits(ChunkLocation chunk, ContentHash hash) => _known.Contains(chunk) ? _prefixes[chunk.Crid][chunk.Ordinal] == Prefix(hash) : null;
+    public bool? Fits(ChunkLocation chunk, ContentHash hash) => _known.Contains(chunk) ? _prefixes[(chunk.Crid, chunk.IsPatch)][Place(chunk)] == Prefix(hash) : null;
+
+    private static uint Place(ChunkLocation chunk) => chunk.IsPatch ? chunk.Ordinal - ChunkLocation.FirstPatch : chunk.Ordinal;
 
     private static uint Prefix(ContentHash hash) => (uint)(hash.A >> 32);
 }
@@ -38,7 +42,7 @@ internal sealed class HashPrefixes
 internal sealed class IndexVerifier(RocksDb db, List<string> problems, IProgress<StoreProgress>? progress, CancellationToken cancel)
 {
     private const int MaxProblems = 100;
-    private readonly FrameCache _frames = new(db);
+    private readonly ChunkLookup _chunks = new(db);
     private ulong _wrong;
 
     /// <summary>Checks all entries.</summary>
@@ -67,12 +71,28 @@ internal sealed class IndexVerifier(RocksDb db, List<string> problems, IProgress
         try
         {
             var chunk = Keys.LocationOf(value);
-            if (known.Fits(chunk, hash) ?? _frames.Get(FrameId.Of(chunk)).Hash(chunk.Slot) == hash) return;
-            Problem($"index entry {hash}: slot {chunk.Slot} of {FrameId.Of(chunk)} is another page");
+            if (known.Fits(chunk, hash) ?? FitsStored(chunk, hash)) return;
+            Problem($"index entry {hash}: {(chunk.IsPatch ? $"slot {PatchGroupId.SlotOf(chunk)} of {PatchGroupId.Of(chunk)}" : $"slot {chunk.Slot} of {FrameId.Of(chunk)}")} is another page");
         }
         catch (StoreDamagedException e)
         {
             Problem($"index entry {hash}: {e.Message}");
+        }
+    }
+
+    /// <summary>A patch needs its anchor too: a live page in a frame.</summary>
+    private bool FitsStored(ChunkLocation chunk, ContentHash hash)
+    {
+        if (_chunks.Hash(chunk) != hash) return false;
+        if (!chunk.IsPatch) return true;
+        try
+        {
+            _chunks.Hash(_chunks.AnchorFor(chunk));
+            return true;
+        }
+        catch (StoreDamagedException e)
+        {
+            throw new StoreDamagedException($"slot {PatchGroupId.SlotOf(chunk)} of {PatchGroupId.Of(chunk)} changes a page that is not there: {e.Message}", null, e);
         }
     }
 

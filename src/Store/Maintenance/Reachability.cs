@@ -9,8 +9,8 @@ namespace Crstore.Store.Maintenance;
 
 /// <summary>
 /// What the committed checkpoints reach: the mark phase of gc. Goes by the roots: a manifest's header or body may be
-/// damaged, its pages are kept all the same. A root or segment that is damaged, or missing, stops it: what it would have
-/// reached is unknown.
+/// damaged, its pages are kept all the same. A root, a segment or a patch group that is damaged, or missing, stops it: what it
+/// would have reached is unknown.
 /// </summary>
 internal sealed class Reachability
 {
@@ -18,7 +18,7 @@ internal sealed class Reachability
     {
     }
 
-    /// <summary>Chunks that some page map refers to.</summary>
+    /// <summary>Chunks that some page map refers to, and the anchors of those that are patches.</summary>
     public ChunkMarks Chunks { get; } = new();
 
     /// <summary>Segments that some root refers to.</summary>
@@ -28,7 +28,7 @@ internal sealed class Reachability
     public HashSet<Crid> Committed { get; } = [];
 
     /// <summary>Marks.</summary>
-    /// <exception cref="StoreDamagedException">A root or a segment is missing or damaged.</exception>
+    /// <exception cref="StoreDamagedException">A root, a segment or a patch group is missing or damaged.</exception>
     public static Reachability Mark(RocksDb db, IProgress<StoreProgress>? progress, CancellationToken cancel)
     {
         var marks = new Reachability();
@@ -57,6 +57,7 @@ internal sealed class Reachability
             CheckRoots(db, crid, roots);
         }
 
+        AnchorMarks.Add(db, marks.Chunks, progress, cancel);
         return marks;
     }
 

@@ -43,8 +43,8 @@ public sealed partial class StoreReader
             progress?.Report(new StoreProgress("counting chunks", chunks, 0));
         }
 
-        return new StoreStats(checkpoints, logical, chunks * VirtualPage.Size, StoreSizes.Of(Database, ColumnFamily.Chunks),
-            StoreSizes.Of(Database, ColumnFamily.Maps), StoreSizes.Of(Database, ColumnFamily.Index),
+        return new StoreStats(checkpoints, logical, chunks * VirtualPage.Size,
+            StoreSizes.Of(Database, ColumnFamily.Chunks) + StoreSizes.Of(Database, ColumnFamily.Patches), StoreSizes.Of(Database, ColumnFamily.Maps), StoreSizes.Of(Database, ColumnFamily.Index),
             StoreSizes.DirectoryBytes(Paths.Root), chunks, Series(damaged));
     }
 }

@@ -3,6 +3,7 @@ using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
 using Crstore.Store.PageMaps;
+using Crstore.Store.Patches;
 
 namespace Crstore.Store.Maintenance;
 
@@ -23,18 +24,23 @@ internal sealed class Sweeper
     private readonly Reachability _now;
     private readonly Compression _compression;
     private readonly GcTally _tally;
+    private readonly PatchSweeper _patches;
     private readonly IProgress<StoreProgress>? _progress;
     private readonly List<FrameId> _touched = [];
     private readonly HashSet<FrameId> _damaged = [];
     private ulong _segmentsDeleted;
 
-    private Sweeper(Condemned condemned, Reachability now, Compression compression, GcTally tally, IProgress<StoreProgress>? progress) =>
+    private Sweeper(Condemned condemned, Reachability now, Compression compression, GcTally tally, IProgress<StoreProgress>? progress)
+    {
         (_condemned, _now, _compression, _tally, _progress) = (condemned, now, compression, tally, progress);
+        _patches = new PatchSweeper(condemned, now, compression, tally);
+    }
 
     /// <summary>The second look. From here on no session that began under an older generation may commit.</summary>
     public static Sweeper Confirm(RocksDb db, Condemned condemned, Compression compression, GcTally tally, IProgress<StoreProgress>? progress, CancellationToken cancel)
     {
         var sweeper = new Sweeper(condemned, Reachability.Mark(db, progress, cancel), compression, tally, progress);
+        AnchorMarks.AddOfNewcomers(db, condemned.WithChunks, sweeper._now.Chunks, cancel);
         FaultPoint.Hit("gc.remarked");
         using var batch = db.NewBatch();
         StoreMeta.Put(batch, StoreMeta.GcFreed, condemned.Generation);
@@ -52,7 +58,9 @@ internal sealed class Sweeper
             yield return db => RestoreIndex(db, frames);
         }
 
-        var crids = _condemned.WithFrames;
+        foreach (var groups in _patches.Revived().Chunk(FramesPerStep)) yield return db => PatchSweeper.RestoreIndex(db, groups);
+
+        var crids = _condemned.WithChunks;
         for (var i = 0; i < crids.Count; i++)
         {
             var crid = crids[i];
@@ -66,9 +74,12 @@ internal sealed class Sweeper
             var suspects = _condemned.Chunks.Frames(crid).Select(f => f.Frame).ToList();
             if (_condemned.Thorough) yield return db => suspects = AllFrames(db, crid);
             foreach (var frames in suspects.Chunk(FramesPerStep)) yield return db => DropFrames(db, frames);
+            List<PatchGroupId> groups = [];
+            yield return db => groups = _patches.Suspects(db, crid);
+            foreach (var some in groups.Chunk(FramesPerStep)) yield return db => _patches.Drop(db, some);
         }
 
-        if (_damaged.Count > 0) yield return DropDamagedEntries;
+        yield return DropDamagedEntries;
         foreach (var segments in _condemned.Segments.Chunk(EntriesPerBatch)) yield return db => DropSegments(db, segments);
         yield return DropRoots;
     }
@@ -84,6 +95,8 @@ internal sealed class Sweeper
             _progress?.Report(new StoreProgress("compacting", (ulong)i, (ulong)ranges.Count));
             yield return db => Compact(db, from, to);
         }
+
+        foreach (var compaction in _patches.Compactions()) yield return compaction;
 
         if (_condemned.Chunks.Count * 4 >= _condemned.IndexEntries && _condemned.Chunks.Count > 0)
             yield return db => db.Compact(ColumnFamily.Index, [], [], rewriteBottom: true);
@@ -140,6 +153,7 @@ internal sealed class Sweeper
         db.DeleteFilesInRange(ColumnFamily.Chunks, from, to);
         using var batch = db.NewBatch();
         batch.DeleteRange(ColumnFamily.Chunks, from, to);
+        _patches.DropCrid(db, batch, crid);
         db.Write(batch);
         FaultPoint.Hit("gc.range-deleted");
         _tally.FramesDeleted += frames;
@@ -175,16 +189,20 @@ internal sealed class Sweeper
     private static ulong SlotsOf(ReadOnlySpan<byte> frame) => frame.Length > 5 ? (ulong)BitOperations.PopCount((uint)(frame[4] | frame[5] << 8)) : 0;
 
     /// <summary>
-    /// What is damaged stays for verify to tell, but no capture shall find it any more: the same content is stored again.
-    /// Its own list of content addresses can't be trusted, so all entries are looked at.
+    /// What is damaged stays for verify to tell, but no capture shall find it any more, nor what is a patch to it: the same content
+    /// is stored again. Its own list of content addresses can't be trusted, so all entries are looked at.
     /// </summary>
     private void DropDamagedEntries(RocksDb db)
     {
+        if (_damaged.Count + _patches.Damaged.Count == 0) return;
+        _tally.DamagedFrames = (ulong)(_damaged.Count + _patches.Damaged.Count);
+        var patches = _patches.To(db, _damaged);
         using var batch = db.NewBatch();
         using var i = db.Iterate(ColumnFamily.Index);
         for (var there = i.SeekToFirst(); there; there = i.Next())
         {
-            if (!_damaged.Contains(FrameId.Of(Keys.LocationOf(i.Value)))) continue;
+            var chunk = Keys.LocationOf(i.Value);
+            if (!(chunk.IsPatch ? patches.Contains(chunk) || _patches.Damaged.Contains(PatchGroupId.Of(chunk)) : _damaged.Contains(FrameId.Of(chunk)))) continue;
             batch.Delete(ColumnFamily.Index, i.Key);
             if (batch.Count < EntriesPerBatch) continue;
             db.Write(batch);
@@ -192,7 +210,6 @@ internal sealed class Sweeper
         }
 
         db.Write(batch);
-        _tally.DamagedFrames = (ulong)_damaged.Count;
     }
 
     private void DropFrames(RocksDb db, FrameId[] frames)
@@ -294,6 +311,8 @@ internal sealed class Sweeper
         foreach (var (crid, space) in _condemned.Roots)
             if (!_now.Committed.Contains(crid)) batch.Delete(ColumnFamily.Maps, Keys.Root(crid, space));
         StoreMeta.Put(batch, StoreMeta.GcDone, _condemned.Generation);
+        if (_condemned.IndexOwed > 0) // not what commits have come to owe since
+            StoreMeta.Put(batch, StoreMeta.IndexOwed, StoreMeta.Read(db, StoreMeta.IndexOwed) - _condemned.IndexOwed);
         db.Write(batch);
     }
 

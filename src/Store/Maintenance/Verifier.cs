@@ -40,14 +40,18 @@ internal sealed class Verifier(StoreReader reader, VerifyOptions options, IProgr
             CheckBody(crid, Mark, Problem);
         }
 
-        var frames = new FrameVerifier(reader.Database, options, progress, cancel);
-        var bad = frames.Check(_referred);
+        var bad = new BadChunks();
+        var patches = new PatchVerifier(reader.Database, options, bad, progress, cancel);
+        var frames = new FrameVerifier(reader.Database, options, bad, progress, cancel);
+        patches.AddAnchors(_referred);
+        frames.Check(_referred);
+        patches.Run(_referred, frames.Hashes);
         if (everything) CheckIndex(frames.Hashes);
         if (bad.Count > 0 || _badSegments.Count > 0)
             foreach (var crid in wanted) Blame(crid, bad);
         var broken = _problems.Select(p => p.Crid).ToHashSet();
         return new VerifyResult([.. wanted.Where(c => !broken.Contains(c))], [.. wanted.Where(broken.Contains)], _problems,
-            frames.FramesRead, frames.PagesRead, _storeProblems);
+            frames.FramesRead + patches.GroupsRead, frames.PagesRead + patches.PagesRead, _storeProblems);
     }
 
     private SortedSet<Crid> Existing()

@@ -32,6 +32,9 @@ internal enum ColumnFamily
 
     /// <summary>Store-wide values.</summary>
     Meta,
+
+    /// <summary>CRID ‖ group → patch group.</summary>
+    Patches,
 }
 
 /// <summary>How to open.</summary>
@@ -54,7 +57,7 @@ internal enum RocksMode
 /// </summary>
 internal sealed unsafe class RocksDb : IDisposable
 {
-    private static readonly string[] Names = ["default", "chunks", "index", "maps", "manifests", "bodies", "series", "meta"];
+    private static readonly string[] Names = ["default", "chunks", "index", "maps", "manifests", "bodies", "series", "meta", "patches"];
     private readonly Lock gate = new();
     private readonly HashSet<RocksIterator> iterators = [];
     private readonly RocksOptions options;
@@ -171,10 +174,12 @@ internal sealed unsafe class RocksDb : IDisposable
     }
 
     /// <summary>An iterator over a column family as it is now. Closed with the database at the latest.</summary>
-    public RocksIterator Iterate(ColumnFamily family)
+    /// <param name="family">Column family.</param>
+    /// <param name="scan">It reads on and on: read far ahead. False for one that leaps.</param>
+    public RocksIterator Iterate(ColumnFamily family, bool scan = true)
     {
         ThrowIfClosed();
-        var iterator = new RocksIterator(this, RocksNative.rocksdb_create_iterator_cf(db, scanOptions, Family(family)));
+        var iterator = new RocksIterator(this, RocksNative.rocksdb_create_iterator_cf(db, scan ? scanOptions : readOptions, Family(family)));
         lock (gate) iterators.Add(iterator);
         return iterator;
     }

@@ -65,6 +65,7 @@ internal sealed class RocksOptions : IDisposable
     {
         // Frames are compressed already; ingested files are never to be rewritten for their level's sake.
         ColumnFamily.Chunks => "compression=kNoCompression;write_buffer_size=33554432;target_file_size_base=67108864;max_bytes_for_level_base=268435456",
+        ColumnFamily.Patches => "compression=kNoCompression;write_buffer_size=16777216",
         ColumnFamily.Index => "compression=kNoCompression;write_buffer_size=16777216",
         ColumnFamily.Maps => "compression=kNoCompression;write_buffer_size=8388608",
         ColumnFamily.Bodies => "compression=kZSTD;write_buffer_size=8388608",
@@ -95,7 +96,7 @@ internal sealed class RocksOptions : IDisposable
 
         // Small blocks, so that one frame is one block.
         RocksNative.rocksdb_block_based_options_set_block_size(table, 4096);
-        if (family == ColumnFamily.Chunks)
+        if (family is ColumnFamily.Chunks or ColumnFamily.Patches)
             RocksNative.rocksdb_block_based_options_set_no_block_cache(table, 1); // frames have their own cache
         else
             RocksNative.rocksdb_block_based_options_set_block_cache(table, cache);

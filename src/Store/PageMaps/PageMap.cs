@@ -71,6 +71,63 @@ public sealed class PageMap
         if (last is { } rest) yield return rest;
     }
 
+    /// <summary>
+    /// Calls back for each run within a range, in address order, without the absent pages: runs end with their segment. For who
+    /// walks over all of a map whose every page may be a run of its own: an iterator's steps cost more than what they find.
+    /// </summary>
+    /// <exception cref="StoreDamagedException">A segment is missing or damaged.</exception>
+    public void Visit(PageRange within, Action<PageRun> visit)
+    {
+        for (var i = FirstEntryEndingAfter(Segment.NumberOf(within.Start)); Overlaps(i, within); i++)
+        {
+            var entry = _entries[i];
+            if (entry.Uniform is { } kind)
+            {
+                visit(new PageRun(entry.Range.Intersect(within), kind, default));
+                continue;
+            }
+
+            var (from, to) = SegmentsOf(entry, within);
+            for (var number = from; number < to; number++)
+            {
+                foreach (ref readonly var extent in Load(entry.Key(number)).Extents.AsSpan())
+                {
+                    var run = RunOf(number, extent);
+                    if (run.Kind == PageKind.Absent || run.Range.End.Number <= within.Start.Number) continue;
+                    if (run.Range.Start.Number >= within.End.Number) return;
+                    visit(run.Range.Start.Number >= within.Start.Number && run.Range.End.Number <= within.End.Number ? run : run.Within(within));
+                }
+            }
+        }
+    }
+
+    /// <summary>Runs of one kind within a range, wherever their chunks are, in address order, without the absent pages; they end with their segment.</summary>
+    /// <exception cref="StoreDamagedException">While enumerating: a segment is missing or damaged.</exception>
+    public IEnumerable<PageSpan> Kinds(PageRange within)
+    {
+        for (var i = FirstEntryEndingAfter(Segment.NumberOf(within.Start)); Overlaps(i, within); i++)
+        {
+            var entry = _entries[i];
+            if (entry.Uniform is { } kind)
+            {
+                yield return new PageSpan(entry.Range.Intersect(within), kind);
+                continue;
+            }
+
+            var (from, to) = SegmentsOf(entry, within);
+            for (var number = from; number < to; number++)
+            {
+                var segment = Load(entry.Key(number));
+                for (var next = 0; next < segment.Extents.Length;)
+                {
+                    var span = segment.KindFrom(ref next);
+                    var inside = span.Range.Intersect(within);
+                    if (span.Kind != PageKind.Absent && !inside.IsEmpty) yield return new PageSpan(inside, span.Kind);
+                }
+            }
+        }
+    }
+
     /// <summary>What the map says of one page.</summary>
     public PageRun Find(VirtualPage page)
     {
@@ -135,6 +192,12 @@ public sealed class PageMap
 
     private static PageRun RunOf(ulong segment, in PageExtent extent) => new(
         new PageRange(new VirtualPage((segment << Segment.Shift) + extent.Start), extent.Length), extent.Kind, extent.First);
+
+    private bool Overlaps(int entry, PageRange within) =>
+        !within.IsEmpty && entry < _entries.Length && _entries[entry].First < (within.End.Number + Segment.Pages - 1) >> Segment.Shift;
+
+    private static (ulong From, ulong To) SegmentsOf(in RootEntry entry, PageRange within) =>
+        (Math.Max(entry.First, Segment.NumberOf(within.Start)), Math.Min(entry.End, (within.End.Number + Segment.Pages - 1) >> Segment.Shift));
 
     private int FirstEntryEndingAfter(ulong segment)
     {

@@ -50,6 +50,17 @@ public sealed class PageMapBuilder
     /// <exception cref="ArgumentException">The parent has nothing for one of them: it is absent or excluded there.</exception>
     public void Keep(PageRange range)
     {
+        CheckKeep(range);
+        KeepChecked(range);
+    }
+
+    /// <summary><see cref="Keep"/>, behind <see cref="CheckKeep"/>.</summary>
+    public void KeepChecked(PageRange range) => Add(range, Verb.Keep, default);
+
+    /// <summary>Says now what <see cref="Keep"/> would say later.</summary>
+    /// <exception cref="ArgumentException">The same.</exception>
+    public void CheckKeep(PageRange range)
+    {
         Check(range);
         if (range.IsEmpty) return;
         var position = range.Start;
@@ -66,7 +77,6 @@ public sealed class PageMapBuilder
             throw new ArgumentException(_parent is null
                 ? $"page {position} can't be kept: there is no parent"
                 : $"page {position} can't be kept: the parent, CRID {_parent.Crid}, has no content for it", nameof(range));
-        Add(range, Verb.Keep, default);
     }
 
     /// <summary>These pages are all zero.</summary>

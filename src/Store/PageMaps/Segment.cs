@@ -47,6 +47,15 @@ public sealed record Segment(ulong Number, PageExtent[] Extents)
     /// <summary>The pages of some segments.</summary>
     public static PageRange RangeOf(ulong first, ulong count) => new(new VirtualPage(first << Shift), count << Shift);
 
+    /// <summary>The pages of one kind that begin with an extent, and the extent behind them.</summary>
+    public PageSpan KindFrom(ref int extent)
+    {
+        var (first, kind) = (extent, Extents[extent].Kind);
+        while (++extent < Extents.Length && Extents[extent].Kind == kind) continue;
+        var end = extent < Extents.Length ? Extents[extent].Start : Pages;
+        return new PageSpan(new PageRange(new VirtualPage((Number << Shift) + Extents[first].Start), (ulong)(end - Extents[first].Start)), kind);
+    }
+
     /// <summary>Index of the extent that holds a page, counted from the segment's first one.</summary>
     public int IndexOf(int offset)
     {

@@ -1,33 +1,51 @@
 using Crstore.Model;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
+using Crstore.Store.PageMaps;
+using Crstore.Store.Reading;
 
 namespace Crstore.Store.Writing;
 
 /// <summary>
-/// Turns page contents into chunk locations: hashes and probes in parallel, gives new chunks their ordinals in capture
-/// order, and passes them on to be compressed and spooled. One per capture: chunks are shared by all address spaces.
+/// Turns page contents into chunk locations: hashes, probes and makes patches in parallel, gives new chunks their ordinals in
+/// capture order, and passes them on to be compressed and spooled. Short runs are gathered until they make a batch: an increment
+/// of scattered pages would occupy one core alone. One per capture: chunks are shared by all address spaces.
 /// </summary>
 internal sealed class ChunkSink : IDisposable
 {
+    private const int GatheredPages = 64; // longer runs are worth a batch of their own
     private readonly Crid crid;
     private readonly FreshChunks fresh = new();
+    private readonly FreshOrdinals ordinals = new();
     private readonly PageHasher hasher;
+    private readonly PagePatcher patcher;
     private readonly FramePipeline pipeline;
+    private readonly PatchSink patches;
+    private readonly List<Run> gathered = [];
+    private byte[] buffer = [];
+    private int bufferedPages;
 
-    public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, StoreOptions options)
+    public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, ChunkLookup chunks, StoreOptions options)
     {
         this.crid = crid;
-        Spool = new FrameSpool(paths, crid, options.SmallCapturePages);
+        Frames = new RecordSpool(paths, crid, ColumnFamily.Chunks, options.SmallCapturePages / ChunkLocation.SlotsPerFrame);
+        patches = new PatchSink(paths, crid, options);
         hasher = new PageHasher(snapshot, fresh);
-        pipeline = new FramePipeline(crid, options.Compression, Spool);
+        patcher = new PagePatcher(snapshot, chunks);
+        pipeline = new FramePipeline(crid, options.Compression, Frames);
     }
 
-    /// <summary>Told of each run of pages: zero (no location) or a chunk.</summary>
+    /// <summary>Told of each page in the order in which they were given: zero (no location) or a chunk.</summary>
     public delegate void PageHandler(VirtualPage page, ChunkLocation? location);
 
     /// <summary>Where frames wait.</summary>
-    public FrameSpool Spool { get; }
+    public RecordSpool Frames { get; }
+
+    /// <summary>Where patch groups wait.</summary>
+    public RecordSpool Patches => patches.Spool;
+
+    /// <summary>An error came in the middle of a batch: some handlers were told and others never will be. It takes and gives nothing any more.</summary>
+    public bool Failed { get; private set; }
 
     /// <summary>Pages taken.</summary>
     public ulong Read { get; private set; }
@@ -35,63 +53,124 @@ internal sealed class ChunkSink : IDisposable
     /// <summary>Of them all zero.</summary>
     public ulong Zero { get; private set; }
 
-    /// <summary>Chunks new to the store: what the index will get.</summary>
+    /// <summary>Chunks new to the store, in the order in which they came: what the index will get.</summary>
     public FreshChunks Fresh => fresh;
 
-    /// <summary>Takes consecutive pages; their memory is free again when this returns.</summary>
-    public void Take(VirtualPage first, ReadOnlyMemory<byte> pages, PageHandler handler)
+    /// <summary>Where a new chunk will be.</summary>
+    public ChunkLocation LocationOf(uint sequence) => new(crid, ordinals[sequence]);
+
+    /// <summary>Takes consecutive pages; their memory is free again when this returns, but the handler may be told later.</summary>
+    /// <param name="first">Address of the first one.</param>
+    /// <param name="pages">Their content.</param>
+    /// <param name="parent">The page map that has what was there before; null for none.</param>
+    /// <param name="handler">Told.</param>
+    public void Take(VirtualPage first, ReadOnlyMemory<byte> pages, PageMap? parent, PageHandler handler)
     {
+        ThrowIfFailed();
+        var count = pages.Length / VirtualPage.Size;
+        Read += (ulong)count;
+        if (count < GatheredPages)
+        {
+            Gather(new Run(first, count, parent, handler), pages.Span);
+            return;
+        }
+
+        Flush();
         while (!pages.IsEmpty)
         {
-            var bytes = Math.Min(pages.Length, PageHasher.BatchPages * VirtualPage.Size);
-            var batch = pages[..bytes];
-            pages = pages[bytes..];
-            hasher.Process(batch);
-            first = Assign(first, batch.Span, handler);
+            var batch = pages[..Math.Min(pages.Length, PageHasher.BatchPages * VirtualPage.Size)];
+            pages = pages[batch.Length..];
+            gathered.Add(new Run(first, batch.Length / VirtualPage.Size, parent, handler));
+            first += (ulong)(batch.Length / VirtualPage.Size);
+            Process(batch);
         }
     }
 
-    /// <summary>Waits until the spool has all frames.</summary>
-    public void Complete() => pipeline.Complete();
+    /// <summary>Works off what was gathered: after this all handlers have been told.</summary>
+    /// <exception cref="InvalidOperationException">It has failed before.</exception>
+    public void Flush()
+    {
+        ThrowIfFailed();
+        if (bufferedPages > 0) Process(buffer.AsMemory(0, bufferedPages * VirtualPage.Size));
+        bufferedPages = 0;
+    }
+
+    /// <summary>Waits until the spools have everything.</summary>
+    public void Complete()
+    {
+        Flush();
+        patches.Complete();
+        pipeline.Complete();
+    }
 
     /// <summary>Drops everything that was not ingested.</summary>
     public void Dispose()
     {
         pipeline.Dispose();
-        Spool.Dispose();
+        Frames.Dispose();
+        patches.Dispose();
     }
 
-    private VirtualPage Assign(VirtualPage page, ReadOnlySpan<byte> memory, PageHandler handler)
+    private void Gather(in Run run, ReadOnlySpan<byte> pages)
     {
-        var count = memory.Length / VirtualPage.Size;
-        Read += (ulong)count;
-        for (var i = 0; i < count; i++, page += 1)
+        if (bufferedPages + run.Count > PageHasher.BatchPages) Flush();
+        if (buffer.Length == 0) buffer = GC.AllocateUninitializedArray<byte>(PageHasher.BatchPages * VirtualPage.Size);
+        pages.CopyTo(buffer.AsSpan(bufferedPages * VirtualPage.Size));
+        bufferedPages += run.Count;
+        gathered.Add(run);
+    }
+
+    private void ThrowIfFailed()
+    {
+        if (Failed) throw new InvalidOperationException("what this capture was given is lost in part: an error came while it was taken in");
+    }
+
+    private void Process(ReadOnlyMemory<byte> batch)
+    {
+        Failed = true; // unless it gets to its end
+        hasher.Process(batch);
+        patcher.Start(batch.Length / VirtualPage.Size);
+        var index = 0;
+        foreach (var run in gathered)
         {
-            switch (hasher.Fates[i])
-            {
-                case PageFate.Zero:
-                    Zero++;
-                    handler(page, null);
-                    break;
-                case PageFate.Stored:
-                    handler(page, hasher.Locations[i]);
-                    break;
-                case PageFate.Taken:
-                    handler(page, new ChunkLocation(crid, hasher.OrdinalOf(i)));
-                    break;
-                default:
-                    handler(page, new ChunkLocation(crid, NewChunk(hasher.Hashes[i], memory.Slice(i * VirtualPage.Size, VirtualPage.Size))));
-                    break;
-            }
+            if (run.Parent is { } parent)
+                for (var i = 0; i < run.Count; i++)
+                    if (hasher.Fates[index + i] == PageFate.Fresh) patcher.Note(index + i, parent, run.First + (ulong)i);
+            index += run.Count;
         }
 
-        return page;
+        patcher.Process(batch);
+        index = 0;
+        foreach (var run in gathered)
+            for (var i = 0; i < run.Count; i++, index++) run.Handler(run.First + (ulong)i, Assign(index, batch.Span.Slice(index * VirtualPage.Size, VirtualPage.Size)));
+        gathered.Clear();
+        Failed = false;
     }
 
-    private uint NewChunk(in ContentHash hash, ReadOnlySpan<byte> page)
+    private ChunkLocation? Assign(int index, ReadOnlySpan<byte> page)
     {
-        if (!fresh.TryAdd(hash, out var ordinal)) return ordinal; // twice in one batch
-        var sent = pipeline.Add(hash, page);
-        return sent == ordinal ? ordinal : throw new InvalidOperationException($"chunk {ordinal} went into the pipeline as {sent}");
+        switch (hasher.Fates[index])
+        {
+            case PageFate.Zero:
+                Zero++;
+                return null;
+            case PageFate.Stored:
+                return hasher.Locations[index];
+            case PageFate.Taken:
+                return LocationOf(hasher.SequenceOf(index));
+            default:
+                return LocationOf(NewChunk(index, page));
+        }
     }
+
+    private uint NewChunk(int index, ReadOnlySpan<byte> page)
+    {
+        ref readonly var hash = ref hasher.Hashes[index];
+        if (!fresh.TryAdd(hash, out var sequence)) return sequence; // twice in one batch
+        var patch = patcher.PatchOf(index, out var anchor);
+        ordinals.Add(patch.IsEmpty ? pipeline.Add(hash, page) : patches.Add(hash, anchor, patch));
+        return sequence;
+    }
+
+    private readonly record struct Run(VirtualPage First, int Count, PageMap? Parent, PageHandler Handler);
 }

@@ -15,7 +15,7 @@ internal sealed class FramePipeline : IDisposable
     private const int JobsUnderWay = 32;   // 8 MiB of pages, and as much for their frames
     private readonly Crid crid;
     private readonly Compression compression;
-    private readonly FrameSpool spool;
+    private readonly RecordSpool spool;
     private readonly BlockingCollection<Job> free = new(JobsUnderWay);
     private readonly BlockingCollection<Job> ordered = new(JobsUnderWay);
     private readonly Thread writer;
@@ -26,7 +26,7 @@ internal sealed class FramePipeline : IDisposable
     private volatile ExceptionDispatchInfo? failure;
     private bool completed;
 
-    public FramePipeline(Crid crid, Compression compression, FrameSpool spool)
+    public FramePipeline(Crid crid, Compression compression, RecordSpool spool)
     {
         (this.crid, this.compression, this.spool) = (crid, compression, spool);
         writer = new Thread(WriteAll) { IsBackground = true, Name = "crstore frames" };
@@ -40,7 +40,7 @@ internal sealed class FramePipeline : IDisposable
     /// <returns>Its ordinal.</returns>
     public uint Add(in ContentHash hash, ReadOnlySpan<byte> page)
     {
-        if (next > uint.MaxValue) throw new EnvironmentException($"CRID {crid} would have more than 2^32 new pages");
+        if (next >= ChunkLocation.FirstPatch) throw new EnvironmentException($"CRID {crid} would have more than 2^31 new pages");
         var job = open ??= NewJob();
         job.Add(hash, page);
         if (job.IsFull) Send();
@@ -107,12 +107,17 @@ internal sealed class FramePipeline : IDisposable
 
     private void WriteAll()
     {
+        Span<byte> key = stackalloc byte[Keys.FrameSize];
         foreach (var job in ordered.GetConsumingEnumerable())
         {
             try
             {
                 job.Wait();
-                for (var i = 0; i < job.Frames && failure is null; i++) spool.Add(job.IdOf(i), job.FrameOf(i));
+                for (var i = 0; i < job.Frames && failure is null; i++)
+                {
+                    Keys.Frame(job.IdOf(i), key);
+                    spool.Add(key, job.FrameOf(i));
+                }
             }
             catch (Exception e) // shown to the producer, at its next page or at the end
             {

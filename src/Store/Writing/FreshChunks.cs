@@ -4,8 +4,8 @@ using Crstore.Model;
 namespace Crstore.Store.Writing;
 
 /// <summary>
-/// The chunks of this capture that are new to the store: their content addresses by ordinal, and an open-addressing table
-/// of ordinals to find them by. A first capture has millions: 32 bytes each, in pieces that never move, and about 8 for
+/// The chunks of this capture that are new to the store: their content addresses in the order in which they came, and an
+/// open-addressing table to find their numbers by. A first capture has millions: 32 bytes each, in pieces that never move, and about 8 for
 /// the table. Looking up is thread safe as long as nobody adds.
 /// </summary>
 internal sealed class FreshChunks : IComparer<uint>
@@ -15,37 +15,37 @@ internal sealed class FreshChunks : IComparer<uint>
     private const int PieceSize = 1 << PieceShift;
     private readonly ulong seed = (ulong)Random.Shared.NextInt64() | 1; // keeps page contents from aiming at places in the table
     private readonly List<ContentHash[]> pieces = [];
-    private uint[] table = new uint[1024]; // ordinal + 1; 0: free
+    private uint[] table = new uint[1024]; // sequence + 1; 0: free
 
-    /// <summary>Chunks; the next one's ordinal.</summary>
+    /// <summary>Chunks; the next one's number.</summary>
     public uint Count { get; private set; }
 
-    /// <summary>The content address of an ordinal.</summary>
-    public ref readonly ContentHash this[uint ordinal] => ref pieces[(int)(ordinal >> PieceShift)][ordinal & (PieceSize - 1)];
+    /// <summary>The content address of a number.</summary>
+    public ref readonly ContentHash this[uint sequence] => ref pieces[(int)(sequence >> PieceShift)][sequence & (PieceSize - 1)];
 
-    /// <summary>The ordinal of a content address.</summary>
-    public bool TryFind(in ContentHash hash, out uint ordinal)
+    /// <summary>The sequence of a content address.</summary>
+    public bool TryFind(in ContentHash hash, out uint sequence)
     {
-        ordinal = table[PlaceOf(hash)] - 1;
-        return ordinal != uint.MaxValue;
+        sequence = table[PlaceOf(hash)] - 1;
+        return sequence != uint.MaxValue;
     }
 
-    /// <summary>Adds one, with the next ordinal, unless it is there already.</summary>
+    /// <summary>Adds one, with the next number, unless it is there already.</summary>
     /// <returns>True if it was added.</returns>
-    public bool TryAdd(in ContentHash hash, out uint ordinal)
+    public bool TryAdd(in ContentHash hash, out uint sequence)
     {
         if (Count >= (ulong)table.Length / 4 * 3) Grow();
         var place = PlaceOf(hash);
-        ordinal = table[place] - 1;
-        if (ordinal != uint.MaxValue) return false;
+        sequence = table[place] - 1;
+        if (sequence != uint.MaxValue) return false;
         if (Count >> PieceShift == pieces.Count) pieces.Add(new ContentHash[PieceSize]);
         pieces[^1][Count & (PieceSize - 1)] = hash;
-        ordinal = Count;
+        sequence = Count;
         table[place] = ++Count;
         return true;
     }
 
-    /// <summary>All ordinals, in the order of their content addresses.</summary>
+    /// <summary>All numbers, in the order of their content addresses.</summary>
     public uint[] Sorted()
     {
         var order = new uint[Count];

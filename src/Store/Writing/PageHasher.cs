@@ -45,7 +45,7 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
     public ReadOnlySpan<ChunkLocation> Locations => locations;
 
     /// <summary>Of the last batch, for pages that this session has already.</summary>
-    public uint OrdinalOf(int page) => taken.TryFind(hashes[page], out var ordinal) ? ordinal : throw new InvalidOperationException($"page {page} is not taken");
+    public uint SequenceOf(int page) => taken.TryFind(hashes[page], out var sequence) ? sequence : throw new InvalidOperationException($"page {page} is not taken");
 
     /// <summary>Looks at up to <see cref="BatchPages"/> pages.</summary>
     public void Process(ReadOnlyMemory<byte> batch)

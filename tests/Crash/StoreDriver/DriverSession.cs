@@ -7,6 +7,9 @@ namespace Crstore.Tests.Crash.Driver;
 internal sealed class DriverSession(string directory, string oracleDirectory, string number, Random random) : IDisposable
 {
     private static readonly string[] SeriesNames = ["red", "green", "blue"];
+
+    // All in SSTs, all in the batch; in between some of pages, patches and index entries go this way and some that way.
+    private static readonly int[] SmallPages = [0, 0, 64, 128, 5000, 5000];
     private readonly Oracle oracle = new(Path.Combine(oracleDirectory, $"oracle-{number}"));
 
     /// <summary>Does one thing; returns what was wrong, or null.</summary>
@@ -28,7 +31,7 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
     {
         LockTimeout = TimeSpan.FromMinutes(10), // the others may be slow, on a machine with much else to do
         Compression = new Compression(random.Next(3) == 0 ? null : 1),
-        SmallCapturePages = random.Next(3) == 0 ? 0 : 5000, // a third of all captures goes through SSTs
+        SmallCapturePages = SmallPages[random.Next(SmallPages.Length)],
     }, out _);
 
     private void Capture(int maxPages)

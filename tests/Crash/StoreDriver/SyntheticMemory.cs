@@ -7,14 +7,17 @@ namespace Crstore.Tests.Crash.Driver;
 
 /// <summary>
 /// An address space that is told by one number per page: 0 absent, 1 zero, 2 excluded, else the seed of the content. Few
-/// seeds are in use, so that content comes back after it was forgotten: the hard case for dedup beside gc.
+/// seeds are in use, so that content comes back after it was forgotten: the hard case for dedup beside gc. Seeds that differ in
+/// their lowest bits alone make pages of which a few bytes differ: they are stored as patches.
 /// </summary>
 public sealed class SyntheticMemory(int[] seeds)
 {
     /// <summary>Where it lies.</summary>
     public static readonly VirtualPage Base = VirtualPage.Of(0x5555_0000_0000);
 
-    private const int Absent = 0, Zero = 1, Excluded = 2, FirstContent = 3;
+    private const int Absent = 0, Zero = 1, Excluded = 2, FirstContent = 8;
+    private const int Picked = -1, Touched = -2;
+    private const int Variants = 8; // of a content: little changes from one to the other
 
     /// <summary>One per page.</summary>
     public int[] Seeds { get; } = seeds;
@@ -37,8 +40,9 @@ public sealed class SyntheticMemory(int[] seeds)
         {
             var start = random.Next(seeds.Length);
             var length = Math.Min(random.Next(1, 40), seeds.Length - start);
-            var what = random.Next(8) switch { 0 => Absent, 1 => Zero, 2 => Excluded, _ => -1 };
-            for (var i = start; i < start + length; i++) seeds[i] = what >= 0 ? what : Pick(random, contents);
+            var what = random.Next(12) switch { 0 => Absent, 1 => Zero, 2 => Excluded, < 7 => Touched, _ => Picked };
+            for (var i = start; i < start + length; i++)
+                seeds[i] = what switch { Picked => Pick(random, contents), Touched => Touch(seeds[i], random), _ => what };
         }
 
         return new SyntheticMemory(seeds);
@@ -49,7 +53,7 @@ public sealed class SyntheticMemory(int[] seeds)
     {
         page.Clear();
         if (seed < FirstContent) return;
-        var x = (ulong)seed * 0x9E3779B97F4A7C15;
+        var x = (ulong)(seed / Variants) * 0x9E3779B97F4A7C15;
         for (var i = 0; i < 64; i++)
         {
             x ^= x << 13;
@@ -57,6 +61,8 @@ public sealed class SyntheticMemory(int[] seeds)
             x ^= x << 17;
             BinaryPrimitives.WriteUInt64LittleEndian(page[(i * 8)..], x);
         }
+
+        for (var i = 0; i < seed % Variants; i++) BinaryPrimitives.WriteUInt32LittleEndian(page[(i * 300)..], (uint)seed);
     }
 
     /// <summary>Captures it: keeps what is as in the parent, by chance re-reads some of it.</summary>
@@ -136,6 +142,9 @@ public sealed class SyntheticMemory(int[] seeds)
     {
         0 => Absent,
         1 => Zero,
-        _ => FirstContent + random.Next(contents),
+        _ => FirstContent + random.Next(contents) * Variants,
     };
+
+    /// <summary>Another variant of the same content.</summary>
+    private static int Touch(int seed, Random random) => seed < FirstContent ? seed : seed / Variants * Variants + random.Next(Variants);
 }

@@ -109,7 +109,7 @@ public sealed class GarbageTests
             memory.WriteTo(writer.OpenSpace(new SpaceId(0), null));
             store.Forget([new Crid(a.Crid)], dryRun: false);
             gc = Task.Run(() => store.CollectGarbage(Now, null, default));
-            while (IndexIsThere(temp) && !gc.IsCompleted) Thread.Sleep(20); // the first look has condemned all
+            while (StoreSurgery.HasIndex(temp) && !gc.IsCompleted) Thread.Sleep(20); // the first look has condemned all
             Assert.False(gc.IsCompleted);
             Assert.Equal(0UL, writer.Commit(Memory.Manifest()).Pages.Fresh); // and yet the capture may count on it
         }
@@ -157,7 +157,7 @@ public sealed class GarbageTests
         {
             store.Forget([new Crid(a.Crid)], dryRun: false);
             gc = Task.Run(() => store.CollectGarbage(Now, null, default));
-            while (IndexIsThere(temp) && !gc.IsCompleted) Thread.Sleep(20);
+            while (StoreSurgery.HasIndex(temp) && !gc.IsCompleted) Thread.Sleep(20);
             Assert.Equal(600UL, temp.Capture(memory, "b").Pages.Fresh);
         }
 
@@ -187,7 +187,7 @@ public sealed class GarbageTests
                 memory.WriteTo(writer.OpenSpace(new SpaceId(0), null));
                 store.Forget([new Crid(a.Crid)], dryRun: false);
                 gc = Task.Run(() => store.CollectGarbage(Now, null, default));
-                while (IndexIsThere(temp) && !gc.IsCompleted) Thread.Sleep(20);
+                while (StoreSurgery.HasIndex(temp) && !gc.IsCompleted) Thread.Sleep(20);
                 s = new Crid(writer.Commit(Memory.Manifest()).Crid);
             }
 
@@ -290,14 +290,6 @@ public sealed class GarbageTests
         var result = store.CollectGarbage(Now, null, default);
         Assert.Equal((2UL, 1UL), (result.ChunksFreed, result.FramesDeleted));
         Assert.DoesNotContain(StoreSurgery.AllKeys(temp, ColumnFamily.Chunks), k => Keys.CridOf(k) == orphan.Crid);
-    }
-
-    private static bool IndexIsThere(TempStore temp)
-    {
-        using var store = temp.Open();
-        using var reader = store.OpenReader();
-        using var i = reader.Database.Iterate(ColumnFamily.Index);
-        return i.SeekToFirst();
     }
 
     private static void AssertSound(CheckpointStore store)

@@ -41,6 +41,15 @@ internal static class StoreSurgery
         return keys;
     });
 
+    /// <summary>True as long as any chunk can be found by its content.</summary>
+    public static bool HasIndex(TempStore temp)
+    {
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        using var i = reader.Database.Iterate(ColumnFamily.Index);
+        return i.SeekToFirst();
+    }
+
     /// <summary>A whole frame with one slot's page changed: right checksum, wrong content.</summary>
     public static void SpoilPage(TempStore temp, ChunkLocation chunk) => Edit(temp, (batch, db) =>
     {

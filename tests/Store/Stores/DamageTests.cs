@@ -106,6 +106,31 @@ public sealed class DamageTests
     }
 
     [Fact]
+    public void A_capture_that_met_damage_in_the_middle_of_its_pages_can_not_be_committed()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 200));
+        var next = Memory.Random(2, 200);
+        Maintenance.StoreSurgery.Edit(temp, (batch, _) =>
+        {
+            var key = new byte[ContentHash.Size];
+            ContentHash.Of(next.Pages[100]).Write(key);
+            batch.Put(Crstore.Store.Native.ColumnFamily.Index, key, [1, 2, 3]);
+        });
+        using var store = temp.Open();
+        using (var writer = store.BeginCapture("s", full: false))
+        {
+            var space = writer.OpenSpace(new SpaceId(0), new SpaceId(0));
+            Assert.Throws<StoreDamagedException>(() => next.WriteTo(space));
+            Assert.Equal(200UL, writer.Counters.Dirty);
+            Assert.Throws<InvalidOperationException>(() => writer.Commit(Memory.Manifest()));
+        }
+
+        using var reader = store.OpenReader();
+        Assert.Single(reader.Headers());
+    }
+
+    [Fact]
     public void Errors_of_parallel_loops_are_those_of_their_bodies()
     {
         var places = Enumerable.Range(0, 100).ToList();

@@ -106,7 +106,7 @@ public sealed class DirectoryTests
         using var temp = new TempStore();
         temp.Capture(Memory.Random(1, 10));
         var path = Path.Combine(temp.Directory, "format");
-        File.WriteAllText(path, File.ReadAllText(path).Replace("format 1", "format 7", StringComparison.Ordinal));
+        File.WriteAllText(path, File.ReadAllText(path).Replace($"format {FormatFile.CurrentVersion}", "format 7", StringComparison.Ordinal));
         foreach (var open in new Action[] { () => CheckpointStore.Open(temp.Options), () => CheckpointStore.OpenOrCreate(temp.Options, out _) })
         {
             var e = Assert.Throws<EnvironmentException>(open);

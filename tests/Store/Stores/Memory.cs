@@ -42,6 +42,14 @@ internal sealed class Memory
 
     public void Set(ulong page, byte[] content) => pages[page] = content;
 
+    /// <summary>Changes a few bytes of a page, as programs do: little enough for a patch.</summary>
+    public void Touch(ulong page, Random random, int places = 3)
+    {
+        var content = pages[page].ToArray();
+        for (var i = 0; i < places; i++) random.NextBytes(content.AsSpan(random.Next(VirtualPage.Size - 8), 8));
+        pages[page] = content;
+    }
+
     public void Remove(ulong page) => pages.Remove(page);
 
     public Memory Clone()

@@ -38,5 +38,5 @@ internal sealed class CommandContext
     public static CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
 
     /// <summary>How to open the store that the command line names: no lock timeout but the default.</summary>
-    public static StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell };
+    public static StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell, Warning = Warn };
 }

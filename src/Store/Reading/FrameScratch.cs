@@ -1,0 +1,43 @@
+using Crstore.Model;
+using Crstore.Store.Frames;
+using Crstore.Store.Native;
+
+namespace Crstore.Store.Reading;
+
+/// <summary>
+/// A thread's buffers for one frame or patch group at a time, as it is stored and unpacked: they are read by the thousand.
+/// What was fetched is valid until the next one is.
+/// </summary>
+internal sealed class FrameScratch
+{
+    private const int MaxFrameBytes = ChunkLocation.SlotsPerFrame * VirtualPage.Size;
+
+    [ThreadStatic]
+    private static FrameScratch? ofThisThread;
+
+    private readonly byte[] packed = GC.AllocateUninitializedArray<byte>(2 * MaxFrameBytes); // with content addresses and all that
+
+    /// <summary>The calling thread's.</summary>
+    public static FrameScratch OfThisThread => ofThisThread ??= new FrameScratch();
+
+    /// <summary>Room for what is unpacked.</summary>
+    public byte[] Unpacked { get; } = GC.AllocateUninitializedArray<byte>(MaxFrameBytes);
+
+    /// <summary>Fetches a frame.</summary>
+    /// <exception cref="StoreDamagedException">It is missing or damaged.</exception>
+    public FrameReader Frame(RocksDb db, FrameId id)
+    {
+        Span<byte> key = stackalloc byte[Keys.FrameSize];
+        Keys.Frame(id, key);
+        return FrameReader.Parse(id, Fetch(db, key));
+    }
+
+    private ReadOnlyMemory<byte> Fetch(RocksDb db, ReadOnlySpan<byte> key)
+    {
+        using var value = db.GetPinned(ColumnFamily.Chunks, key);
+        var bytes = value.Span;
+        if (bytes.Length > packed.Length) return bytes.ToArray(); // refused where it is parsed
+        bytes.CopyTo(packed);
+        return packed.AsMemory(0, bytes.Length);
+    }
+}
