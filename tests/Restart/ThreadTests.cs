@@ -18,6 +18,35 @@ public class ThreadTests
         }
     }
 
+    [Fact]
+    public void A_program_that_checks_registers_rseq_and_system_calls_all_the_time_notices_nothing()
+    {
+        using var run = RestartRun.Start("selfcheck");
+        run.Expect("ready");
+        for (var round = 0; round < 6; round++)
+        {
+            Rounds(run);
+            run.Cycle();
+        }
+
+        Rounds(run);
+
+        static void Rounds(RestartRun run)
+        {
+            run.Ask("status"); // counted from here
+            string answer;
+            var clock = System.Diagnostics.Stopwatch.StartNew();
+            do
+            {
+                Assert.True(clock.Elapsed < TimeSpan.FromMinutes(1), "a thread stands still");
+                Thread.Sleep(TimeSpan.FromMilliseconds(50) + clock.Elapsed);
+                answer = run.Ask("status");
+                Assert.StartsWith("ok rounds ", answer);
+            }
+            while (answer.Split(' ')[2] == "0");
+        }
+    }
+
     [Theory]
     [InlineData("time.sleep(3)", 3)]
     [InlineData("nanosleep(3)", 3)]
