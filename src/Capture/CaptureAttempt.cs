@@ -161,6 +161,7 @@ internal sealed class CaptureAttempt(
             }
 
             watchdog.Enter("files");
+            SharedParts.Find(_captured.ConvertAll(c => c.State));
             _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State), new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)));
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();

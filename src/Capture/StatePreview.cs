@@ -40,6 +40,7 @@ public static class StatePreview
                     plan.Refresh();
                 }
 
+                SharedParts.Find(readers.ConvertAll(r => r.Message));
                 body.OpenFiles.AddRange(FileDump.Run(readers.ConvertAll(r => r.Message), new ContentSaver(withFiles: false, plans.SelectMany(p => p.SavedFileRanges))));
                 foreach (var zombie in frozen.Zombies) body.Processes.Add(ProcessStateReader.ReadZombie(zombie));
             });

@@ -6,6 +6,7 @@ using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Google.Protobuf;
+using Thread = Crstore.Model.Format.Thread;
 
 namespace Crstore.Capture.State;
 
@@ -160,7 +161,11 @@ public sealed class ProcessStateReader : IDisposable
         FillFromStat(Message);
         FillFromStatus(Message, status);
         foreach (var thread in Message.Threads)
+        {
             ThreadState.FillFromStat(thread);
+            CompareWithLeader(thread);
+        }
+
         InjectedState.AddIgnored(Message, status.SignalsIgnored);
         Message.DumpableUnknown = Message.StateIncomplete.Length > 0;
         warnings.AddRange(prepared.Warnings.Select(w => $"process {Pid}: {w}"));
@@ -169,6 +174,16 @@ public sealed class ProcessStateReader : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => proc.Dispose();
+
+    // After the thaw: it hardly ever changes, and costs too much for the freeze where there are hundreds of threads.
+    private void CompareWithLeader(Thread thread)
+    {
+        if (Message.Threads.Count == 1 || proc.TryRead(string.Create(CultureInfo.InvariantCulture, $"task/{thread.Tid}/status"), SmallFile, out var text) != 0) return;
+        var (mine, theirs) = (status!, StatusLines.Parse(text));
+        if (theirs.Seccomp != mine.Seccomp || theirs.NoNewPrivileges != mine.NoNewPrivileges) thread.Differs = "seccomp";
+        else if (!theirs.Uids.SequenceEqual(mine.Uids) || !theirs.Gids.SequenceEqual(mine.Gids) || !theirs.Groups.SequenceEqual(mine.Groups) || theirs.Capabilities != mine.Capabilities)
+            thread.Differs = "credentials";
+    }
 
     private void MarkIncomplete(string why)
     {

@@ -7,6 +7,17 @@ public static partial class DescriptorLimit
 {
     private const int NoFile = 7;
 
+    /// <summary>The soft limit.</summary>
+    public static unsafe ulong Current
+    {
+        get
+        {
+            var limit = stackalloc ulong[2];
+            LinuxException.Check(GetLimit(NoFile, limit), "getrlimit(RLIMIT_NOFILE)");
+            return limit[0];
+        }
+    }
+
     /// <summary>Raises the soft limit to the hard one.</summary>
     public static unsafe void Raise()
     {

@@ -44,8 +44,15 @@ public static unsafe partial class Descriptors
 
     /// <summary>fchmod(2).</summary>
     /// <param name="file">It.</param>
-    /// <param name="mode">S_IFMT bits don't count.</param>
-    public static void SetMode(SafeFileHandle file, uint mode) => RawSyscall.Checked("fchmod", null, Fchmod, file.DangerousGetHandle(), mode & 0xfff);
+    /// <param name="mode">Permission bits alone count: what is made anew may have another owner, so never set-user-id.</param>
+    public static void SetMode(SafeFileHandle file, uint mode) => RawSyscall.Checked("fchmod", null, Fchmod, file.DangerousGetHandle(), mode & 0x1ff);
+
+    /// <summary>Gives back a part of a file's space; it reads as zeros, and the size stays: fallocate(2) with FALLOC_FL_PUNCH_HOLE.</summary>
+    public static void PunchHole(SafeFileHandle file, ulong offset, ulong bytes)
+    {
+        const long fallocate = 285, keepSizePunchHole = 3;
+        RawSyscall.Checked("fallocate(PUNCH_HOLE)", null, fallocate, file.DangerousGetHandle(), keepSizePunchHole, (long)offset, (long)bytes);
+    }
 
     /// <summary>The same file once more, with flags and an offset of its own.</summary>
     public static SafeFileHandle OpenAgain(SafeFileHandle file, int flags) =>
@@ -79,8 +86,15 @@ public static unsafe partial class Descriptors
         }
     }
 
-    /// <summary>True if two fds are one open file description: kcmp(2). False as well where the kernel won't tell.</summary>
-    public static bool AreOne(int pid, int fd, int otherPid, int otherFd) => RawSyscall.Invoke(Kcmp, pid, otherPid, KcmpFile, fd, otherFd) == 0;
+    /// <summary>
+    /// 0 if two fds are one open file description, else -1 or 1 by the kernel's own order of such: kcmp(2). 1 as well where the kernel won't tell.
+    /// </summary>
+    public static int Compare(int pid, int fd, int otherPid, int otherFd) => RawSyscall.Invoke(Kcmp, pid, otherPid, KcmpFile, fd, otherFd) switch
+    {
+        0 => 0,
+        1 => -1,
+        _ => 1,
+    };
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     private static partial int Fcntl(SafeFileHandle file, int command, long argument);

@@ -4,7 +4,11 @@ namespace Crstore.Linux.Memory;
 public static class ProcessComparison
 {
     private const long SysKcmp = 312; // kcmp, x86-64
-    private const long KcmpVm = 1;    // KCMP_VM
+    private const long KcmpVm = 1, KcmpFiles = 2, KcmpFs = 3; // KCMP_VM, KCMP_FILES, KCMP_FS
+
+    /// <summary>What two processes share by clone(2): "memory", "files" (the table of fds), "directory"; empty if nothing.</summary>
+    public static string Shared(int pid, int other) =>
+        ShareMemory(pid, other) ? "memory" : RawSyscall.Invoke(SysKcmp, pid, other, KcmpFiles) == 0 ? "files" : RawSyscall.Invoke(SysKcmp, pid, other, KcmpFs) == 0 ? "directory" : "";
 
     /// <summary>True if both processes have the same address space. False as well where the kernel won't tell (no kcmp, no ptrace access).</summary>
     public static bool ShareMemory(int pid, int other) => RawSyscall.Invoke(SysKcmp, pid, other, KcmpVm) == 0;

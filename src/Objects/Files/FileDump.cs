@@ -22,13 +22,14 @@ public static class FileDump
         {
             var key = (use.Fd.Dev, use.Fd.Inode, use.Fd.Link);
             if (!groups.TryGetValue(key, out var firsts)) groups.Add(key, firsts = []);
-            if (firsts.Find(f => Descriptors.AreOne(f.Process.Pid, f.Fd.Number, use.Process.Pid, use.Fd.Number)) is { Fd: not null } same)
+            var place = FindPlace(firsts, use, out var same);
+            if (same)
             {
-                use.Fd.OpenFile = same.Fd.OpenFile;
+                use.Fd.OpenFile = firsts[place].Fd.OpenFile;
             }
             else
             {
-                firsts.Add(use);
+                firsts.Insert(place, use);
                 files.Add(new OpenFile { Id = use.Fd.OpenFile = (uint)files.Count + 1, Kind = FileKinds.Of(use.Fd).Name });
                 uses.Add(use.Fd.OpenFile, []);
             }
@@ -38,6 +39,32 @@ public static class FileDump
 
         foreach (var record in files) Dump(new FileObject(record, uses[record.Id]) { Contents = contents });
         return files;
+    }
+
+    // All eventfds of a process look alike from outside, and there may be thousands: the kernel's order of files makes this a binary search.
+    private static int FindPlace(List<FdUse> sorted, FdUse use, out bool same)
+    {
+        var (low, high) = (0, sorted.Count);
+        while (low < high)
+        {
+            var middle = (low + high) / 2;
+            var other = sorted[middle];
+            switch (Descriptors.Compare(other.Process.Pid, other.Fd.Number, use.Process.Pid, use.Fd.Number))
+            {
+                case 0:
+                    same = true;
+                    return middle;
+                case < 0:
+                    low = middle + 1;
+                    break;
+                default:
+                    high = middle;
+                    break;
+            }
+        }
+
+        same = false;
+        return low;
     }
 
     private static void Dump(FileObject file)

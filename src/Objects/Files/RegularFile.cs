@@ -33,7 +33,7 @@ public sealed class RegularFile : IFileKind
         if (file.Contents is not { } contents) return;
         if (!file.Link.EndsWith(DeletedSuffix, StringComparison.Ordinal))
         {
-            if (contents.WithFiles && HasContent(file) && !IsOfKernel(file.Link)) file.Record.Content = contents.SaveNamed(file);
+            if (contents.WithFiles && HasContent(file) && !IsOfKernel(file.Link) && FileLocks.WhyNot(file) is null) file.Record.Content = contents.SaveNamed(file);
             return;
         }
 
@@ -64,6 +64,7 @@ public sealed class RegularFile : IFileKind
         }
 
         var missing = FileStatus.TryOf(file.Link, out var now);
+        if (missing == Errno.ENOENT && IsPutBack(file, scene) && !IsOwnUsers(file)) return Verdict.Refused("it is gone, and another user's: crstore makes no files for others");
         if (missing == Errno.ENOENT && IsPutBack(file, scene)) return Verdict.Policy("--with-files", "it is gone, and is made anew");
         if (missing != 0) return Verdict.Refused($"it can't be opened: {Errno.Describe(missing)}");
         if (IsOfKernel(file.Link)) return Verdict.Restarts;
@@ -83,8 +84,9 @@ public sealed class RegularFile : IFileKind
         if (InProcess(file, scene) is not null) return null;
         try
         {
-            if (IsPutBack(file, scene) && (FileStatus.TryOf(file.Link, out var now) != 0 || Changed(file, now) is not null)) PutBack(file, scene);
-            return Prepare(file, RawFile.Open(file.Link, (RawOpen)file.Info.Flags));
+            // What is gone has to be there to be opened. What has changed is written over last of all, when nothing else can fail.
+            if (IsPutBack(file, scene) && FileStatus.TryOf(file.Link, out _) != 0) PutBack(file, scene);
+            return Prepare(file, OpenSame(file));
         }
         catch (LinuxException e)
         {
@@ -95,13 +97,33 @@ public sealed class RegularFile : IFileKind
     /// <inheritdoc/>
     public void Complete(FileObject file, FdUse use, IProcessCalls process, RestartScene scene)
     {
-        if (InProcess(file, scene) is null) return;
+        if (InProcess(file, scene) is null)
+        {
+            if (file.Record.Content is not { Unnamed: true } && IsPutBack(file, scene) && FileStatus.TryOf(file.Link, out var now) == 0 && Changed(file, now) is not null) PutBack(file, scene);
+            return;
+        }
+
         OpenedInProcess.Place(file, file.Uses, process, OpenedInProcess.Open(file, process));
         if (HasContent(file)) process.Queue($"lseek of {file}", OpenedInProcess.Lseek, file.Fd.Number, file.Info.Position, 0);
     }
 
     /// <inheritdoc/>
     public void Finish(FileObject file, FdUse use, IProcessCalls process, RestartScene scene) => FileLocks.TakeOwn(file, use, process);
+
+    // By its path another file may be had by now, and with crstore's rights: a link to one that the process could not have opened. What has the
+    // identity of the one that it had open may be opened again for it; others only if it is crstore's own user who asks.
+    private static SafeFileHandle OpenSame(FileObject file)
+    {
+        var handle = RawFile.Open(file.Link, (RawOpen)file.Info.Flags);
+        var now = FileStatus.Of(handle);
+        if ((now.Dev == file.Fd.Dev && now.Inode == file.Fd.Inode) || IsOfKernel(file.Link)) return handle;
+        if (IsOwnUsers(file)) return handle;
+        handle.Dispose();
+        throw new TargetException($"{file}: another file has its name now, which may not be the process's to open", "--map-fd N=PATH gives it that one, or another");
+    }
+
+    private static bool IsOwnUsers(FileObject file) =>
+        file.Uses.All(u => u.Process.Credentials is { } who && who.Uid.All(id => id == ThisProcess.EffectiveUser()));
 
     private static SafeFileHandle Prepare(FileObject file, SafeFileHandle handle)
     {
@@ -127,7 +149,7 @@ public sealed class RegularFile : IFileKind
         file.Link.Split('/') is ["", "proc", var pid, ..] && int.TryParse(pid, CultureInfo.InvariantCulture, out var number) && scene.Body.Processes.Any(p => p.Pid == number) ? number : null;
 
     // What the content of the file is to be, --with-files; unless the user wants it as it is.
-    private static bool IsPutBack(FileObject file, RestartScene scene) => scene.ChangedFiles == FilesPolicy.MustMatch && ContentOf(file, scene) is not null;
+    private static bool IsPutBack(FileObject file, RestartScene scene) => !scene.NewPids && scene.ChangedFiles == FilesPolicy.MustMatch && ContentOf(file, scene) is not null;
 
     // Of several descriptions of a file the first one has it.
     private static FileContent? ContentOf(FileObject file, RestartScene scene) => !HasContent(file) ? null
@@ -137,7 +159,9 @@ public sealed class RegularFile : IFileKind
     private static void PutBack(FileObject file, RestartScene scene) => scene.Share("put back " + file.Link, () =>
     {
         var isNew = FileStatus.TryOf(file.Link, out _) == Errno.ENOENT;
-        var handle = RawFile.Open(file.Link, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NonBlock, 0x180 /* 0600 */);
+        var handle = RawFile.Open(file.Link, RawOpen.WriteOnly | RawOpen.Create | RawOpen.NonBlock | RawOpen.NoFollow, 0x180 /* 0600 */);
+        if (!isNew && !IsOwnUsers(file) && (FileStatus.Of(handle) is var now) && (now.Dev != file.Fd.Dev || now.Inode != file.Fd.Inode))
+            throw new TargetException($"{file}: another file has its name now");
         if (isNew) Descriptors.SetMode(handle, file.Fd.Mode); // whatever crstore's umask is
         // What is a hole must not keep what is there now.
         FileCalls.SetLength(handle, 0, file.Link);

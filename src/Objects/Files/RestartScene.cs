@@ -59,6 +59,9 @@ public sealed class RestartScene : IDisposable
     /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
     public bool CloseConnections { get; init; }
 
+    /// <summary>In a pid namespace of their own: the original may still run, so nothing of it may be written to.</summary>
+    public bool NewPids { get; init; }
+
     /// <summary>The checkpoint was taken just now: what it refers to has not changed.</summary>
     public bool JustCaptured { get; init; }
 

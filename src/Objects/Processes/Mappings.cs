@@ -1,3 +1,5 @@
+using Crstore.Linux.Files;
+using Crstore.Linux.Memory;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
 
@@ -33,6 +35,17 @@ public sealed class Mappings : IProcessPart
     /// <summary>Tables that the name service cache daemon shares with every process. Zeros in their place tell libc that it is gone, and it asks anew.</summary>
     public static bool IsNameServiceCache(Vma vma) => vma.Shared && vma.Name.Contains("/nscd/", StringComparison.Ordinal);
 
+    // A shared mapping shows what is in the file now; of a tmpfs (/dev/shm) what the checkpoint has is written back.
+    private static Verdict? JudgeShared(FileRef file, RestartScene scene)
+    {
+        if (FileStatus.TryOf(file.Path, out var now) != 0 || now.Dev != file.Dev || now.Inode != file.Inode) return Verdict.Refused($"{file.Path}, which it shares, is not the same file any more");
+        if (RawFile.FileSystemType(file.Path) == RawFile.TmpfsMagic)
+            return scene.NewPids ? Verdict.Refused($"{file.Path} may be in use: a copy with --new-pids would write into it") : null;
+        if (now.SizeBytes == file.SizeBytes && now.MtimeNs == file.MtimeNs) return null;
+        var how = $"{file.Path}, which it shares, has changed since the capture";
+        return scene.ChangedFiles == FilesPolicy.MustMatch ? Verdict.Refused(how + "; --files warn takes it as it is") : Verdict.Policy("--files", how);
+    }
+
     private static Verdict? Judge(Vma vma, RestartScene scene)
     {
         if (IsKernels(vma)) return null;
@@ -41,6 +54,7 @@ public sealed class Mappings : IProcessPart
         if (vma.Name.StartsWith("/[aio]", StringComparison.Ordinal)) return Verdict.Refused("an AIO context");
         if (vma.Content == VmaContent.NotCaptured) return Verdict.Refused($"it was not captured: {vma.NotCapturedReason}");
         if (IsNameServiceCache(vma)) return null;
+        if (vma.Shared && vma.Backing is { Deleted: false, Inode: not 0 } file && !scene.JustCaptured) return JudgeShared(file, scene);
         if (vma.Content != VmaContent.FileBacked || vma.Backing is null || (scene.JustCaptured && !vma.Backing.Deleted) || scene.MappedFiles.Open(vma.Backing) is not null) return null;
         var why = $"{vma.Backing.Path} {scene.MappedFiles.WhyNot(vma.Backing)}";
         return vma is { Embedded: true, Shared: false } ? Verdict.Policy("capture --embed-files", why) : Verdict.Refused(why);

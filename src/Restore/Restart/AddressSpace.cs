@@ -21,6 +21,7 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
         ("hg", 14, "MADV_HUGEPAGE"), ("nh", 15, "MADV_NOHUGEPAGE"), ("dd", 16, "MADV_DONTDUMP"), ("wf", 18, "MADV_WIPEONFORK"),
     ];
 
+    private const ulong MaxAccounted = 64 << 20;
     private const uint Write = 2;            // PROT_WRITE
     private const long GuardInstall = 102; // MADV_GUARD_INSTALL, since 6.13
     private readonly Puppet puppet = process.Leader;
@@ -59,7 +60,8 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
                 puppet.Queue($"madvise({name}) of {vma.Start:x}", SystemCalls.Madvise, (long)vma.Start, (long)(vma.End - vma.Start), advice);
             foreach (var guard in vma.Guards)
                 puppet.Queue($"madvise(MADV_GUARD_INSTALL) of {guard.Start:x}", SystemCalls.Madvise, (long)guard.Start, (long)guard.SizeBytes, GuardInstall);
-            if (flags.Contains("lo")) puppet.Queue($"mlock of {vma.Start:x}", SystemCalls.Mlock, (long)vma.Start, (long)(vma.End - vma.Start));
+            // What can't be touched can't be made present now: MLOCK_ONFAULT, mlock2(2).
+            if (flags.Contains("lo")) puppet.Queue($"mlock2 of {vma.Start:x}", SystemCalls.Mlock2, (long)vma.Start, (long)(vma.End - vma.Start), vma.Protection == 0 || flags.Contains("lf") ? 1 : 0);
         }
 
         SetLayout();
@@ -79,7 +81,8 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
     }
 
     // "ac", VM_ACCOUNT: it was writable once, as the part of a library that is protected after relocation, and counts as memory that may be needed.
-    private static bool WasWritable(Vma vma) => !vma.Shared && (vma.Protection & Write) == 0 && vma.VmFlags.Split(' ').Contains("ac");
+    // A large reservation could not be had writable as a whole: that it counts is given up.
+    private static bool WasWritable(Vma vma) => !vma.Shared && vma.End - vma.Start <= MaxAccounted && (vma.Protection & Write) == 0 && vma.VmFlags.Split(' ').Contains("ac");
 
     private void MoveVdso(List<MapsEntry> now)
     {

@@ -12,6 +12,19 @@ public static class Foreground
         (PosixSignal.SIGTERM, 15), (PosixSignal.SIGHUP, 1), (PosixSignal.SIGINT, 2), (PosixSignal.SIGQUIT, 3), (PosixSignal.SIGWINCH, Signals.SIGWINCH), ((PosixSignal)10, 10), ((PosixSignal)12, 12),
     ];
 
+    // The first process of a pid namespace never stops: what is looked at then is the root.
+    private static WaitReport Await(int pid, int root, TerminalHandover? terminal)
+    {
+        if (terminal is null) return ChildWait.AwaitDeath(pid);
+        if (pid == root) return ChildWait.AwaitDeathOrStop(pid);
+        for (; ; Thread.Sleep(50))
+        {
+            var report = ChildWait.Poll(pid, reap: true);
+            if (report.Kind != WaitKind.Nothing) return report;
+            if (TaskStat.Read(root) is { State: 'T' }) return new WaitReport(WaitKind.Stopped, Signals.SIGTSTP, false);
+        }
+    }
+
     /// <summary>Waits for a child's end.</summary>
     /// <param name="pid">The child.</param>
     /// <param name="root">Who gets the signals: itself, or what it waits for.</param>
@@ -32,7 +45,7 @@ public static class Foreground
             if (interrupted.IsCancellationRequested) Signals.TryKill(root, Signals.SIGTERM);
             WaitReport report;
             // Stopped by its user, it is to look so to the shell that crstore was started from.
-            while ((report = terminal is null ? ChildWait.AwaitDeath(pid) : ChildWait.AwaitDeathOrStop(pid)).Kind == WaitKind.Stopped) terminal!.Suspend(root);
+            while ((report = Await(pid, root, terminal)).Kind == WaitKind.Stopped) terminal!.Suspend(root);
             return report.Killed ? SignalledBase + report.Status : report.Status;
         }
         finally

@@ -1,4 +1,7 @@
 using System.Globalization;
+using Crstore.Linux.Files;
+using Crstore.Model;
+using Crstore.Model.Format;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Restore.Restart;
@@ -25,8 +28,23 @@ internal sealed class Inheritance(int first)
         return files[^1].Number;
     }
 
-    /// <summary>A number above all that the processes use, and above all that crstore itself has open.</summary>
-    /// <param name="highest">Of the processes.</param>
-    public static int FirstAbove(int highest) =>
-        Math.Max(highest, Directory.GetFiles("/proc/self/fd").Max(f => int.Parse(Path.GetFileName(f), CultureInfo.InvariantCulture))) + 2048;
+    /// <summary>A number above all that the processes use, and above all that crstore itself will have open when the stub is started.</summary>
+    /// <param name="body">Of the checkpoint.</param>
+    public static int FirstAbove(CheckpointBody body)
+    {
+        const int others = 2048, perFile = 8; // a pair may be opened twice, for reading and for writing
+        var highest = Math.Max(Own(), body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max());
+        return highest + others + perFile * (body.OpenFiles.Count + body.Processes.Sum(p => p.Vmas.Where(v => v.Inode != 0).DistinctBy(v => v.Inode).Count()));
+    }
+
+    /// <summary>Before the stub is started: in the child each fd gets its number in turn, and must not fall on one that is still to be copied.</summary>
+    /// <exception cref="EnvironmentException">crstore may not have so many.</exception>
+    public void Check()
+    {
+        if (Own() >= first) throw new EnvironmentException($"crstore has more than {first} files open");
+        var limit = DescriptorLimit.Current;
+        if ((ulong)(first + files.Count) >= limit) throw new EnvironmentException($"{first + files.Count} file descriptors are needed, and crstore may have {limit}", "raise the hard limit: ulimit -Hn");
+    }
+
+    private static int Own() => Directory.GetFiles("/proc/self/fd").Max(f => int.Parse(Path.GetFileName(f), CultureInfo.InvariantCulture));
 }

@@ -1,3 +1,4 @@
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Processes;
@@ -27,6 +28,7 @@ internal static class PageFiller
                 var source = new ProcessImage(image, process.Message, files);
                 var sink = new ProcessSink(process.Leader.Tid);
                 sinks.Add(sink);
+                CompareVdso(source, process.Leader);
                 foreach (var vma in process.Message.Vmas.Where(v => !Mappings.IsKernels(v) && !v.Shared))
                 {
                     copier.Copy(source, vma, ProcessImage.RangeOf(vma), sink, vma.Start);
@@ -37,6 +39,8 @@ internal static class PageFiller
             foreach (var memory in mapped.Shared)
             {
                 var sink = new SharedMemorySink(memory.Handle);
+                // What was zero then, or a hole, may hold something by now.
+                foreach (var (_, vma) in memory.Mappings) Descriptors.PunchHole(memory.Handle, vma.OffsetBytes, vma.End - vma.Start);
                 foreach (var (process, vma) in memory.Mappings)
                     copier.Copy(new ProcessImage(image, process, files), vma, ProcessImage.RangeOf(vma), sink, vma.OffsetBytes);
             }
@@ -47,6 +51,20 @@ internal static class PageFiller
         finally
         {
             foreach (var sink in sinks) sink.Dispose();
+        }
+    }
+
+    // The same size need not be the same code: libc has addresses within it, and a thread may be inside.
+    private static void CompareVdso(ProcessImage source, Puppet puppet)
+    {
+        if (source.Process.Vmas.FirstOrDefault(v => v.Name == "[vdso]") is not { } vdso) return;
+        foreach (var run in source.Runs(vdso).Where(r => r.Content == ImageContent.Saved))
+        {
+            byte[] then = new byte[run.Range.SizeBytes], now = new byte[run.Range.SizeBytes];
+            source.ReadSaved([new PageTarget(run.Range, then)]);
+            puppet.Read(run.Range.Start.Address, now);
+            if (!then.AsSpan().SequenceEqual(now))
+                throw new EnvironmentException($"process {source.Process.Pid}: this kernel's vDSO is another one than that of the capture", "restart it on the kernel that it was captured on");
         }
     }
 

@@ -21,7 +21,7 @@ internal static class ProcessAttributes
         var cwd = directory ?? message.Cwd;
         puppet.Queue($"chdir {cwd}", SystemCalls.Chdir, (long)puppet.Place([.. Encoding.UTF8.GetBytes(cwd), 0]));
         puppet.Queue("umask", SystemCalls.Umask, message.Umask);
-        if (message.Personality != 0) puppet.Queue("personality", SystemCalls.Personality, message.Personality);
+        puppet.Queue("personality", SystemCalls.Personality, message.Personality);
         foreach (var limit in message.Rlimits)
         {
             var record = new byte[16];

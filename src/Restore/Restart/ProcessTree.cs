@@ -58,7 +58,7 @@ internal sealed class ProcessTree
         var puppet = isStub ? Puppets.Make(parent, root.Pid, SystemCalls.CloneParent, 0) : Puppets.Make(parent, root.Pid, 0, root.ExitSignal);
         made(puppet.Tid);
         tree.Settle(root, puppet, newSession, made);
-        tree.JoinGroups();
+        tree.JoinGroups(newSession);
         return tree;
     }
 
@@ -93,15 +93,16 @@ internal sealed class ProcessTree
         }
     }
 
-    private void JoinGroups()
+    private void JoinGroups(bool newSession)
     {
-        foreach (var process in Processes.Where(p => p.Message.Pgid == p.Message.Pid && p.Message.Sid != p.Message.Pid))
+        foreach (var process in Processes.Where(p => p.Message.Pgid == p.Message.Pid && p.Message.Sid != p.Message.Pid && !(p.IsRoot && newSession)))
         {
             process.Leader.Queue("setpgid", SystemCalls.SetPgid, 0, 0);
             process.Leader.Flush();
         }
 
-        foreach (var process in Processes.Where(p => p.Message.Pgid != p.Message.Pid && pids.Contains(p.Message.Pgid)))
+        // A root that got a session of its own leads its group, too.
+        foreach (var process in Processes.Where(p => p.Message.Pgid != p.Message.Pid && !(p.IsRoot && newSession) && pids.Contains(p.Message.Pgid)))
         {
             process.Leader.Queue($"setpgid {process.Message.Pgid}", SystemCalls.SetPgid, 0, process.Message.Pgid);
             process.Leader.Flush();

@@ -41,10 +41,10 @@ public sealed class Restarter
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory };
+        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids };
         Refuse(Verdicts.Of(scene));
         DescriptorLimit.Raise();
-        var inheritance = new Inheritance(Inheritance.FirstAbove(body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max()));
+        var inheritance = new Inheritance(Inheritance.FirstAbove(body));
         using var mapped = new MappedFiles(scene, inheritance);
         using var files = new FileTable(scene, inheritance);
         Done("open");
@@ -69,6 +69,7 @@ public sealed class Restarter
     private RestartResult Build(RestartScene scene, Inheritance inheritance, MappedFiles mapped, FileTable files, IProgress<ulong>? progress, CancellationToken cancel)
     {
         var places = MappedFiles.FreePlaces(body, StubProgram.Size, 2);
+        inheritance.Check();
         var stub = Stub.Start(places[0], inheritance.Files);
         made.Add(stub.Tid);
         // Its program must not be mapped when the processes get theirs: the workplace is anonymous memory that all inherit.
@@ -113,7 +114,7 @@ public sealed class Restarter
             new AddressSpace(process, mapped).Finish();
             files.Finish(process, inheritance.First);
             ProcessAttributes.RegisterBarriers(process);
-            ThreadBuilder.Make(process);
+            ThreadBuilder.Make(process, made.Add);
             foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadBuilder.Configure(puppet, thread);
             ProcessAttributes.Set(process, options.Directory);
             foreach (var puppet in process.Threads) CredentialSetter.Set(puppet, process.Message, mine);

@@ -12,7 +12,8 @@ namespace Crstore.Restore.Restart;
 internal static class Resumption
 {
     private const ulong RestartBlock = unchecked((ulong)-516); // -ERESTART_RESTARTBLOCK, linux/errno.h
-    private const ulong Nanosleep = 35, ClockNanosleep = 230;
+    private const ulong Nanosleep = 35, ClockNanosleep = 230, Poll = 7, Futex = 202, RestartSyscall = 219;
+    private const int CodeBytes = 64;
     private const int TimespecSize = 16;
 
     /// <summary>The registers that the thread is to go on with.</summary>
@@ -20,6 +21,13 @@ internal static class Resumption
     {
         var regs = UserRegs.FromBytes(thread.Registers.Span);
         if (regs.OrigRax == UserRegs.NoSyscall || regs.Rax != RestartBlock) return regs;
+        if (regs.OrigRax == RestartSyscall)
+        {
+            // Interrupted twice, by two captures: the thread was in restart_syscall(2) itself. Its code still says which call it was.
+            if (Number(puppet, regs.Rip) is not { } number) return regs;
+            regs.OrigRax = number;
+        }
+
         puppet.Flush();
         Span<long> arguments = [(long)regs.Rdi, (long)regs.Rsi, (long)regs.Rdx, (long)regs.R10, (long)regs.R8, (long)regs.R9];
         if (regs.OrigRax == Nanosleep && Rest(regs.Rsi, puppet) is { } rest) arguments[0] = rest;
@@ -28,6 +36,21 @@ internal static class Resumption
         regs.Rax = (ulong)result;
         if (regs.Rax != RestartBlock) regs.OrigRax = UserRegs.NoSyscall;
         return regs;
+    }
+
+    // The last `mov eax, NUMBER` in front of the syscall instruction, if it is of a call that the kernel restarts so.
+    private static ulong? Number(Puppet puppet, ulong rip)
+    {
+        const byte moveToEax = 0xb8;
+        var code = new byte[CodeBytes];
+        puppet.Read(rip - CodeBytes, code);
+        for (var at = CodeBytes - 2 - 5; at >= 0; at--)
+        {
+            if (code[at] == moveToEax && BinaryPrimitives.ReadUInt32LittleEndian(code.AsSpan(at + 1)) is var number && (ulong)number is Nanosleep or ClockNanosleep or Poll or Futex)
+                return number;
+        }
+
+        return null;
     }
 
     // Interrupted, the kernel writes the time that was left to where the caller asked for it, nanosleep(2).

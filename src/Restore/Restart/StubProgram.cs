@@ -35,8 +35,10 @@ internal static class StubProgram
 
     private const int PauseOffset = 0x100;
 
+    // mov eax, 157 (prctl); mov edi, 1 (PR_SET_PDEATHSIG); mov esi, 9 (SIGKILL); syscall: until it is traced nobody else would end it.
     // pause: mov eax, 34; syscall; jmp pause
-    private static ReadOnlySpan<byte> Pause => [0xb8, 0x22, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
+    private static ReadOnlySpan<byte> Pause =>
+        [0xb8, 0x9d, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0xbe, 9, 0, 0, 0, 0x0f, 0x05, 0xb8, 0x22, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
 
     /*
        next: test r12, r12; jz stop

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Crstore.Linux;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 using Thread = Crstore.Model.Format.Thread;
 
@@ -13,10 +14,16 @@ internal static class ThreadBuilder
         | SystemCalls.CloneThread | SystemCalls.CloneSysVSem;
 
     /// <summary>Makes those behind the leader.</summary>
-    public static void Make(Restarted process)
+    /// <param name="process">Whose.</param>
+    /// <param name="made">Told of each: a traced thread that dies has to be waited for.</param>
+    public static void Make(Restarted process, Action<int> made)
     {
         foreach (var thread in process.Message.Threads.Skip(1))
-            process.Threads.Add(Puppets.Make(process.Leader, thread.Tid, ThreadFlags, 0));
+        {
+            var puppet = Puppets.Make(process.Leader, thread.Tid, ThreadFlags, 0);
+            process.Threads.Add(puppet);
+            made(puppet.Tid);
+        }
     }
 
     /// <summary>What the kernel keeps of a thread, but for its registers and credentials.</summary>
@@ -64,12 +71,15 @@ internal static class ThreadBuilder
         Ptrace.SetSigMask(puppet.Tid, thread.Sigmask);
     }
 
+    // Puppets begin with crstore's.
+    private static int OwnNice() => StatLine.Parse(File.ReadAllBytes("/proc/self/stat")).Nice;
+
     private static void Schedule(Puppet puppet, Thread thread)
     {
         const uint normal = 0;
         if (thread.SchedPolicy != normal)
             puppet.Queue($"sched_setscheduler of thread {thread.Tid}", SystemCalls.SchedSetScheduler, 0, thread.SchedPolicy, (long)puppet.Place(BitConverter.GetBytes(thread.SchedPriority)));
-        if (thread.Nice != 0) puppet.Queue($"setpriority of thread {thread.Tid}", SystemCalls.SetPriority, 0, 0, thread.Nice);
+        if (thread.Nice != OwnNice()) puppet.Queue($"setpriority of thread {thread.Tid}", SystemCalls.SetPriority, 0, 0, thread.Nice);
         if (!thread.CpuAffinity.IsEmpty && !thread.CpuAffinity.Span.SequenceEqual(CpuAffinity.Get(puppet.Tid)))
             puppet.Queue($"sched_setaffinity of thread {thread.Tid}", SystemCalls.SchedSetAffinity, 0, thread.CpuAffinity.Length, (long)puppet.Place(thread.CpuAffinity.Span));
     }

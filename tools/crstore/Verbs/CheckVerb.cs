@@ -53,7 +53,7 @@ internal sealed class CheckVerb : Verb
 
         var body = Find(parsed, out var name);
         List<ObjectVerdict> verdicts;
-        using (var scene = new RestartScene(body)) verdicts = Verdicts.Of(scene);
+        using (var scene = new RestartScene(body) { JustCaptured = body.Crid == 0 }) verdicts = Verdicts.Of(scene);
         var restartable = verdicts.TrueForAll(v => v.Verdict.Outcome != Restartability.Refused);
         var shown = verdicts.Where(v => parsed.GetValue(_all) || v.Verdict.Outcome != Restartability.Restarts).ToList();
         if (parsed.GetValue(_json)) WriteJson(name, restartable, shown);
