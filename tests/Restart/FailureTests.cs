@@ -44,6 +44,25 @@ public class FailureTests
     }
 
     [Fact]
+    public void Processes_that_share_memory_by_clone_are_refused()
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, os, sys
+            libc = ctypes.CDLL(None)
+            stack = ctypes.create_string_buffer(1 << 20)
+            work = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda _: 0)
+            top = ctypes.c_void_p((ctypes.addressof(stack) + (1 << 20)) & ~15)
+            child = libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, 0x100 | 17, None) # CLONE_VM | SIGCHLD
+            print("ready")
+            for line in sys.stdin: print("alive")
+            """);
+        run.Expect("ready");
+        var crid = run.Capture(tree: true);
+        run.Kill();
+        Assert.Contains("shares its memory", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
+
+    [Fact]
     public void A_damaged_page_is_never_put_into_a_process()
     {
         using var run = RestartRun.Python("import sys, os\ndata = [b'needle in memory' + os.urandom(4080) for _ in range(7000)]\nprint('ready')\nfor line in sys.stdin: print('alive')");

@@ -137,6 +137,28 @@ public class TreeTests
     }
 
     [Fact]
+    public void Thousands_of_files_in_several_processes_each_come_to_their_place()
+    {
+        using var run = RestartRun.Python("""
+            import os, resource, select, sys
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            r, w = os.pipe()
+            mine = [os.eventfd(i) for i in range(1500)]
+            if os.fork() == 0:
+                mine = [os.eventfd(10000 + i) for i in range(1500)]
+                while os.read(r, 1): print("child", all(os.eventfd_read(fd) == 10000 + i for i, fd in enumerate(mine)))
+            print("ready")
+            for line in sys.stdin:
+                print("parent", all(os.eventfd_read(fd) == i for i, fd in list(enumerate(mine))[1:]))
+                os.write(w, b"x")
+            """);
+        run.Expect("ready");
+        run.Cycle(tree: true);
+        Assert.Equal("parent True", run.Ask("?"));
+        Assert.Equal("child True", run.ReadLine());
+    }
+
+    [Fact]
     public void A_zombie_is_there_again_to_be_waited_for()
     {
         using var run = RestartRun.Python("""

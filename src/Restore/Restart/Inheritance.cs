@@ -32,7 +32,7 @@ internal sealed class Inheritance(int first)
     /// <param name="body">Of the checkpoint.</param>
     public static int FirstAbove(CheckpointBody body)
     {
-        const int others = 2048, perFile = 8; // a pair may be opened twice, for reading and for writing
+        const int others = 1024, perFile = 3; // an end of a pair, and what both are opened again from
         var highest = Math.Max(Own(), body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max());
         return highest + others + perFile * (body.OpenFiles.Count + body.Processes.Sum(p => p.Vmas.Where(v => v.Inode != 0).DistinctBy(v => v.Inode).Count()));
     }
