@@ -48,6 +48,14 @@ public static unsafe partial class SocketCalls
     public static SafeFileHandle Accept(SafeFileHandle listener) =>
         new((nint)RawSyscall.Checked("accept4", null, AcceptCall, Fd(listener), 0, 0, CloseOnExec), ownsHandle: true);
 
+    /// <summary>SO_PEERCRED, unix(7): who has connected; 0 if it can't be told.</summary>
+    public static int PeerPid(SafeFileHandle socket)
+    {
+        const int solSocket = 1, peerCredentials = 17;
+        Span<byte> credentials = stackalloc byte[12]; // struct ucred: pid, uid, gid
+        return TryGetOption(socket, solSocket, peerCredentials, credentials) > 0 ? BitConverter.ToInt32(credentials) : 0;
+    }
+
     /// <summary>shutdown(2): 0 or the errno.</summary>
     /// <param name="socket">Of either kind of connection.</param>
     /// <param name="how">SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2.</param>

@@ -70,6 +70,17 @@ internal sealed class UnixBuilder(RestartScene scene)
         if (plans[file].Binds(file) && !scene.IsMapped(file)) UnixName.Bind(file, made[file]);
     }
 
+    // The listener can be reached from now on: a stranger who came first must not become the peer of an established connection.
+    private static SafeFileHandle AcceptOwn(SafeFileHandle listener)
+    {
+        while (true)
+        {
+            var server = SocketCalls.Accept(listener);
+            if (SocketCalls.PeerPid(server) == Environment.ProcessId) return server;
+            server.Dispose(); // told to come again, as by any server that restarts
+        }
+    }
+
     private void Connect(FileObject file)
     {
         if (made.ContainsKey(file)) return;
@@ -89,7 +100,7 @@ internal sealed class UnixBuilder(RestartScene scene)
             ConnectTo(isServer ? peer ?? file : file, client, State(listener).Name, listener);
             var owner = State(isServer ? file : peer ?? file).Socket;
             SafeFileHandle server;
-            using (ThreadIdentity.As(owner.Uid, owner.Gid)) server = SocketCalls.Accept(made[listener]);
+            using (ThreadIdentity.As(owner.Uid, owner.Gid)) server = AcceptOwn(made[listener]);
             (mine, other) = isServer ? (server, client) : (client, server);
         }
 
