@@ -162,7 +162,7 @@ internal sealed class CaptureAttempt(
 
             watchdog.Enter("files");
             SharedParts.Find(_captured.ConvertAll(c => c.State));
-            _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State), new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)));
+            _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State), new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)), watchdog.ThrowIfExpired);
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("thaw");

@@ -1,5 +1,4 @@
 using Crstore.Linux;
-using Crstore.Linux.Proc;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;
@@ -171,34 +170,12 @@ public static class CaptureSession
         }
     }
 
-    // The victim has hardly a file open: crstore's own, a pipe among them, take the path of those of the target.
-    private static void RehearseFiles()
-    {
-        var (read, write) = Spawn.Pipe();
-        using (read)
-        using (write)
-        {
-            try
-            {
-                using var self = ProcDirectory.Open(Environment.ProcessId);
-                var process = new Process { Pid = Environment.ProcessId };
-                process.Fds.AddRange(FdTable.Read(self).Where(f => f.Link.StartsWith("pipe:", StringComparison.Ordinal) || f.Link.StartsWith("/dev/", StringComparison.Ordinal)));
-                FileDump.Run([process], new ContentSaver(withFiles: false, []));
-            }
-            catch (LinuxException)
-            {
-                // As below: the same refusal meets the real target next.
-            }
-        }
-    }
-
     /// <summary>
     /// Takes the whole path once with a throw-away process: what the runtime prepares at first use (17 to 56 ms of it) must not
     /// happen while the target stands still. A rehearsal that fails says nothing of the target, so it only costs the warm-up.
     /// </summary>
     private static void Rehearse(CaptureOptions options, Guid storeId, PtraceThread thread, FileRefs files)
     {
-        RehearseFiles();
         using var victim = Rehearsal.TryStart();
         if (victim is null) return;
         using var writer = new RehearsalWriter(storeId);

@@ -16,32 +16,55 @@ public static class StatePreview
     /// <exception cref="TargetException">Gone, or it may not be looked at.</exception>
     public static CheckpointBody Read(int pid, bool tree)
     {
-        var files = new FileRefs();
         using var ptrace = new PtraceThread();
+        Rehearse(ptrace);
+        return Read(ptrace, pid, tree);
+    }
+
+    // As before a capture: what the runtime prepares at first use must not happen while the process stands still.
+    private static void Rehearse(PtraceThread ptrace)
+    {
+        using var victim = Rehearsal.TryStart();
+        if (victim is null) return;
+        try
+        {
+            Read(ptrace, victim.Pid, tree: false);
+        }
+        catch (CrstoreException)
+        {
+            // The same refusal meets the process itself next, where it can be told in its name.
+        }
+    }
+
+    private static CheckpointBody Read(PtraceThread ptrace, int pid, bool tree)
+    {
+        var files = new FileRefs();
         using var watchdog = new FreezeWatchdog(new CaptureOptions { Pid = pid }.MaxFrozen);
+        var prepared = new Dictionary<int, (ProcessStateReader Reader, VmaPlan Plan)>();
         var readers = new List<ProcessStateReader>();
         var plans = new List<VmaPlan>();
         var body = new CheckpointBody { Host = HostReader.Read() };
         try
         {
+            Prepare(pid);
+            if (tree) PrepareDescendants();
             ptrace.Run(() =>
             {
                 using var frozen = FrozenTree.Freeze(pid, tree, new FreezeOptions { Watchdog = watchdog });
                 foreach (var process in frozen.Processes)
                 {
                     watchdog.ThrowIfExpired();
-                    var reader = ProcessStateReader.Prepare(process.Pid, files);
-                    readers.Add(reader);
+                    if (!prepared.ContainsKey(process.Pid)) Prepare(process.Pid); // born meanwhile
+                    var (reader, plan) = prepared[process.Pid];
                     reader.ReadFrozen(process);
                     using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot)) reader.ReadInjected(remote, whyNot ?? "");
-                    var plan = new VmaPlan(process.Pid, embedFiles: false, honourDontDump: false);
-                    plans.Add(plan);
-                    plan.Prepare();
                     plan.Refresh();
+                    readers.Add(reader);
+                    plans.Add(plan);
                 }
 
                 SharedParts.Find(readers.ConvertAll(r => r.Message));
-                body.OpenFiles.AddRange(FileDump.Run(readers.ConvertAll(r => r.Message), new ContentSaver(withFiles: false, plans.SelectMany(p => p.SavedFileRanges))));
+                body.OpenFiles.AddRange(FileDump.Run(readers.ConvertAll(r => r.Message), new ContentSaver(withFiles: false, plans.SelectMany(p => p.SavedFileRanges)), watchdog.ThrowIfExpired));
                 foreach (var zombie in frozen.Zombies) body.Processes.Add(ProcessStateReader.ReadZombie(zombie));
             });
             for (var i = 0; i < readers.Count; i++)
@@ -62,7 +85,31 @@ public static class StatePreview
         }
         finally
         {
-            foreach (var reader in readers) reader.Dispose();
+            foreach (var (reader, _) in prepared.Values) reader.Dispose();
+        }
+
+        void Prepare(int id)
+        {
+            var plan = new VmaPlan(id, embedFiles: false, honourDontDump: false);
+            plan.Prepare();
+            prepared.Add(id, (ProcessStateReader.Prepare(id, files), plan));
+        }
+
+        void PrepareDescendants()
+        {
+            var found = new List<int> { pid };
+            for (var i = 0; i < found.Count; i++) found.AddRange(TaskList.Children(found[i]).Except(found));
+            foreach (var id in found.Skip(1))
+            {
+                try
+                {
+                    Prepare(id);
+                }
+                catch (Exception e) when (e is LinuxException or TargetException)
+                {
+                    // It has exited, most likely. The freeze decides who is there, and tells what is refused.
+                }
+            }
         }
     }
 

@@ -15,13 +15,22 @@ internal sealed class TcpConnections(CaptureOptions options)
     private const int Closed = 7, Listening = 10; // TCP_CLOSE, TCP_LISTEN, netinet/tcp.h
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
     private readonly long _start = Stopwatch.GetTimestamp();
-    private string? _met;
+    private static readonly TimeSpan LongestBackOff = TimeSpan.FromSeconds(1);
+    private TimeSpan _backOff = TimeSpan.FromMilliseconds(20);
+    private string? _met; // in the last freeze
 
     /// <summary>Returns when there is none at the moment.</summary>
     /// <exception cref="TargetException">There always was one.</exception>
     public void AwaitNone(CancellationToken cancel)
     {
-        ThrowIfTooLong(_met); // of the last freeze, if any
+        ThrowIfTooLong(_met);
+        if (_met is not null)
+        {
+            // A server under constant requests must not stand still again and again for nothing.
+            cancel.WaitHandle.WaitOne(_backOff);
+            if (_backOff < LongestBackOff) _backOff *= 2;
+        }
+
         while (Find(Pids()) is { } found)
         {
             cancel.ThrowIfCancellationRequested();

@@ -12,7 +12,8 @@ public static class FileDump
     /// <summary>Gives every fd its open file.</summary>
     /// <param name="processes">Frozen, with their fds; <see cref="Fd.OpenFile"/> is filled in.</param>
     /// <param name="contents">Keeps the content of files.</param>
-    public static List<OpenFile> Run(IReadOnlyList<Process> processes, ContentSaver contents)
+    /// <param name="mayGoOn">Called for each file; throws if the freeze has taken too long.</param>
+    public static List<OpenFile> Run(IReadOnlyList<Process> processes, ContentSaver contents, Action? mayGoOn = null)
     {
         ArgumentNullException.ThrowIfNull(processes);
         var files = new List<OpenFile>();
@@ -37,7 +38,12 @@ public static class FileDump
             uses[use.Fd.OpenFile].Add(use);
         }
 
-        foreach (var record in files) Dump(new FileObject(record, uses[record.Id]) { Contents = contents });
+        foreach (var record in files)
+        {
+            mayGoOn?.Invoke();
+            Dump(new FileObject(record, uses[record.Id]) { Contents = contents });
+        }
+
         return files;
     }
 

@@ -69,6 +69,8 @@ public sealed class RegularFile : IFileKind
         if (missing != 0) return Verdict.Refused($"it can't be opened: {Errno.Describe(missing)}");
         if (IsOfKernel(file.Link)) return Verdict.Restarts;
         if ((now.Mode & 0xf000) != file.Type && file.Type != SymbolicLink) return Verdict.Refused("another kind of file has its name now");
+        if (!scene.JustCaptured && (now.Dev != file.Fd.Dev || now.Inode != file.Fd.Inode) && !IsOwnUsers(file))
+            return Verdict.Refused("another file has its name now, which may not be the process's to open; --map-fd N=PATH gives it that one, or another");
         if (scene.JustCaptured || Changed(file, now) is not { } how) return Verdict.Restarts;
         if (IsPutBack(file, scene)) return Verdict.Policy("--with-files", $"{how} since the capture: what it was then is written over it");
         return scene.ChangedFiles == FilesPolicy.MustMatch && !IsLog(file)
