@@ -86,25 +86,16 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     }
 
     /// <summary>Makes them findable again.</summary>
-    public static void RestoreIndex(RocksDb db, (PatchGroupId Group, ulong Slots)[] groups)
+    public static void RestoreIndex(RocksDb db, (PatchGroupId Group, ulong Slots)[] groups) => IndexRepair.Add(db, Chunks(db, groups));
+
+    private static IEnumerable<(ContentHash, ChunkLocation)> Chunks(RocksDb db, (PatchGroupId Group, ulong Slots)[] groups)
     {
-        using var batch = db.NewBatch();
-        Span<byte> key = stackalloc byte[ContentHash.Size];
-        Span<byte> value = stackalloc byte[Keys.LocationSize];
         foreach (var (id, suspects) in groups)
         {
             if (TryLoad(db, id) is not { } group) continue;
             for (var slot = 0; slot < group.Slots; slot++)
-            {
-                if ((suspects >> slot & 1) == 0 || !group.IsLive(slot)) continue;
-                group.Hash(slot).Write(key);
-                if (db.Get(ColumnFamily.Index, key) is not null) continue;
-                Keys.Location(id.Location(slot), value);
-                batch.Put(ColumnFamily.Index, key, value);
-            }
+                if ((suspects >> slot & 1) != 0 && group.IsLive(slot)) yield return (group.Hash(slot), id.Location(slot));
         }
-
-        db.Write(batch);
     }
 
     /// <summary>Gives the space back, around what was touched.</summary>

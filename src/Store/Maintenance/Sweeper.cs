@@ -333,24 +333,15 @@ internal sealed class Sweeper
     /// Makes them findable again; without it they would only be stored a second time. They were alive at the second look, so
     /// this gc frees none of them, and the next one looks at all entries.
     /// </summary>
-    private void RestoreIndex(RocksDb db, (FrameId Frame, ushort Slots)[] frames)
+    private void RestoreIndex(RocksDb db, (FrameId Frame, ushort Slots)[] frames) => IndexRepair.Add(db, Chunks(db, frames));
+
+    private IEnumerable<(ContentHash, ChunkLocation)> Chunks(RocksDb db, (FrameId Frame, ushort Slots)[] frames)
     {
-        using var batch = db.NewBatch();
-        Span<byte> key = stackalloc byte[ContentHash.Size];
-        Span<byte> value = stackalloc byte[Keys.LocationSize];
         foreach (var (id, suspects) in frames)
         {
             if (TryLoad(db, id) is not { } frame) continue;
             for (var slot = 0; slot < frame.Slots; slot++)
-            {
-                if ((suspects >> slot & 1) == 0 || !frame.IsLive(slot)) continue;
-                frame.Hash(slot).Write(key);
-                if (db.Get(ColumnFamily.Index, key) is not null) continue;
-                Keys.Location(id.Location(slot), value);
-                batch.Put(ColumnFamily.Index, key, value);
-            }
+                if ((suspects >> slot & 1) != 0 && frame.IsLive(slot)) yield return (frame.Hash(slot), id.Location(slot));
         }
-
-        db.Write(batch);
     }
 }
