@@ -63,7 +63,7 @@ public sealed class RestartTests
         Assert.False(Directory.Exists($"/proc/{pid}"));
 
         using var again = Background(store, "restart", crids[0].Crid, "--new-pids");
-        Thread.Sleep(1000);
+        AwaitFreeChild(again.Id);
         Linux.Signals.Kill(again.Id, 15);
         Assert.True(again.WaitForExit(30_000));
         Assert.Equal(5, again.ExitCode);
@@ -245,6 +245,19 @@ public sealed class RestartTests
         }
 
         throw new TimeoutException("the counter does not count");
+    }
+
+    // A restarted process below it that goes on by itself: it has lived already, and crstore does not trace it any more.
+    private static void AwaitFreeChild(int crstore)
+    {
+        for (var clock = Stopwatch.StartNew(); !Below(crstore).Any(IsFree); Thread.Sleep(10))
+            if (clock.Elapsed > TimeSpan.FromSeconds(60)) throw new TimeoutException("nothing was restarted");
+
+        static IEnumerable<int> Below(int pid) => File.ReadAllText($"/proc/{pid}/task/{pid}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries)
+            .Select(c => int.Parse(c, CultureInfo.InvariantCulture)).SelectMany(c => Below(c).Append(c));
+
+        static bool IsFree(int pid) => File.ReadAllText($"/proc/{pid}/status").Contains("TracerPid:\t0\n", StringComparison.Ordinal)
+            && File.ReadAllText($"/proc/{pid}/cmdline").Contains("python", StringComparison.Ordinal);
     }
 
     private static void End(int pid, Action? meanwhile = null)

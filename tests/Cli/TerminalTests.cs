@@ -58,7 +58,8 @@ public class TerminalTests
         send(f"{crstore} restart {crid}; echo sta''tus $?\n")
         until("count <2> in 30 100 foreground True.")
         print("redrawn", raw(), os.tcgetpgrp(master) == target)
-        send("+"); until("3")
+        # While curses draws it ignores a SIGTSTP, so it gets time to end that.
+        send("+"); until("3"); time.sleep(1)
         send("\x1a"); until("Stopped"); until("$ ")
         print("stopped", os.tcgetpgrp(master) == shell)
         send("fg\n"); until("count <3> in 30 100 foreground True.")

@@ -9,7 +9,8 @@ public static class Foreground
     private const int SignalledBase = 128; // what shells add to the signal's number
     private static readonly (PosixSignal Signal, int Number)[] PassedOn =
     [
-        (PosixSignal.SIGTERM, 15), (PosixSignal.SIGHUP, 1), (PosixSignal.SIGINT, 2), (PosixSignal.SIGQUIT, 3), (PosixSignal.SIGWINCH, Signals.SIGWINCH), ((PosixSignal)10, 10), ((PosixSignal)12, 12),
+        (PosixSignal.SIGHUP, Signals.SIGHUP), (PosixSignal.SIGQUIT, Signals.SIGQUIT), (PosixSignal.SIGWINCH, Signals.SIGWINCH),
+        ((PosixSignal)Signals.SIGUSR1, Signals.SIGUSR1), ((PosixSignal)Signals.SIGUSR2, Signals.SIGUSR2),
     ];
 
     // The first process of a pid namespace never stops: what is looked at then is the root.
@@ -28,21 +29,24 @@ public static class Foreground
     /// <summary>Waits for a child's end.</summary>
     /// <param name="pid">The child.</param>
     /// <param name="root">Who gets the signals: itself, or what it waits for.</param>
-    /// <param name="interrupted">Cancelled by a signal that came before: the process gets it now.</param>
+    /// <param name="interruption">Of crstore: the process gets them, one that came before included.</param>
     /// <param name="terminal">What was lent to them; taken back when they end, or are stopped.</param>
     /// <returns>Its exit code, or 128 and the number of the signal that ended it.</returns>
-    public static int Wait(int pid, int root, CancellationToken interrupted, TerminalHandover? terminal = null)
+    public static int Wait(int pid, int root, Interruption interruption, TerminalHandover? terminal = null)
     {
         // Ctrl-C reaches everybody in the terminal's foreground group by itself.
         var sameGroup = ThisProcess.GroupOf(root) == ThisProcess.GroupOf(0);
+        var ended = false;
         var registrations = PassedOn.Select(p => PosixSignalRegistration.Create(p.Signal, context =>
         {
             context.Cancel = true;
-            if (!sameGroup || p.Signal is not (PosixSignal.SIGINT or PosixSignal.SIGQUIT or PosixSignal.SIGWINCH)) Signals.TryKill(root, p.Number);
+            PassOn(p.Number);
         })).ToList();
+        // The runtime would set the terminal as crstore has it once more: by then it is lent again, and who does that from the background is stopped.
+        registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGCONT, static context => context.Cancel = true));
         try
         {
-            if (interrupted.IsCancellationRequested) Signals.TryKill(root, Signals.SIGTERM);
+            interruption.TakeOver(PassOn);
             WaitReport report;
             // Stopped by its user, it is to look so to the shell that crstore was started from.
             while ((report = Await(pid, root, terminal)).Kind == WaitKind.Stopped) terminal!.Suspend(root);
@@ -50,8 +54,15 @@ public static class Foreground
         }
         finally
         {
+            ended = true;
             foreach (var registration in registrations) registration.Dispose();
             terminal?.TakeBack();
+        }
+
+        void PassOn(int signal)
+        {
+            if (ended) return;
+            if (!sameGroup || signal is not (Signals.SIGINT or Signals.SIGQUIT or Signals.SIGWINCH)) Signals.TryKill(root, signal);
         }
     }
 }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text;
+using Crstore.Linux;
 using Crstore.Store;
 
 namespace Crstore.Cli;
@@ -8,10 +9,10 @@ namespace Crstore.Cli;
 internal sealed class CommandContext
 {
     /// <summary>Creates it; standard output is buffered, since a list of 1000 lines must not be 1000 writes.</summary>
-    public CommandContext(long startedAt, CancellationToken cancel)
+    public CommandContext(long startedAt, Interruption interruption)
     {
         StartedAt = startedAt;
-        Cancel = cancel;
+        Interruption = interruption;
         StandardOutput = Console.OpenStandardOutput();
         Out = new StreamWriter(StandardOutput, new UTF8Encoding(encoderShouldEmitUTF8Identifier: false), 32 * 1024);
     }
@@ -20,7 +21,10 @@ internal sealed class CommandContext
     public long StartedAt { get; }
 
     /// <summary>Cancelled by SIGINT and SIGTERM.</summary>
-    public CancellationToken Cancel { get; }
+    public CancellationToken Cancel => Interruption.Token;
+
+    /// <summary>Where those signals come in, for who passes them on.</summary>
+    public Interruption Interruption { get; }
 
     /// <summary>Standard output, buffered; flushed at the end by <see cref="CommandRunner"/>.</summary>
     public StreamWriter Out { get; }

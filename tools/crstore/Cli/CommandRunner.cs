@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using System.Runtime.InteropServices;
 using Crstore.Linux;
 using Crstore.Model;
 
@@ -9,24 +8,14 @@ namespace Crstore.Cli;
 /// <summary>Parses, runs the verb, and turns whatever goes wrong into a line for the user and a documented exit code.</summary>
 internal static class CommandRunner
 {
-    /// <summary>Runs the program; returns its exit code.</summary>
+    /// <summary>Runs the program; returns its exit code. A first SIGINT or SIGTERM asks the verb to stop; a second one ends the program at once, which the store and the target survive.</summary>
     public static int Run(string[] args, long startedAt)
     {
-        using var interrupt = new CancellationTokenSource();
-        using var sigint = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal => Interrupt(signal, interrupt));
-        using var sigterm = PosixSignalRegistration.Create(PosixSignal.SIGTERM, signal => Interrupt(signal, interrupt));
-        var context = new CommandContext(startedAt, interrupt.Token);
-        var code = Guarded(() => Invoke(args, context), interrupt.Token);
+        using var interruption = new Interruption();
+        var context = new CommandContext(startedAt, interruption);
+        var code = Guarded(() => Invoke(args, context), interruption.Token);
         var flushed = Guarded(() => Flush(context), CancellationToken.None);
         return code == (int)ExitCode.Ok ? flushed : code;
-    }
-
-    /// <summary>The first signal asks the verb to stop; a second one ends the program at once, which the store and the target survive.</summary>
-    private static void Interrupt(PosixSignalContext signal, CancellationTokenSource interrupt)
-    {
-        if (interrupt.IsCancellationRequested) return;
-        signal.Cancel = true;
-        interrupt.Cancel();
     }
 
     private static int Invoke(string[] args, CommandContext context)

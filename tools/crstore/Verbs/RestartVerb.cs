@@ -117,7 +117,7 @@ internal sealed class RestartVerb : Verb
         }
 
         foreach (var warning in result!.Warnings) CommandContext.Warn(warning);
-        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid, Context.Cancel, result.Terminal);
+        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid, Context.Interruption, result.Terminal);
         Print(crid, result, parsed);
         return ExitCode.Ok;
     }
