@@ -64,7 +64,7 @@ internal sealed class ChainRestore : IScenario
     private static Dictionary<Crid, List<double>> Restores(BenchContext context, CrstoreProgram crstore, Crid[] crids, string format, bool cold)
     {
         var times = crids.ToDictionary(c => c, _ => new List<double>());
-        for (var round = -1; round < context.Pick(7, 3); round++) // the first one is to warm up
+        for (var round = -1; round < (cold ? context.Pick(9, 3) : context.Pick(15, 5)); round++) // the first one is to warm up
             foreach (var crid in round % 2 == 0 ? crids : crids.Reverse())
             {
                 var path = context.FreshPath("image");

@@ -66,6 +66,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     {
         if (disposed) return;
         disposed = true;
+        frames.Dispose();
         reader.Release();
     }
 

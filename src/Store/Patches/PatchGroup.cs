@@ -37,7 +37,7 @@ public sealed class PatchGroup
     public int LiveCount => BitOperations.PopCount(Live);
 
     /// <summary>Bytes of all its patches.</summary>
-    public int PatchBytes => _ends[^1];
+    public int PatchBytes => _ends[LiveCount - 1];
 
     /// <summary>About what it takes in memory, its patches unpacked.</summary>
     internal int MemoryBytes => _group.Length + (_codec == FrameCodec.None ? 0 : PatchBytes) + LiveCount * (Unsafe.SizeOf<ChunkLocation>() + sizeof(int)) + 256;
@@ -50,7 +50,15 @@ public sealed class PatchGroup
     /// <param name="group">Its bytes, kept until the group is dropped.</param>
     /// <param name="limits">Null for the default ones.</param>
     /// <exception cref="StoreDamagedException">It is no patch group, or another one's bytes.</exception>
-    public static PatchGroup Parse(PatchGroupId id, ReadOnlyMemory<byte> group, FormatLimits? limits = null)
+    public static PatchGroup Parse(PatchGroupId id, ReadOnlyMemory<byte> group, FormatLimits? limits = null) => Parse(id, group, limits, room: null);
+
+    /// <summary>The same, for who parses them by the thousand.</summary>
+    /// <param name="id">The key it was found under.</param>
+    /// <param name="group">Its bytes, kept until the group is dropped.</param>
+    /// <param name="limits">Null for the default ones.</param>
+    /// <param name="room">The group keeps its directory in it; null for memory of its own.</param>
+    /// <exception cref="StoreDamagedException">It is no patch group, or another one's bytes.</exception>
+    internal static PatchGroup Parse(PatchGroupId id, ReadOnlyMemory<byte> group, FormatLimits? limits, Directory? room)
     {
         limits ??= FormatLimits.Default;
         var bytes = group.Span;
@@ -68,9 +76,10 @@ public sealed class PatchGroup
         if (directory < 1) throw Damaged(id, $"{bytes.Length} bytes, not what its header says");
         if (PatchGroupLayout.Checksum(id, bytes[..^Crc32C.Size]) != BinaryPrimitives.ReadUInt32LittleEndian(bytes[^Crc32C.Size..]))
             throw Damaged(id, "wrong checksum");
-        var (anchors, ends) = (new ChunkLocation[count], new int[count]);
-        ReadDirectory(id, bytes.Slice(PatchGroupLayout.HeaderSize + count * ContentHash.Size, directory), limits, anchors, ends);
-        if (codec == FrameCodec.None ? payload != ends[^1] : payload >= ends[^1]) throw Damaged(id, $"a payload of {payload} bytes for {ends[^1]} bytes of patches");
+        var (anchors, ends) = room ?? new Directory(count);
+        ReadDirectory(id, bytes.Slice(PatchGroupLayout.HeaderSize + count * ContentHash.Size, directory), limits, anchors.AsSpan(0, count), ends);
+        var unpacked = ends[count - 1];
+        if (codec == FrameCodec.None ? payload != unpacked : payload >= unpacked) throw Damaged(id, $"a payload of {payload} bytes for {unpacked} bytes of patches");
         return new PatchGroup(id, codec, slots, live, group, group.Slice(group.Length - Crc32C.Size - (int)payload, (int)payload), anchors, ends);
     }
 
@@ -118,19 +127,21 @@ public sealed class PatchGroup
 
     /// <summary>A copy in memory of its own, unpacked, without the packed form.</summary>
     /// <param name="patches">False to leave the patches out: it is about content addresses and anchors only.</param>
+    /// <param name="rent">Gives that memory: at least so many bytes.</param>
     /// <exception cref="StoreDamagedException">The payload is no such zstd frame.</exception>
-    internal PatchGroup Detached(bool patches)
+    internal PatchGroup Detached(bool patches, Func<int, byte[]>? rent = null)
     {
         var head = PatchGroupLayout.HeaderSize + LiveCount * ContentHash.Size;
-        var bytes = GC.AllocateUninitializedArray<byte>(patches ? head + PatchBytes : head);
+        var size = patches ? head + PatchBytes : head;
+        var bytes = rent?.Invoke(size) ?? GC.AllocateUninitializedArray<byte>(size);
         _group.Span[..head].CopyTo(bytes);
         if (patches)
         {
             if (_codec == FrameCodec.None) _payload.Span.CopyTo(bytes.AsSpan(head));
-            else Unpack(bytes.AsSpan(head));
+            else Unpack(bytes.AsSpan(head, PatchBytes));
         }
 
-        return new PatchGroup(Id, FrameCodec.None, Slots, Live, bytes, bytes.AsMemory(head), _anchors, _ends);
+        return new PatchGroup(Id, FrameCodec.None, Slots, Live, bytes.AsMemory(0, size), bytes.AsMemory(head, size - head), _anchors[..LiveCount], _ends[..LiveCount]);
     }
 
     /// <summary>Unpacks into memory that is used again for other groups: what this group gives is valid until then.</summary>
@@ -149,7 +160,7 @@ public sealed class PatchGroup
 
     /// <summary>Reads all of it: as many anchors and ends as there is room for, and then it must be at its end.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // as Crc32C.Append
-    private static void ReadDirectory(PatchGroupId id, ReadOnlySpan<byte> bytes, FormatLimits limits, ChunkLocation[] anchors, int[] ends)
+    private static void ReadDirectory(PatchGroupId id, ReadOnlySpan<byte> bytes, FormatLimits limits, Span<ChunkLocation> anchors, Span<int> ends)
     {
         var reader = new ByteReader(bytes);
         var last = PatchGroupLayout.FirstReference(id);
@@ -168,6 +179,16 @@ public sealed class PatchGroup
         }
 
         if (!reader.AtEnd) throw Damaged(id, "bytes behind its directory");
+    }
+
+    /// <summary>Of each live slot: its anchor, and where its patch ends in the unpacked payload.</summary>
+    internal readonly record struct Directory(ChunkLocation[] Anchors, int[] Ends)
+    {
+        /// <summary>Room for some.</summary>
+        public Directory(int slots)
+            : this(new ChunkLocation[slots], new int[slots])
+        {
+        }
     }
 
     private static StoreDamagedException Damaged(PatchGroupId id, string what) => new($"{id}: {what}");

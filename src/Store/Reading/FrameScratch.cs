@@ -1,6 +1,7 @@
 using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
+using Crstore.Store.Patches;
 
 namespace Crstore.Store.Reading;
 
@@ -22,6 +23,9 @@ internal sealed class FrameScratch
 
     /// <summary>Room for what is unpacked.</summary>
     public byte[] Unpacked { get; } = GC.AllocateUninitializedArray<byte>(MaxFrameBytes);
+
+    /// <summary>Room for a patch group's directory.</summary>
+    public PatchGroup.Directory Directory { get; } = new(PatchGroupId.Slots);
 
     /// <summary>Fetches a frame.</summary>
     /// <exception cref="StoreDamagedException">It is missing or damaged.</exception>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using Crstore.Model;
 using Crstore.Store.Native;
 using Crstore.Store.Patches;
@@ -11,12 +12,45 @@ namespace Crstore.Store.Reading;
 internal sealed class PatchGroups(RocksDb db)
 {
     private const ulong Places = 2048; // a CRID that has another one's place does without
-    private const long MaxBytes = 32 << 20; // of all that are kept; mostly they are some KiB each
-    private readonly PatchGroup?[] last = new PatchGroup?[Places];
-    private long bytes;
+    private const int MaxBytes = 32 << 20; // of all that are kept; mostly they are some KiB each
+    private readonly ArrayPool<byte> memory = ArrayPool<byte>.Create(1 << 20, (int)Places);
+    private readonly Kept?[] last = new Kept?[Places];
+    private int bytes;
 
     /// <summary>Starts to read groups in stored order.</summary>
     public Cursor Begin() => new(this, db);
+
+    // Whoever takes one has it for himself.
+    private Kept? TryTake(PatchGroupId id)
+    {
+        ref var place = ref last[id.Crid.Value % Places];
+        if (Volatile.Read(ref place) is not { } there || there.Group.Id.Crid.Value != id.Crid.Value || there.Group.Id.Number != id.Number) return null;
+        return Interlocked.CompareExchange(ref place, null, there) == there ? there : null;
+    }
+
+    private Kept? TryCopy(PatchGroup group)
+    {
+        if (Volatile.Read(ref bytes) > MaxBytes - group.MemoryBytes) return null;
+        byte[] buffer = [];
+        return new Kept(group.Detached(patches: true, size => buffer = Count(memory.Rent(size))), buffer);
+    }
+
+    private void Keep(Kept kept)
+    {
+        if (Interlocked.Exchange(ref last[kept.Group.Id.Crid.Value % Places], kept) is { } before) Drop(before);
+    }
+
+    private void Drop(Kept kept)
+    {
+        Interlocked.Add(ref bytes, -kept.Buffer.Length);
+        memory.Return(kept.Buffer);
+    }
+
+    private byte[] Count(byte[] buffer)
+    {
+        Interlocked.Add(ref bytes, buffer.Length);
+        return buffer;
+    }
 
     /// <summary>Reads groups in ascending order, neighbours without a lookup each. A group that it gives is valid until the next one.</summary>
     internal sealed class Cursor(PatchGroups groups, RocksDb db) : IDisposable
@@ -24,29 +58,40 @@ internal sealed class PatchGroups(RocksDb db)
         private const uint Near = 4; // a few steps cost less than a leap
         private RocksIterator? iterator;
         private PatchGroupId at; // where the iterator is, if it is anywhere
+        private Kept? current;
+        private bool currentIsLast;
 
-        /// <summary>A group.</summary>
+        /// <summary>A group, unpacked.</summary>
         /// <param name="id">Which.</param>
         /// <param name="isLast">The last one of its CRID in this window.</param>
-        /// <param name="kept">It is kept, and other reads may be using it.</param>
         /// <exception cref="StoreDamagedException">It is missing or damaged.</exception>
-        public PatchGroup Read(PatchGroupId id, bool isLast, out bool kept)
+        public PatchGroup Read(PatchGroupId id, bool isLast)
         {
-            ref var place = ref groups.last[id.Crid.Value % Places];
-            kept = true;
-            if (Volatile.Read(ref place) is { } last && last.Id.Crid.Value == id.Crid.Value && last.Id.Number == id.Number) return last;
+            Leave();
+            currentIsLast = isLast;
+            if ((current = groups.TryTake(id)) is not null) return current.Group;
             if (!MoveTo(id)) throw new StoreDamagedException($"{id}: missing");
-            var group = PatchGroup.Parse(id, iterator!.ValueMemory);
-            kept = isLast && Volatile.Read(ref groups.bytes) < MaxBytes - group.MemoryBytes;
-            if (!kept) return group;
-            group = group.Detached(patches: true);
-            var before = Interlocked.Exchange(ref place, group);
-            Interlocked.Add(ref groups.bytes, group.MemoryBytes - (before?.MemoryBytes ?? 0));
+            var scratch = FrameScratch.OfThisThread;
+            var group = PatchGroup.Parse(id, iterator!.ValueMemory, limits: null, scratch.Directory);
+            if (isLast && (current = groups.TryCopy(group)) is not null) return current.Group;
+            group.UnpackInto(scratch.Unpacked);
             return group;
         }
 
         /// <inheritdoc/>
-        public void Dispose() => iterator?.Dispose();
+        public void Dispose()
+        {
+            Leave();
+            iterator?.Dispose();
+        }
+
+        private void Leave()
+        {
+            if (current is null) return;
+            if (currentIsLast) groups.Keep(current);
+            else groups.Drop(current);
+            current = null;
+        }
 
         private bool MoveTo(PatchGroupId id)
         {
@@ -72,4 +117,6 @@ internal sealed class PatchGroups(RocksDb db)
             return there;
         }
     }
+
+    private sealed record Kept(PatchGroup Group, byte[] Buffer);
 }

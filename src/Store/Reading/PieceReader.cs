@@ -8,12 +8,13 @@ namespace Crstore.Store.Reading;
 /// used again, and copied to where its pages go. A frame that is wanted as a whole is unpacked in its place, also where pages of
 /// it are anchors: patches are applied there. Thread safe.
 /// </summary>
-internal sealed class PieceReader(RocksDb db)
+internal sealed class PieceReader(RocksDb db) : IDisposable
 {
     /// <summary>Makes an error that names what a page belongs to.</summary>
     public delegate StoreDamagedException Damage(VirtualPage page, StoreDamagedException cause);
 
     private readonly PatchGroups groups = new(db);
+    private WantedPatches? idle;
     private long fetched;
 
     /// <summary>Frames and patch groups fetched so far.</summary>
@@ -27,8 +28,29 @@ internal sealed class PieceReader(RocksDb db)
     public void Read(Pieces pieces, IReadOnlyList<PageTarget> targets, Damage damaged)
     {
         if (pieces.Count == 0) return;
-        using var patches = pieces.Patches > 0 ? new WantedPatches() : null;
-        if (patches is not null) Interlocked.Add(ref fetched, patches.Fetch(groups, pieces, damaged));
+        if (pieces.Patches == 0)
+        {
+            ReadFrames(pieces, patches: null, targets, damaged);
+            return;
+        }
+
+        var patches = Interlocked.Exchange(ref idle, null) ?? new WantedPatches(); // two reads at once: one makes its own
+        try
+        {
+            Interlocked.Add(ref fetched, patches.Fetch(groups, pieces, damaged));
+            ReadFrames(pieces, patches, targets, damaged);
+        }
+        finally
+        {
+            Interlocked.Exchange(ref idle, patches)?.Dispose();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Interlocked.Exchange(ref idle, null)?.Dispose();
+
+    private void ReadFrames(Pieces pieces, WantedPatches? patches, IReadOnlyList<PageTarget> targets, Damage damaged)
+    {
         pieces.Sort();
         var first = pieces.FirstOfEachFrame();
         Interlocked.Add(ref fetched, first.Length - 1);

@@ -38,6 +38,8 @@ internal sealed class Pieces
     private Piece[] spare = [];
     private PatchPiece[] patched = [];
     private PatchPiece[] sparePatched = [];
+    private ulong[] crids = [];
+    private uint[] numbers = [];
 
     /// <summary>Pieces of frames, those of patches among them.</summary>
     public int Count { get; private set; }
@@ -89,7 +91,7 @@ internal sealed class Pieces
     /// <summary>Puts the pieces of frames into stored order; pieces of one frame stay in the order in which they were asked for.</summary>
     public void Sort()
     {
-        var (crids, numbers) = (new ulong[Count], new uint[Count]);
+        RoomForKeys(Count);
         for (var i = 0; i < Count; i++) (crids[i], numbers[i]) = (pieces[i].Frame.Crid.Value, pieces[i].Frame.Number);
         if (StoredOrder.Of(crids, numbers, Count) is not { } order) return;
         if (spare.Length < Count) spare = new Piece[pieces.Length];
@@ -100,7 +102,7 @@ internal sealed class Pieces
     /// <summary>Puts the pieces of patch groups into stored order.</summary>
     public void SortPatched()
     {
-        var (crids, numbers) = (new ulong[PatchedCount], new uint[PatchedCount]);
+        RoomForKeys(PatchedCount);
         for (var i = 0; i < PatchedCount; i++) (crids[i], numbers[i]) = (patched[i].Group.Crid.Value, patched[i].Group.Number);
         if (StoredOrder.Of(crids, numbers, PatchedCount) is not { } order) return;
         if (sparePatched.Length < PatchedCount) sparePatched = new PatchPiece[patched.Length];
@@ -136,6 +138,11 @@ internal sealed class Pieces
     private bool FrameBegins(int i) => pieces[i].Frame.Number != pieces[i - 1].Frame.Number || pieces[i].Frame.Crid.Value != pieces[i - 1].Frame.Crid.Value;
 
     private bool GroupBegins(int i) => patched[i].Group.Number != patched[i - 1].Group.Number || patched[i].Group.Crid.Value != patched[i - 1].Group.Crid.Value;
+
+    private void RoomForKeys(int count)
+    {
+        if (crids.Length < count) (crids, numbers) = (new ulong[count], new uint[count]);
+    }
 
     private void Add(in Piece piece)
     {

@@ -7,7 +7,7 @@ namespace Crstore.Store.Reading;
 
 /// <summary>
 /// The patches that a read wants: fetched first, group by group in stored order on all cores, since only they know which
-/// frames' pages they change. Their bytes stay here until their anchors are in place.
+/// frames' pages they change. Their bytes stay here until their anchors are in place. Its memory serves for one read after the other.
 /// </summary>
 internal sealed class WantedPatches : IDisposable
 {
@@ -25,7 +25,8 @@ internal sealed class WantedPatches : IDisposable
     {
         pieces.SortPatched();
         var first = pieces.FirstOfEachGroup();
-        patches = new Patch[pieces.Patches];
+        if (patches.Length < pieces.Patches) patches = new Patch[pieces.Patches];
+        foreach (var each in blocks.Values) each.StartOver();
         InStoredOrder.For(first.Length - 1, UnitGroups, groups.Begin, (g, cursor) => FetchGroup(cursor, pieces, first[g], first[g + 1], damaged));
         return first.Length - 1;
     }
@@ -51,12 +52,10 @@ internal sealed class WantedPatches : IDisposable
         var page = pieces[pieces.Patched(from).Piece].Page;
         try
         {
-            var scratch = FrameScratch.OfThisThread;
             var mine = blocks.Value!;
             var id = pieces.Patched(from).Group;
             var isLast = to == pieces.PatchedCount || pieces.Patched(to).Group.Crid != id.Crid;
-            var group = cursor.Read(id, isLast, out var kept);
-            if (!kept) group.UnpackInto(scratch.Unpacked);
+            var group = cursor.Read(id, isLast);
             for (var i = from; i < to; i++)
             {
                 ref readonly var wanted = ref pieces.Patched(i);
@@ -86,22 +85,25 @@ internal sealed class WantedPatches : IDisposable
     {
         private const int BlockBytes = 128 << 10;
         private readonly List<byte[]> rented = [];
-        private byte[] block = [];
-        private int used;
+        private int current = -1;
+        private int used = BlockBytes;
 
         public byte[] Keep(ReadOnlySpan<byte> bytes, out int start)
         {
-            if (block.Length - used < bytes.Length)
+            if (BlockBytes - used < bytes.Length)
             {
-                rented.Add(block = ArrayPool<byte>.Shared.Rent(BlockBytes));
+                if (++current == rented.Count) rented.Add(ArrayPool<byte>.Shared.Rent(BlockBytes));
                 used = 0;
             }
 
+            var block = rented[current];
             bytes.CopyTo(block.AsSpan(used));
             start = used;
             used += bytes.Length;
             return block;
         }
+
+        public void StartOver() => (current, used) = (-1, BlockBytes);
 
         public void Return()
         {
