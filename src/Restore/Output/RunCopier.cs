@@ -16,13 +16,16 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
     private const int WindowPages = 16384;
     private const int WindowWrites = 1024; // so many files may be open at a time
 
-    private readonly WindowWriter writer = new();
+    private readonly WindowWriter writer = new(cancel);
     private readonly List<PageTarget> targets = [];
     private Window? window;
     private ProcessImage? source;
 
     /// <summary>Pages that are still in their files are copied from there; else they are left out.</summary>
     internal bool FilePages { get; init; } = true;
+
+    /// <summary>Nothing is written before it is set; two windows may be read by then.</summary>
+    internal ManualResetEventSlim? MayWrite { init => writer.MayWrite = value; }
 
     /// <summary>Bytes of content copied so far.</summary>
     internal ulong Bytes { get; private set; }

@@ -7,7 +7,7 @@ namespace Crstore.Restore;
 /// Writes windows in order on a thread of its own, so that reading and writing overlap. There are two windows: who fills one
 /// waits until the other is written. Owns the files until they end.
 /// </summary>
-internal sealed class WindowWriter : IDisposable
+internal sealed class WindowWriter(CancellationToken cancel) : IDisposable
 {
     private const int Windows = 2;
 
@@ -19,6 +19,9 @@ internal sealed class WindowWriter : IDisposable
     private Thread? thread;
     private volatile ExceptionDispatchInfo? failure;
     private volatile bool abandoned;
+
+    /// <summary>Nothing is written before it is set.</summary>
+    internal ManualResetEventSlim? MayWrite { get; set; }
 
     /// <summary>A file to close if nobody ends it.</summary>
     internal SparseFile Track(SparseFile file)
@@ -85,6 +88,7 @@ internal sealed class WindowWriter : IDisposable
         {
             try
             {
+                MayWrite?.Wait(cancel);
                 if (failure is null && !abandoned) window.WriteOut(Close);
             }
             catch (Exception e) // shown to the caller, at the next window or at the end

@@ -1,56 +1,101 @@
+using System.Runtime.ExceptionServices;
 using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Processes;
+using Thread = System.Threading.Thread;
 
 namespace Crstore.Restore.Restart;
 
 /// <summary>
 /// Puts the saved pages into the processes, each checked against its content address on the way. Pages that were never touched
-/// stay so; unmodified pages of mapped files come from the files.
+/// stay so; unmodified pages of mapped files come from the files. The first pages are read and checked on a thread of its own while the
+/// processes are being made, which mostly is waiting; none is written before all of them have their mappings.
 /// </summary>
-internal static class PageFiller
+internal sealed class PageFiller : IDisposable
 {
     private static readonly byte[] Zeros = new byte[1 << 20];
+    private readonly ICheckpointImage image;
+    private readonly MappedFiles mapped;
+    private readonly IProgress<ulong>? progress;
+    private readonly IReadOnlyList<(ProcessImage Source, ProcessSink Sink)> spaces;
+    private readonly CancellationTokenSource cancel;
+    private readonly ManualResetEventSlim mappingsAreThere = new();
+    private readonly Thread thread;
+    private ExceptionDispatchInfo? failure;
+    private ulong bytes;
 
-    /// <summary>Fills all of them.</summary>
+    /// <summary>Begins to read.</summary>
+    /// <param name="image">The checkpoint.</param>
+    /// <param name="mapped">Its mapped files and shared memory.</param>
+    /// <param name="progress">Told of bytes.</param>
+    /// <param name="cancel">Ends it.</param>
+    public PageFiller(ICheckpointImage image, MappedFiles mapped, IProgress<ulong>? progress, CancellationToken cancel)
+    {
+        (this.image, this.mapped, this.progress) = (image, mapped, progress);
+        this.cancel = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        var files = mapped.Backings;
+        spaces = [.. image.Manifest.Body.Processes.Where(p => !p.Zombie).Select(p => (new ProcessImage(image, p, files), new ProcessSink()))];
+        thread = new Thread(Run) { IsBackground = true, Name = "crstore fill" };
+        thread.Start();
+    }
+
+    /// <summary>Fills all of them, once they have their mappings.</summary>
     /// <returns>Bytes written.</returns>
     /// <exception cref="StoreDamagedException">A page is not what its address says.</exception>
-    public static ulong Fill(ICheckpointImage image, IReadOnlyList<Restarted> processes, MappedFiles mapped, IProgress<ulong>? progress, CancellationToken cancel)
+    public ulong Complete(IReadOnlyList<Restarted> processes)
     {
-        var files = mapped.Backings;
-        var sinks = new List<ProcessSink>();
+        var leaders = processes.ToDictionary(p => p.Message.Pid, p => p.Leader);
+        foreach (var (source, sink) in spaces)
+        {
+            var leader = leaders[source.Process.Pid];
+            sink.Open(leader.Tid);
+            CompareVdso(source, leader);
+        }
+
+        // What was zero then, or a hole, may hold something by now.
+        foreach (var memory in mapped.Shared)
+            foreach (var (_, vma) in memory.Mappings) Descriptors.PunchHole(memory.Handle, vma.OffsetBytes, vma.End - vma.Start);
+        mappingsAreThere.Set();
+        foreach (var (source, sink) in spaces)
+            foreach (var vma in Private(source).Where(v => v.Content == VmaContent.FileBacked)) WriteZeros(source, vma, sink);
+        thread.Join();
+        failure?.Throw();
+        return bytes;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        cancel.Cancel();
+        thread.Join();
+        foreach (var (_, sink) in spaces) sink.Dispose();
+        mappingsAreThere.Dispose();
+        cancel.Dispose();
+    }
+
+    private static IEnumerable<Vma> Private(ProcessImage source) => source.Process.Vmas.Where(v => !Mappings.IsKernels(v) && !v.Shared);
+
+    private void Run()
+    {
         try
         {
-            using var copier = new RunCopier(progress, cancel) { FilePages = false };
-            foreach (var process in processes)
-            {
-                var source = new ProcessImage(image, process.Message, files);
-                var sink = new ProcessSink(process.Leader.Tid);
-                sinks.Add(sink);
-                CompareVdso(source, process.Leader);
-                foreach (var vma in process.Message.Vmas.Where(v => !Mappings.IsKernels(v) && !v.Shared))
-                {
-                    copier.Copy(source, vma, ProcessImage.RangeOf(vma), sink, vma.Start);
-                    if (vma.Content == VmaContent.FileBacked) WriteZeros(source, vma, sink);
-                }
-            }
-
+            using var copier = new RunCopier(progress, cancel.Token) { FilePages = false, MayWrite = mappingsAreThere };
+            foreach (var (source, sink) in spaces)
+                foreach (var vma in Private(source)) copier.Copy(source, vma, ProcessImage.RangeOf(vma), sink, vma.Start);
             foreach (var memory in mapped.Shared)
             {
                 var sink = new SharedMemorySink(memory.Handle);
-                // What was zero then, or a hole, may hold something by now.
-                foreach (var (_, vma) in memory.Mappings) Descriptors.PunchHole(memory.Handle, vma.OffsetBytes, vma.End - vma.Start);
                 foreach (var (process, vma) in memory.Mappings)
-                    copier.Copy(new ProcessImage(image, process, files), vma, ProcessImage.RangeOf(vma), sink, vma.OffsetBytes);
+                    copier.Copy(new ProcessImage(image, process, mapped.Backings), vma, ProcessImage.RangeOf(vma), sink, vma.OffsetBytes);
             }
 
             copier.Complete();
-            return copier.Bytes;
+            bytes = copier.Bytes;
         }
-        finally
+        catch (Exception e) // shown to who waits for it
         {
-            foreach (var sink in sinks) sink.Dispose();
+            failure = ExceptionDispatchInfo.Capture(e);
         }
     }
 

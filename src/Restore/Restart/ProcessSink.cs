@@ -7,9 +7,13 @@ using Microsoft.Win32.SafeHandles;
 namespace Crstore.Restore.Restart;
 
 /// <summary>A stopped process's memory: process_vm_writev in bulk, /proc/PID/mem for what that refuses (areas without PROT_WRITE).</summary>
-internal sealed class ProcessSink(int pid) : IPageSink, IDisposable
+internal sealed class ProcessSink : IPageSink, IDisposable
 {
-    private readonly ProcessMemory memory = ProcessMemory.Open(pid);
+    private ProcessMemory? memory;
+    private int pid;
+
+    /// <summary>There it is now.</summary>
+    public void Open(int tid) => (pid, memory) = (tid, ProcessMemory.Open(tid));
 
     /// <inheritdoc/>
     public void Write(ReadOnlySpan<byte> bytes, ulong at)
@@ -29,13 +33,13 @@ internal sealed class ProcessSink(int pid) : IPageSink, IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => memory.Dispose();
+    public void Dispose() => memory?.Dispose();
 
     private void Force(ReadOnlySpan<byte> bytes, ulong at)
     {
         try
         {
-            memory.Write(at, bytes);
+            memory!.Write(at, bytes);
         }
         catch (LinuxException e)
         {

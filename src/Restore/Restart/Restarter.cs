@@ -68,6 +68,7 @@ public sealed class Restarter
 
     private RestartResult Build(RestartScene scene, Inheritance inheritance, MappedFiles mapped, FileTable files, IProgress<ulong>? progress, CancellationToken cancel)
     {
+        using var filler = new PageFiller(image, mapped, progress, cancel);
         var places = MappedFiles.FreePlaces(body, StubProgram.Size, 2);
         inheritance.Check();
         var stub = Stub.Start(places[0], inheritance.Files);
@@ -102,7 +103,7 @@ public sealed class Restarter
         }
 
         Done("map");
-        var bytes = PageFiller.Fill(image, processes, mapped, progress, cancel);
+        var bytes = filler.Complete(processes);
         mapped.Trim();
         Done("fill");
         foreach (var process in processes) files.Place(process, inheritance.First);
