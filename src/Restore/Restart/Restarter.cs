@@ -45,17 +45,18 @@ public sealed class Restarter
         Refuse(Verdicts.Of(scene));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(body));
-        using var mapped = new MappedFiles(scene, inheritance);
-        using var files = new FileTable(scene, inheritance);
-        Done("open");
         ThisProcess.AdoptOrphans(true);
         try
         {
+            using var mapped = new MappedFiles(scene, inheritance);
+            using var files = new FileTable(scene, inheritance);
+            Done("open");
             return Build(scene, inheritance, mapped, files, progress, cancel);
         }
         catch (Exception e)
         {
             Puppets.End(made);
+            scene.TakeBack();
             terminal?.TakeBack();
             if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
             throw;

@@ -67,7 +67,7 @@ internal sealed class UnixBuilder(RestartScene scene)
 
     private void Bind(FileObject file)
     {
-        if (plans[file].Binds(file) && !scene.IsMapped(file)) UnixName.Bind(file, made[file]);
+        if (plans[file].Binds(file) && !scene.IsMapped(file)) UnixName.Bind(file, made[file], scene);
     }
 
     // The listener can be reached from now on: a stranger who came first must not become the peer of an established connection.
