@@ -11,8 +11,7 @@ namespace Crstore.Linux.Files;
 public static unsafe partial class DirectoryEntries
 {
     private const int PathOnly = 0x200000, CloseOnExec = 0x80000, NoFollow = 0x20000; // O_PATH, O_CLOEXEC, O_NOFOLLOW, open(2)
-    private const int EmptyPath = 0x1000;                                             // AT_EMPTY_PATH, openat(2)
-    private const int LongestPath = 4096;                                             // PATH_MAX
+    private const int LongestPath = 4096; // PATH_MAX
 
     /// <summary>The root directory.</summary>
     public static SafeFileHandle Root() => RawFile.Open("/", (RawOpen)PathOnly | RawOpen.Directory);
@@ -35,9 +34,6 @@ public static unsafe partial class DirectoryEntries
     /// <summary>unlinkat(2): 0 or the errno.</summary>
     public static int TryRemove(SafeFileHandle directory, string name) => UnlinkAt(directory, name, 0) == 0 ? 0 : Marshal.GetLastPInvokeError();
 
-    /// <summary>fchownat(2) of what is held.</summary>
-    public static void SetOwner(SafeFileHandle held, uint uid, uint gid) => LinuxException.Check(ChownAt(held, "", uid, gid, EmptyPath), "fchownat");
-
     /// <summary>chmod(2) of what is held; not of a symbolic link.</summary>
     public static void SetMode(SafeFileHandle held, uint mode) => LinuxException.Check(Chmod(Path(held), mode), "chmod");
 
@@ -52,9 +48,6 @@ public static unsafe partial class DirectoryEntries
 
     [LibraryImport("libc", EntryPoint = "unlinkat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int UnlinkAt(SafeFileHandle directory, string name, int flags);
-
-    [LibraryImport("libc", EntryPoint = "fchownat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int ChownAt(SafeFileHandle directory, string name, uint uid, uint gid, int flags);
 
     [LibraryImport("libc", EntryPoint = "chmod", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Chmod(string path, uint mode);

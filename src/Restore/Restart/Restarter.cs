@@ -107,7 +107,8 @@ public sealed class Restarter
         mapped.Trim();
         Done("fill");
         foreach (var process in processes) files.Place(process, inheritance.First);
-        files.Complete(processes.ToDictionary(p => p.Message.Pid));
+        var byId = processes.ToDictionary(p => p.Message.Pid);
+        files.Complete(byId);
         var mine = Mine();
         foreach (var process in processes)
         {
@@ -125,6 +126,7 @@ public sealed class Restarter
             ProcessAttributes.QueuePending(process);
         }
 
+        files.Signal(byId);
         Done("state");
         foreach (var process in processes) Finish(process);
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);

@@ -57,7 +57,7 @@ internal static class UnixName
             using (directory.Enter())
                 if (FileStatus.Of(there!) is var now && now.Dev == status.Dev && now.Inode == status.Inode) DirectoryEntries.TryRemove(directory.Handle, entry);
         });
-        if (status.Uid != where.Uid || status.Gid != where.Gid) DirectoryEntries.SetOwner(made, where.Uid, where.Gid);
+        if (status.Uid != where.Uid || status.Gid != where.Gid) Descriptors.SetOwner(made, where.Uid, where.Gid);
         DirectoryEntries.SetMode(made, where.Mode);
     }
 
