@@ -22,7 +22,7 @@ public static class FileSignals
     /// <summary>What can't be had again; null: nothing.</summary>
     internal static string? WhyNot(FileObject file, RestartScene scene)
     {
-        if (file.Record.Signals is not { Id: not 0 } owner) return null;
+        if (file.Record.Signals is not { Id: not 0 } owner || IsOutside(file, scene)) return null;
         var inside = owner.Type == Thread
             ? scene.Body.Processes.Any(p => p.Threads.Any(t => t.Tid == owner.Id))
             : scene.Body.Processes.Any(p => p.Pid == owner.Id && (owner.Type != Group || p.Pgid == owner.Id));
@@ -37,8 +37,7 @@ public static class FileSignals
     {
         ArgumentNullException.ThrowIfNull(file);
         ArgumentNullException.ThrowIfNull(process);
-        // What leads to the outside is crstore's own, and sends nothing.
-        if (file.Record.Signals is not { } owner || FileKinds.Of(file).Check(file, scene).Flag == OutsideStdio.Flag) return;
+        if (file.Record.Signals is not { } owner || IsOutside(file, scene)) return;
         Span<byte> who = stackalloc byte[2 * sizeof(int)];
         BinaryPrimitives.WriteInt32LittleEndian(who, owner.Type);
         BinaryPrimitives.WriteInt32LittleEndian(who[sizeof(int)..], owner.Id);
@@ -47,4 +46,7 @@ public static class FileSignals
         if (file.Info.IsAsync) process.Queue($"fcntl(F_SETFL) of {file}", Fcntl, use.Fd.Number, SetFlags, (file.Info.Flags & Descriptors.SettableFlags) | Async);
         process.Flush();
     }
+
+    // What takes the place of such a file is crstore's own, and sends nothing.
+    private static bool IsOutside(FileObject file, RestartScene scene) => FileKinds.Of(file).Check(file, scene).Flag == OutsideStdio.Flag;
 }

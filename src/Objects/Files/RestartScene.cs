@@ -34,6 +34,7 @@ public enum FilesPolicy
 public sealed class RestartScene : IDisposable
 {
     private readonly Dictionary<string, IReadOnlyList<SafeFileHandle>> shared = [];
+    private readonly Dictionary<Type, object> derived = [];
     private readonly List<IDisposable> kept = [];
     private readonly List<Action> undo = [];
 
@@ -94,6 +95,14 @@ public sealed class RestartScene : IDisposable
     {
         if (!shared.TryGetValue(name, out var handles)) shared.Add(name, handles = make());
         return handles;
+    }
+
+    /// <summary>What follows from the checkpoint and the options: computed for the first that asks.</summary>
+    public T Derive<T>(Func<T> compute)
+        where T : class
+    {
+        if (!derived.TryGetValue(typeof(T), out var value)) derived.Add(typeof(T), value = compute());
+        return (T)value;
     }
 
     /// <summary>Disposed of with the scene.</summary>
