@@ -77,6 +77,34 @@ public class SocketFileTests
         Assert.Empty(Directory.GetFileSystemEntries(own));
     }
 
+    [Theory]
+    [InlineData("own/s", null)]
+    [InlineData("own/sub/s", "group 4321 may write to it")]
+    public void What_root_has_given_to_a_group_comes_back_in_the_groups_directory_but_not_by_way_of_it(string name, string? why)
+    {
+        Requires.Root();
+        using var directory = new TempDir("crstore-unix-");
+        var own = OwnDirectory(directory, "own", 0);
+        Directory.CreateDirectory(Path.Combine(own, "sub"));
+        Run.Command("chgrp", ["4321", own]).MustSucceed();
+        File.SetUnixFileMode(own, (UnixFileMode)0b111_111_101);
+        using var run = SocketTalk.Start($"""
+            n = "{directory.File(name)}"
+            l = socket(AF_UNIX); l.bind(n); l.listen(5)
+            os.chown(n, 0, 4321); os.chmod(n, 0o660)
+            """);
+        var crid = run.Capture();
+        run.Kill();
+        if (why is not null)
+        {
+            Assert.Contains($"{own}: {why}", Assert.Throws<EnvironmentException>(() => run.Restart(crid)).Message, StringComparison.Ordinal);
+            return;
+        }
+
+        run.Restart(crid);
+        Assert.Equal("(0, 4321, '0o140660')", run.Ask("(lambda s: (s.st_uid, s.st_gid, oct(s.st_mode)))(os.stat(n))"));
+    }
+
     [Fact]
     public void Another_users_socket_is_not_removed()
     {

@@ -57,7 +57,7 @@ internal sealed class TrustedDirectory : IDisposable
         while (true)
         {
             var here = FileStatus.Of(Handle);
-            Judge(gone, here);
+            Judge(gone, here, last: rest.Count == 0);
             if (!rest.TryPop(out var name)) return;
             var next = Path.Combine(gone, name);
             var errno = DirectoryEntries.TryHold(Handle, name, out var entry);
@@ -88,14 +88,15 @@ internal sealed class TrustedDirectory : IDisposable
     // Last one first: a stack's top.
     private static IEnumerable<string> Steps(string path) => path.Split('/', StringSplitOptions.RemoveEmptyEntries).Where(s => s != ".").Reverse();
 
-    private void Judge(string path, FileStatus status)
+    private void Judge(string path, FileStatus status, bool last)
     {
         JudgeOwner(path, status);
         if ((status.Mode & Sticky) != 0) return; // nobody takes another's entry away
         if ((status.Mode & OthersWritable) != 0) throw Refused(path, "everybody may write to it", $"chmod o-w {path}");
         if ((status.Mode & GroupWritable) == 0 || status.Gid == 0) return;
-        if (status.Gid != gid) throw Refused(path, $"group {status.Gid} may write to it", $"chmod g-w {path}");
-        isUsers = true;
+        // Root can't act as somebody who is led no further: there, the group may exchange entries, but no directories on the way.
+        if (status.Gid != gid || (uid == 0 && !last)) throw Refused(path, $"group {status.Gid} may write to it", $"chmod g-w {path}");
+        isUsers |= uid != 0;
     }
 
     private void JudgeOwner(string path, FileStatus status)

@@ -84,8 +84,12 @@ internal static class UnixName
         }
     }
 
-    private static (uint Uid, uint Gid) Owner(FileObject file) =>
-        (file.Record.UnixSocket.File?.Uid ?? file.Record.UnixSocket.Socket.Uid, file.Record.UnixSocket.Socket.Gid);
+    // A file's group may be that of a directory in which its user could make it; what root has made, root has given its group.
+    private static (uint Uid, uint Gid) Owner(FileObject file)
+    {
+        var (where, maker) = (file.Record.UnixSocket.File, file.Record.UnixSocket.Socket);
+        return where is null ? (maker.Uid, maker.Gid) : (where.Uid, maker.Uid == 0 ? where.Gid : maker.Gid);
+    }
 
     private static string DirectoryOf(FileObject file) =>
         file.Record.UnixSocket.File is { Directory: { Length: > 0 } directory } ? directory : file.Uses[0].Process.Cwd;
