@@ -1,6 +1,8 @@
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Globalization;
 using Crstore.Linux;
+using Crstore.Linux.Proc;
 using Crstore.Linux.Sockets;
 using Crstore.Model;
 
@@ -12,7 +14,6 @@ namespace Crstore.Capture;
 /// </summary>
 internal sealed class TcpConnections(CaptureOptions options)
 {
-    private const int Closed = 7, Listening = 10; // TCP_CLOSE, TCP_LISTEN, netinet/tcp.h
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(10);
     private readonly long _start = Stopwatch.GetTimestamp();
     private static readonly TimeSpan LongestBackOff = TimeSpan.FromSeconds(1);
@@ -40,7 +41,7 @@ internal sealed class TcpConnections(CaptureOptions options)
     }
 
     /// <summary>True if there is one in the freeze after all; the next <see cref="AwaitNone"/> knows of it.</summary>
-    public bool AnyOf(IEnumerable<int> pids) => (_met = Find(pids)) is not null;
+    public bool AnyOf(IEnumerable<int> pids) => (_met = pids.Select(Ask).FirstOrDefault(found => found is not null)) is not null;
 
     private void ThrowIfTooLong(string? connection)
     {
@@ -58,12 +59,33 @@ internal sealed class TcpConnections(CaptureOptions options)
         if (owners.Count == 0) return null;
         foreach (var socket in SocketOwners.Inet(options.Pid, "tcp"))
         {
-            if (socket.State == Closed || (socket.State == Listening && socket.Waiting == 0)) continue;
-            if (owners.TryGetValue(socket.Inode, out var owner)) return $"a connection at port {socket.Port} of process {owner}";
+            if (!IsConnection(socket.State, socket.Waiting)) continue;
+            if (owners.TryGetValue(socket.Inode, out var owner)) return Describe(socket.Port, owner);
         }
 
         return null;
     }
+
+    // Of frozen processes: the sockets themselves, for the kernel's tables have those of the whole machine. While a process runs, a duplicate might
+    // keep one open that it has just closed.
+    private static string? Ask(int pid)
+    {
+        using var proc = ProcDirectory.Open(pid);
+        using var process = PidFd.Open(pid);
+        foreach (var number in proc.Numbers("fd"))
+        {
+            if (!proc.ReadLink(string.Create(CultureInfo.InvariantCulture, $"fd/{number}")).StartsWith("socket:[", StringComparison.Ordinal)) continue;
+            using var socket = process.GetFd(number);
+            if (TcpInfo.Of(socket) is { } info && IsConnection(info.State, (int)info.Waiting))
+                return Describe(BinaryPrimitives.ReadUInt16BigEndian(SocketCalls.Name(socket).AsSpan(sizeof(ushort))), pid); // struct sockaddr_in, sockaddr_in6
+        }
+
+        return null;
+    }
+
+    private static bool IsConnection(int state, int waiting) => state != TcpInfo.Closed && (state != TcpInfo.Listening || waiting != 0);
+
+    private static string Describe(int port, int pid) => $"a connection at port {port} of process {pid}";
 
     private List<int> Pids()
     {

@@ -32,6 +32,7 @@ public static class Verdicts
             var kind = FileKinds.Of(file);
             var verdict = scene.IsMapped(file) ? Verdict.Restarts
                 : file.Record.Problem.Length > 0 ? Verdict.Refused(file.Record.Problem)
+                : FileSignals.WhyNot(file, scene) is { } why ? Verdict.Refused(why)
                 : kind.Check(file, scene);
             found.Add(new ObjectVerdict(kind.Name, file.ToString(), verdict));
         }

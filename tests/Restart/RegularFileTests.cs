@@ -48,6 +48,24 @@ public class RegularFileTests
     }
 
     [Fact]
+    public void Deleted_files_and_memfds_come_back_with_their_owner_and_mode_but_never_set_user_id()
+    {
+        Requires.Root();
+        using var directory = new TempDir("crstore-deleted-");
+        using var run = RestartRun.Python("""
+            import os, sys
+            f, m = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT), os.memfd_create("m")
+            for fd in (f, m): os.fchown(fd, 1234, 4321); os.fchmod(fd, 0o4751)
+            os.unlink(sys.argv[1])
+            print("ready")
+            for line in sys.stdin: print(*[(s.st_uid, s.st_gid, oct(s.st_mode)) for s in map(os.fstat, (f, m))])
+            """, directory.File("f"));
+        run.Expect("ready");
+        run.Cycle();
+        Assert.Equal("(1234, 4321, '0o100751') (1234, 4321, '0o100751')", run.Ask("?"));
+    }
+
+    [Fact]
     public void A_deleted_file_that_has_another_name_is_refused()
     {
         using var directory = new TempDir("crstore-linked-");

@@ -214,7 +214,8 @@ public class UnixSocketTests
     public void A_listener_of_another_user_belongs_to_that_user_and_says_so_to_its_clients()
     {
         Support.Requires.Root();
-        using var directory = new Support.TempDir("crstore-unix-").OpenToAll();
+        using var directory = new Support.TempDir("crstore-unix-");
+        File.SetUnixFileMode(directory.Path, (UnixFileMode)0b001_111_111_111); // as /tmp
         using var run = SocketTalk.Start($"""
             os.setgroups([]); os.setgid(65533); os.setuid(65534)
             l = socket(AF_UNIX); l.bind("{directory.File("s")}"); l.listen(5)

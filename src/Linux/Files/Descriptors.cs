@@ -13,8 +13,11 @@ public static unsafe partial class Descriptors
     // syscall_64.tbl; kcmp(2): KCMP_FILE; tee(2): SPLICE_F_NONBLOCK; lseek(2): SEEK_SET.
     private const long Lseek = 8, Fchmod = 91, Tee = 276, Kcmp = 312, MemfdCreate = 319, KcmpFile = 0, SpliceNonBlock = 2;
 
-    /// <summary>O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME and O_ASYNC: what F_SETFL can set.</summary>
-    public const int SettableFlags = 0x400 | 0x800 | 0x4000 | 0x40000 | 0x2000;
+    /// <summary>O_APPEND, O_NONBLOCK, O_DIRECT and O_NOATIME: what F_SETFL can set besides O_ASYNC.</summary>
+    public const int SettableFlags = 0x400 | 0x800 | Direct | 0x40000;
+
+    /// <summary>O_DIRECT, open(2): of a pipe, that each write is a packet, pipe(2).</summary>
+    public const int Direct = 0x4000;
 
     /// <summary>F_GETFL.</summary>
     public static int GetFlags(SafeFileHandle file) => LinuxException.Check(Fcntl(file, GetFlagsCommand, 0), "fcntl(F_GETFL)");
@@ -46,6 +49,14 @@ public static unsafe partial class Descriptors
     /// <param name="file">It.</param>
     /// <param name="mode">Permission bits alone count: what is made anew may have another owner, so never set-user-id.</param>
     public static void SetMode(SafeFileHandle file, uint mode) => RawSyscall.Checked("fchmod", null, Fchmod, file.DangerousGetHandle(), mode & 0x1ff);
+
+    /// <summary>fchownat(2) of the file itself, of O_PATH too. Takes set-user-id bits away.</summary>
+    public static void SetOwner(SafeFileHandle file, uint uid, uint gid)
+    {
+        const long fchownat = 260, emptyPath = 0x1000; // syscall_64.tbl; AT_EMPTY_PATH
+        byte noName = 0;
+        RawSyscall.Checked("fchownat", null, fchownat, file.DangerousGetHandle(), (long)&noName, uid, gid, emptyPath);
+    }
 
     /// <summary>Gives back a part of a file's space; it reads as zeros, and the size stays: fallocate(2) with FALLOC_FL_PUNCH_HOLE.</summary>
     public static void PunchHole(SafeFileHandle file, ulong offset, ulong bytes)

@@ -70,9 +70,6 @@ public static partial class FileCalls
     private static partial int rename(string from, string to);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int lchown(string path, uint uid, uint gid);
-
-    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int unlink(string path);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -97,9 +94,6 @@ public static partial class FileCalls
             if (Marshal.GetLastPInvokeError() != Errno.EINTR) throw LinuxException.Last("open", path);
         }
     }
-
-    /// <summary>lchown(2).</summary>
-    public static void SetOwner(string path, uint uid, uint gid) => LinuxException.Check(lchown(path, uid, gid), "lchown", path);
 
     /// <summary>flock(2) without waiting: false if somebody else holds it. The lock goes when the handle is closed or its process dies.</summary>
     public static bool TryLock(SafeFileHandle file, bool shared, string path)

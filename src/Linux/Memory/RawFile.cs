@@ -30,11 +30,17 @@ public enum RawOpen
     NoFollow = 0x20000,
 }
 
-/// <summary>Device number as /proc/PID/maps prints it.</summary>
+/// <summary>Device number, as /proc/PID/maps prints it.</summary>
 public readonly record struct DeviceNumber(uint Major, uint Minor)
 {
     /// <summary>As in st_dev.</summary>
     public ulong Encoded => FileStatus.MakeDev(Major, Minor);
+
+    /// <summary>The kernel's own encoding, MKDEV of linux/kdev_t.h: "sdev" of fdinfo.</summary>
+    public static DeviceNumber OfKernel(uint device) => new(device >> 20, device & 0xfffff);
+
+    /// <summary>new_encode_dev of linux/kdev_t.h: tty_nr of /proc/PID/stat.</summary>
+    public static DeviceNumber OfStat(uint device) => new((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
 }
 
 /// <summary>

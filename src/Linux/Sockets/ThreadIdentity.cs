@@ -2,11 +2,12 @@ namespace Crstore.Linux.Sockets;
 
 /// <summary>
 /// The calling thread acts with another effective user and group, as setresuid(2) of the kernel does it (libc's changes all threads).
-/// What is made meanwhile belongs to that user. Only root can; for anybody else nothing changes.
+/// What is made meanwhile belongs to that user, and what only root's groups may is denied. Only root can; for anybody else nothing changes.
 /// </summary>
-public sealed class ThreadIdentity : IDisposable
+public sealed unsafe class ThreadIdentity : IDisposable
 {
-    private const long SetResUid = 117, SetResGid = 119, GetEUid = 107, GetEGid = 108; // syscall_64.tbl
+    private const long GetGroups = 115, SetGroups = 116, SetResUid = 117, SetResGid = 119, GetEUid = 107, GetEGid = 108; // syscall_64.tbl
+    private readonly uint[] groups = [];
     private readonly long uid = RawSyscall.Invoke(GetEUid), gid = RawSyscall.Invoke(GetEGid);
     private readonly bool changed;
 
@@ -14,6 +15,9 @@ public sealed class ThreadIdentity : IDisposable
     {
         if (uid != 0 || (asUid == uid && asGid == gid)) return;
         changed = true;
+        groups = new uint[RawSyscall.Checked("getgroups", null, GetGroups)];
+        fixed (uint* at = groups) RawSyscall.Checked("getgroups", null, GetGroups, groups.Length, (long)at);
+        RawSyscall.Checked("setgroups", null, SetGroups);
         RawSyscall.Checked("setresgid", null, SetResGid, -1, asGid, -1);
         RawSyscall.Checked("setresuid", null, SetResUid, -1, asUid, -1);
     }
@@ -27,5 +31,6 @@ public sealed class ThreadIdentity : IDisposable
         if (!changed) return;
         RawSyscall.Checked("setresuid", null, SetResUid, -1, uid, -1);
         RawSyscall.Checked("setresgid", null, SetResGid, -1, gid, -1);
+        fixed (uint* at = groups) RawSyscall.Checked("setgroups", null, SetGroups, groups.Length, (long)at);
     }
 }

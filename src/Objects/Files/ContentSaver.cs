@@ -44,6 +44,8 @@ public sealed class ContentSaver(bool withFiles, IEnumerable<FileRange> saved)
         var content = new FileContent { SizeBytes = file.Fd.SizeBytes, Unnamed = true };
         if (!done.Add((file.Fd.Dev, file.Fd.Inode))) return content;
         using var handle = Open(file);
+        var status = FileStatus.Of(handle);
+        (content.Uid, content.Gid) = (status.Uid, status.Gid);
         var ranges = Uncovered(Data(handle, file), [.. covered[(file.Fd.Dev, file.Fd.Inode)].OrderBy(r => r.Start)]).ToList();
         unnamedBytes += Sum(ranges);
         if (unnamedBytes > LimitBytes)

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Globalization;
 using Crstore.Linux;
 using Crstore.Linux.Files;
+using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Microsoft.Win32.SafeHandles;
@@ -152,8 +153,8 @@ public sealed class EpollFile : IFileKind
         public static Entry Parse(string line)
         {
             var words = line.Replace(":", " ", StringComparison.Ordinal).Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            var device = (uint)Value("sdev"); // the kernel's own encoding: 12 bits and 20
-            return new Entry(int.Parse(words[0], CultureInfo.InvariantCulture), (uint)Value("events"), Value("data"), Value("ino"), FileStatus.MakeDev(device >> 20, device & 0xfffff));
+            var device = DeviceNumber.OfKernel((uint)Value("sdev"));
+            return new Entry(int.Parse(words[0], CultureInfo.InvariantCulture), (uint)Value("events"), Value("data"), Value("ino"), device.Encoded);
 
             ulong Value(string name) => ulong.Parse(words[Array.IndexOf(words, name) + 1], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
         }

@@ -6,7 +6,7 @@ namespace Crstore.Objects.Files;
 /// <summary>/proc/PID/fdinfo/N, proc(5): lines of “name: value”.</summary>
 public sealed class FdInfo
 {
-    private const int CloseOnExecFlag = 0x80000; // O_CLOEXEC, open(2)
+    private const int CloseOnExecFlag = 0x80000, AsyncFlag = 0x2000; // O_CLOEXEC, O_ASYNC, open(2)
     private readonly List<(string Name, string Value)> lines = [];
 
     private FdInfo(ReadOnlySpan<byte> text)
@@ -24,8 +24,11 @@ public sealed class FdInfo
     /// <summary>Offset.</summary>
     public long Position => Value("pos") is { } text ? long.Parse(text, CultureInfo.InvariantCulture) : 0;
 
-    /// <summary>Flags of open(2), without O_CLOEXEC.</summary>
-    public int Flags => RawFlags & ~CloseOnExecFlag;
+    /// <summary>Flags of open(2), without O_CLOEXEC, and without O_ASYNC, which comes last (<see cref="FileSignals"/>).</summary>
+    public int Flags => RawFlags & ~(CloseOnExecFlag | AsyncFlag);
+
+    /// <summary>O_ASYNC: it sends signals.</summary>
+    public bool IsAsync => (RawFlags & AsyncFlag) != 0;
 
     /// <summary>The fd is close-on-exec.</summary>
     public bool CloseOnExec => (RawFlags & CloseOnExecFlag) != 0;

@@ -78,6 +78,7 @@ public static class FileDump
         try
         {
             FileKinds.Of(file).Dump(file, () => Duplicate(file));
+            if (file.Record.Signals is null && file.Info.IsAsync) Duplicate(file).Dispose();
         }
         catch (Exception e) when (e is LinuxException or TargetException)
         {
@@ -89,6 +90,8 @@ public static class FileDump
     private static SafeFileHandle Duplicate(FileObject file)
     {
         using var process = PidFd.Open(file.Uses[0].Process.Pid);
-        return process.GetFd(file.Fd.Number);
+        var duplicate = process.GetFd(file.Fd.Number);
+        FileSignals.Dump(file, duplicate);
+        return duplicate;
     }
 }

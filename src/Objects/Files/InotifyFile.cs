@@ -125,8 +125,8 @@ public sealed class InotifyFile : IFileKind
             var words = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
             var values = words.Skip(1).Select(w => w.Split(':', 2)).Where(p => p.Length == 2).ToDictionary(p => p[0], p => p[1]);
             if (!values.TryGetValue("f_handle", out var handle) || !values.TryGetValue("fhandle-type", out var type)) return null;
-            var device = (uint)Hex(values["sdev"]); // the kernel's own encoding: 12 bits and 20
-            return new Watch((int)Hex(words[0]), Hex(values["ino"]), FileStatus.MakeDev(device >> 20, device & 0xfffff), (uint)Hex(values["mask"]), (int)Hex(type), Convert.FromHexString(handle));
+            var device = DeviceNumber.OfKernel((uint)Hex(values["sdev"]));
+            return new Watch((int)Hex(words[0]), Hex(values["ino"]), device.Encoded, (uint)Hex(values["mask"]), (int)Hex(type), Convert.FromHexString(handle));
         }
 
         private static ulong Hex(string text) => ulong.Parse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Model.Format;
@@ -9,8 +8,6 @@ namespace Crstore.Objects.Files;
 /// <summary>fifo(7): opened again by its name. What it holds is put back if all who have it open are in the checkpoint.</summary>
 public sealed class NamedPipe : IFileKind
 {
-    private const int NonBlock = 0x800; // O_NONBLOCK
-
     /// <inheritdoc/>
     public string Name => "fifo";
 
@@ -34,20 +31,21 @@ public sealed class NamedPipe : IFileKind
     }
 
     /// <inheritdoc/>
-    public SafeFileHandle? Open(FileObject file, RestartScene scene)
+    public SafeFileHandle? Open(FileObject file, RestartScene scene) => Pipe.OpenEnd(file, Both(file, scene));
+
+    /// <summary>Puts back what it held: those outside may read it at once, so as late as can be.</summary>
+    public void Complete(FileObject file, FdUse use, IProcessCalls process, RestartScene scene)
     {
-        // For reading and writing, so that opening does not wait for the other end; then as it was, by way of /proc.
-        var both = scene.Share(file.Link, () =>
+        if (IsInside(file, scene)) scene.Share("content of " + file.Link, () =>
         {
-            var fifo = RawFile.Open(file.Link, RawOpen.ReadWrite | RawOpen.NonBlock);
-            var content = scene.Files.FirstOrDefault(f => f.Link == file.Link && f.Record.Pipe is { Content.IsEmpty: false });
-            if (content is not null && IsInside(file, scene)) RawFile.Write(fifo, content.Record.Pipe.Content.Span, file.ToString());
-            return [fifo];
-        })[0];
-        var handle = RawFile.Open(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)both.DangerousGetHandle()}"), (RawOpen)(file.Info.Flags | NonBlock));
-        Descriptors.SetFlags(handle, file.Info.Flags & Descriptors.SettableFlags);
-        return handle;
+            Pipe.Fill(file.Link, scene, Both(file, scene));
+            return [];
+        });
     }
+
+    // For reading and writing, so that opening does not wait for the other end.
+    private static SafeFileHandle Both(FileObject file, RestartScene scene) =>
+        scene.Share(file.Link, () => [RawFile.Open(file.Link, RawOpen.ReadWrite | RawOpen.NonBlock)])[0];
 
     private static bool IsInside(FileObject file, RestartScene scene)
     {

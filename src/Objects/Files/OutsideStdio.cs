@@ -7,11 +7,14 @@ namespace Crstore.Objects.Files;
 /// <summary>Standard input, output and error that lead to the outside: what takes their place.</summary>
 public static class OutsideStdio
 {
+    /// <summary>The option that decides.</summary>
+    internal const string Flag = "--stdio";
+
     private const int LastStandardFd = 2;
 
     /// <summary>Allowed where one of its fds is 0, 1 or 2.</summary>
     internal static Verdict Check(FileObject file, string why) => IsStandard(file)
-        ? Verdict.Policy("--stdio", why)
+        ? Verdict.Policy(Flag, why)
         : Verdict.Refused(why + "; --map-fd N=PATH puts a file in its place");
 
     internal static SafeFileHandle? Open(FileObject file, RestartScene scene)

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
@@ -19,7 +18,7 @@ public sealed class Pipe : IFileKind
 
     /// <inheritdoc/>
     public Coverage Coverage => new(
-        "both ends in the checkpoint, with what was not read yet, capacity and flags; ends whose other end was closed",
+        "both ends in the checkpoint, with what was not read yet, packet by packet (O_DIRECT), capacity and flags; ends whose other end was closed",
         "standard input, output and error to the outside: crstore's own, or /dev/null: --stdio; others: --map-fd",
         "other ends that lead outside");
 
@@ -48,9 +47,11 @@ public sealed class Pipe : IFileKind
             var content = new byte[held];
             for (var done = 0; done < held;)
             {
+                // A read ends with a packet; without any it takes all.
                 var n = RawFile.Read(read, content.AsSpan(done));
                 if (n <= 0) throw new TargetException($"{file}: its content can't be read");
                 done += n;
+                end.ReadBytes.Add((uint)n);
             }
 
             end.Content = UnsafeByteOperations.UnsafeWrap(content);
@@ -70,8 +71,34 @@ public sealed class Pipe : IFileKind
     {
         if (!file.Record.Pipe.Alone && OtherEnd(file, scene) is null) return OutsideStdio.Open(file, scene);
         var pipe = scene.Share(file.Link, () => Make(file, scene));
-        // Opened anew, so that each description has flags of its own.
-        return RawFile.Open(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)pipe[0].DangerousGetHandle()}"), (RawOpen)file.Info.Flags);
+        return OpenEnd(file, pipe[0]);
+    }
+
+    /// <summary>An end that has the file's flags, of a pipe or FIFO of which any end is open.</summary>
+    internal static SafeFileHandle OpenEnd(FileObject file, SafeFileHandle pipe)
+    {
+        // Opened anew, so that each description has flags of its own. O_DIRECT can be set only later, and nobody waits for the other end.
+        var handle = Descriptors.OpenAgain(pipe, (file.Info.Flags & ~Descriptors.Direct) | (int)RawOpen.NonBlock);
+        Descriptors.SetFlags(handle, file.Info.Flags & Descriptors.SettableFlags);
+        return handle;
+    }
+
+    /// <summary>Puts back what the ends of a checkpoint held.</summary>
+    /// <param name="link">Of all ends.</param>
+    /// <param name="scene">Of the restart.</param>
+    /// <param name="write">One to write to.</param>
+    internal static void Fill(string link, RestartScene scene, SafeFileHandle write)
+    {
+        var ends = scene.Files.Where(f => f.Link == link).ToList();
+        if (ends.Find(f => f.Record.Pipe is { Content.IsEmpty: false }) is not { } end) return;
+        var reads = end.Record.Pipe.ReadBytes;
+        var content = end.Record.Pipe.Content.Span;
+        if (reads.Count > 1 || ends.Exists(f => (f.Info.Flags & Descriptors.Direct) != 0)) Descriptors.SetFlags(write, Descriptors.Direct);
+        foreach (var bytes in reads)
+        {
+            RawFile.Write(write, content[..(int)bytes], end.ToString());
+            content = content[(int)bytes..];
+        }
     }
 
     private static FileObject? OtherEnd(FileObject file, RestartScene scene) =>
@@ -81,8 +108,7 @@ public sealed class Pipe : IFileKind
     {
         var (read, write) = Spawn.Pipe();
         Descriptors.SetPipeSize(write, (int)file.Record.Pipe.CapacityBytes);
-        foreach (var end in scene.Files.Where(f => f.Link == file.Link && f.Record.Pipe is { Content.IsEmpty: false }).Take(1))
-            RawFile.Write(write, end.Record.Pipe.Content.Span, file.ToString());
+        Fill(file.Link, scene, write);
         return [read, write];
     }
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Crstore.Linux.Files;
+using Crstore.Linux.Memory;
 using Crstore.Linux.Proc;
 using Crstore.Model.Format;
 using Google.Protobuf;
@@ -99,8 +100,7 @@ public sealed class PseudoTerminal : IFileKind
     /// <summary>The number of a process's controlling terminal; null: none, or another kind.</summary>
     internal static uint? IndexOf(Process process)
     {
-        var device = StatLine.Parse(process.Stat.Span).Terminal;
-        var (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00)); // new_encode_dev, linux/kdev_t.h
+        var (major, minor) = DeviceNumber.OfStat(StatLine.Parse(process.Stat.Span).Terminal);
         return major is >= FirstSlaveMajor and < FirstSlaveMajor + 8 ? (major - FirstSlaveMajor) * SlavesPerMajor + minor : null;
     }
 

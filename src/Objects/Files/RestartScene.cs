@@ -34,6 +34,9 @@ public enum FilesPolicy
 public sealed class RestartScene : IDisposable
 {
     private readonly Dictionary<string, IReadOnlyList<SafeFileHandle>> shared = [];
+    private readonly Dictionary<Type, object> derived = [];
+    private readonly List<IDisposable> kept = [];
+    private readonly List<Action> undo = [];
 
     /// <summary>Of a checkpoint.</summary>
     public RestartScene(CheckpointBody body)
@@ -94,10 +97,32 @@ public sealed class RestartScene : IDisposable
         return handles;
     }
 
+    /// <summary>What follows from the checkpoint and the options: computed for the first that asks.</summary>
+    public T Derive<T>(Func<T> compute)
+        where T : class
+    {
+        if (!derived.TryGetValue(typeof(T), out var value)) derived.Add(typeof(T), value = compute());
+        return (T)value;
+    }
+
+    /// <summary>Disposed of with the scene.</summary>
+    public void Keep(IDisposable thing) => kept.Add(thing);
+
+    /// <summary>What a restart that fails takes back: what it has left where others find it. Must not throw.</summary>
+    public void OnFailure(Action takeBack) => undo.Add(takeBack);
+
+    /// <summary>The restart has failed: takes back what it did, the last first.</summary>
+    public void TakeBack()
+    {
+        foreach (var takeBack in Enumerable.Reverse(undo)) takeBack();
+        undo.Clear();
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
         MappedFiles.Dispose();
+        foreach (var thing in kept) thing.Dispose();
         foreach (var handle in shared.Values.SelectMany(h => h)) handle.Dispose();
     }
 }

@@ -39,7 +39,7 @@ public sealed class TerminalFile : IFileKind
     public Verdict Check(FileObject file, RestartScene scene)
     {
         if (Inside(file, scene) is not null) return file.Record.Terminal is { } terminal ? PseudoTerminal.CheckUnread(terminal, scene) : Verdict.Refused("its settings are not known");
-        return Verdict.Policy("--stdio", "the terminal that crstore restart is run from takes its place");
+        return Verdict.Policy(OutsideStdio.Flag, "the terminal that crstore restart is run from takes its place");
     }
 
     /// <inheritdoc/>

@@ -58,9 +58,12 @@ public static class UnnamedFiles
         try
         {
             if (files.Count == 0) return handle;
-            Descriptors.SetMode(handle, files[0].Fd.Mode);
             // Only one of the descriptions has the content.
-            Fill(handle, files.Select(f => f.Record.Content).FirstOrDefault(c => c.Saved) ?? files[0].Record.Content, files[0].ToString());
+            var content = files.Select(f => f.Record.Content).FirstOrDefault(c => c.Saved) ?? files[0].Record.Content;
+            var now = FileStatus.Of(handle);
+            if (now.Uid != content.Uid || now.Gid != content.Gid) Descriptors.SetOwner(handle, content.Uid, content.Gid);
+            Descriptors.SetMode(handle, files[0].Fd.Mode);
+            Fill(handle, content, files[0].ToString());
             return handle;
         }
         catch

@@ -96,6 +96,13 @@ internal sealed class FileTable : IDisposable
         process.Leader.Flush();
     }
 
+    /// <summary>Has the files send signals again; when all processes and threads are there, with their handlers.</summary>
+    public void Signal(IReadOnlyDictionary<int, Restarted> processes)
+    {
+        foreach (var file in scene.Files.Where(f => f.Record.Signals is not null && !scene.IsMapped(f)))
+            FileSignals.Restore(file, file.Uses[0], processes[file.Uses[0].Process.Pid].Leader, scene);
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

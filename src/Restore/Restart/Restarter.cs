@@ -45,17 +45,18 @@ public sealed class Restarter
         Refuse(Verdicts.Of(scene));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(body));
-        using var mapped = new MappedFiles(scene, inheritance);
-        using var files = new FileTable(scene, inheritance);
-        Done("open");
         ThisProcess.AdoptOrphans(true);
         try
         {
+            using var mapped = new MappedFiles(scene, inheritance);
+            using var files = new FileTable(scene, inheritance);
+            Done("open");
             return Build(scene, inheritance, mapped, files, progress, cancel);
         }
         catch (Exception e)
         {
             Puppets.End(made);
+            scene.TakeBack();
             terminal?.TakeBack();
             if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
             throw;
@@ -107,7 +108,8 @@ public sealed class Restarter
         mapped.Trim();
         Done("fill");
         foreach (var process in processes) files.Place(process, inheritance.First);
-        files.Complete(processes.ToDictionary(p => p.Message.Pid));
+        var byId = processes.ToDictionary(p => p.Message.Pid);
+        files.Complete(byId);
         var mine = Mine();
         foreach (var process in processes)
         {
@@ -125,6 +127,7 @@ public sealed class Restarter
             ProcessAttributes.QueuePending(process);
         }
 
+        files.Signal(byId);
         Done("state");
         foreach (var process in processes) Finish(process);
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);

@@ -1,5 +1,6 @@
 using Crstore.Linux;
 using Crstore.Linux.Files;
+using Crstore.Linux.Memory;
 using Crstore.Linux.Proc;
 using Crstore.Objects.Files;
 using Microsoft.Win32.SafeHandles;
@@ -35,7 +36,7 @@ public sealed class TerminalHandover
             .Select(p => (Process: p, Stat: StatLine.Parse(p.Message.Stat.Span))).Where(p => p.Stat.Terminal != 0).ToList();
         var members = had.Where(p => p.Process.Message.Pgid == p.Stat.ForegroundGroup).Select(p => p.Process).ToList();
         var settings = scene.Files.FirstOrDefault(f => members.Exists(m => f.Uses.Any(u => u.Process.Pid == m.Message.Pid))
-            && f.Record is { Kind: "terminal", Terminal.Termios.IsEmpty: false } && f.Fd.Rdev == RdevOf(had[0].Stat.Terminal));
+            && f.Record is { Kind: "terminal", Terminal.Termios.IsEmpty: false } && f.Fd.Rdev == DeviceNumber.OfStat(had[0].Stat.Terminal).Encoded);
         if (settings is null) return null;
         // A group that leads outside has become crstore's. One in a session of its own can't be in the foreground here.
         var leader = members.Find(m => m.Message.Pid == m.Message.Pgid && m.Message.Sid != m.Message.Pid);
@@ -93,6 +94,4 @@ public sealed class TerminalHandover
         Terminals.SetTermios(terminal, theirs);
         if (group != 0) Terminals.SetGroupOf(terminal, group);
     }
-
-    private static ulong RdevOf(uint device) => FileStatus.MakeDev((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
 }

@@ -7,13 +7,11 @@ namespace Crstore.Objects.Files.Sockets;
 /// <summary>Any socket: which family it belongs to is asked of the kernel, and becomes the kind of the saved file.</summary>
 public sealed class AnySocket : IFileKind
 {
-    private const int AsyncFlag = 0x2000; // O_ASYNC, open(2)
-
     /// <inheritdoc/>
     public string Name => "socket";
 
     /// <inheritdoc/>
-    public Coverage Coverage => new("", "", "raw, packet, vsock and other families; O_ASYNC");
+    public Coverage Coverage => new("", "", "raw, packet, vsock and other families");
 
     /// <inheritdoc/>
     public bool Is(Fd fd) => fd.Link.StartsWith("socket:[", StringComparison.Ordinal);
@@ -24,7 +22,6 @@ public sealed class AnySocket : IFileKind
         using var socket = open();
         var state = SocketOptions.Identify(socket);
         var (domain, type, protocol) = (state.Domain, state.Type, state.Protocol);
-        if ((file.Info.Flags & AsyncFlag) != 0) throw new TargetException("it sends signals (O_ASYNC)");
         switch (domain, type, protocol)
         {
             case (SocketNames.Unix, _, _):

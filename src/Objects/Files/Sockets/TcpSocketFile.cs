@@ -11,8 +11,7 @@ namespace Crstore.Objects.Files.Sockets;
 public sealed class TcpSocketFile : IFileKind
 {
     internal const string KindName = "TCP socket";
-    private const int Closed = 7, Listening = 10; // TCP_CLOSE, TCP_LISTEN, netinet/tcp.h
-    private const int Info = 11, Ulp = 31;        // TCP_INFO, TCP_ULP, linux/tcp.h
+    private const int Ulp = 31; // TCP_ULP, linux/tcp.h
 
     /// <inheritdoc/>
     public string Name => KindName;
@@ -28,27 +27,25 @@ public sealed class TcpSocketFile : IFileKind
 
     internal static void Dump(FileObject file, SafeFileHandle socket, SocketBase identity)
     {
-        // struct tcp_info: state at 0; of a listener tcpi_unacked at 24 and tcpi_sacked at 28 are its queue and its backlog.
-        Span<byte> info = stackalloc byte[32];
-        var length = SocketCalls.TryGetOption(socket, SocketOptions.Tcp, Info, info);
-        var state = length >= info.Length ? info[0] : SocketCalls.GetOption(socket, SocketOptions.SocketLevel, SocketOptions.AcceptConnections) != 0 ? Listening : Closed;
+        var info = TcpInfo.Of(socket) ?? new TcpInfo(SocketCalls.GetOption(socket, SocketOptions.SocketLevel, SocketOptions.AcceptConnections) != 0 ? TcpInfo.Listening : TcpInfo.Closed, 0, 0);
+        var state = info.State;
         var poll = SocketCalls.Poll(socket);
         // One that never was connected has not been told that nothing more will come.
-        var ended = state == Closed && (poll & (PollEvents.PeerShutdown | PollEvents.Error)) != 0;
-        var connection = ended || state is not (Closed or Listening);
+        var ended = state == TcpInfo.Closed && (poll & (PollEvents.PeerShutdown | PollEvents.Error)) != 0;
+        var connection = ended || state is not (TcpInfo.Closed or TcpInfo.Listening);
         var record = file.Record.InetSocket = InetSockets.Read(socket, identity, options: !connection);
         record.State = (uint)state;
         record.Ended = ended;
         record.Failed = poll.HasFlag(PollEvents.Error);
         if (connection) record.UnreadBytes = (ulong)SocketCalls.Unread(socket);
-        if (state != Listening) return;
-        record.Waiting = BinaryPrimitives.ReadUInt32LittleEndian(info[24..]);
-        record.Backlog = BinaryPrimitives.ReadUInt32LittleEndian(info[28..]);
+        if (state != TcpInfo.Listening) return;
+        record.Waiting = info.Waiting;
+        record.Backlog = info.Backlog;
         if (SocketCalls.TryGetOption(socket, SocketOptions.Tcp, Ulp, stackalloc byte[16]) is > 0) throw new TargetException("it has an upper layer protocol (TCP_ULP)");
     }
 
     /// <summary>True for a connection in any state of its life, over or not.</summary>
-    internal static bool IsConnection(InetSocket state) => state.Ended || state.State is not (Closed or Listening);
+    internal static bool IsConnection(InetSocket state) => state.Ended || state.State is not (TcpInfo.Closed or TcpInfo.Listening);
 
     /// <inheritdoc/>
     public Verdict Check(FileObject file, RestartScene scene)
@@ -73,7 +70,7 @@ public sealed class TcpSocketFile : IFileKind
         var socket = InetSockets.Make(file, state, "tcp");
         try
         {
-            if (state.State == Listening) InetSockets.Check(file, state, "tcp", "listen", SocketCalls.TryListen(socket, (int)state.Backlog));
+            if (state.State == TcpInfo.Listening) InetSockets.Check(file, state, "tcp", "listen", SocketCalls.TryListen(socket, (int)state.Backlog));
             return InetSockets.Finish(file, state, socket);
         }
         catch

@@ -18,17 +18,16 @@ internal sealed class UnixBuilder(RestartScene scene)
     private readonly List<FileObject> files = Sockets(scene);
     private readonly Dictionary<FileObject, SafeFileHandle> made = [];
     private readonly Dictionary<FileObject, SafeFileHandle> closing = []; // the other end of those whose peer is gone
-    private readonly Dictionary<FileObject, UnixPlan> plans = [];
+    private readonly OrderedDictionary<FileObject, UnixPlan> plans = UnixPlan.OfAll(scene);
 
     /// <summary>Those that are made; in this order.</summary>
-    internal static List<FileObject> Sockets(RestartScene scene) => [.. UnixPlan.All(scene).Where(f => UnixPlan.Of(f, scene).Way != UnixWay.Outside)];
+    internal static List<FileObject> Sockets(RestartScene scene) => [.. UnixPlan.OfAll(scene).Where(p => p.Value.Way != UnixWay.Outside).Select(p => p.Key)];
 
     /// <summary>Makes all.</summary>
     internal IReadOnlyList<SafeFileHandle> Make()
     {
         try
         {
-            foreach (var file in files) plans.Add(file, UnixPlan.Of(file, scene));
             foreach (var file in files.Where(f => plans[f].Way is UnixWay.Alone or UnixWay.ByName)) Create(file);
             foreach (var file in files.Where(f => plans[f].Way is UnixWay.Pair or UnixWay.PeerGone or UnixWay.Accepted)) Connect(file);
             foreach (var file in files.Where(f => f.Record.UnixSocket.Listening)) ConnectWaiting(file);
@@ -67,7 +66,7 @@ internal sealed class UnixBuilder(RestartScene scene)
 
     private void Bind(FileObject file)
     {
-        if (plans[file].Binds(file) && !scene.IsMapped(file)) UnixName.Bind(file, made[file]);
+        if (plans[file].Binds(file) && !scene.IsMapped(file)) UnixName.Bind(file, made[file], scene);
     }
 
     // The listener can be reached from now on: a stranger who came first must not become the peer of an established connection.

@@ -40,7 +40,13 @@ internal readonly record struct UnixPlan(UnixWay Way, FileObject? Peer = null, F
     private const uint BothDirections = 3; // SHUTDOWN_MASK, linux/net.h
 
     /// <summary>Of a socket that was captured whole.</summary>
-    internal static UnixPlan Of(FileObject file, RestartScene scene)
+    internal static UnixPlan Of(FileObject file, RestartScene scene) => OfAll(scene)[file];
+
+    /// <summary>Of all of a checkpoint, in order.</summary>
+    internal static OrderedDictionary<FileObject, UnixPlan> OfAll(RestartScene scene) =>
+        scene.Derive(() => new OrderedDictionary<FileObject, UnixPlan>(All(scene).Select(f => KeyValuePair.Create(f, Make(f, scene)))));
+
+    private static UnixPlan Make(FileObject file, RestartScene scene)
     {
         var socket = file.Record.UnixSocket;
         if (Sender(socket, scene) is { } lost) return Refuse($"a message in its queue is from {lost}, which is not in the checkpoint");
