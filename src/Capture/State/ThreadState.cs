@@ -28,6 +28,7 @@ internal static class ThreadState
             Sigmask = Ptrace.GetSigMask(tid),
             Pending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(tid, shared: false)),
             CpuAffinity = UnsafeByteOperations.UnsafeWrap(CpuAffinity.Get(tid)),
+            SchedAttributes = UnsafeByteOperations.UnsafeWrap(SchedulingAttributes.Get(tid)),
             Stat = ByteString.CopyFrom(proc.Read(string.Create(CultureInfo.InvariantCulture, $"task/{tid}/stat"), StatLimit)),
             GroupStopped = frozen.WasStopped,
             Syscall = SyscallNames.Describe(registers.OrigRax),

@@ -121,7 +121,7 @@ public sealed class Restarter
             ProcessAttributes.SetPrivate(process);
             ProcessAttributes.SetSignals(process);
             TimerBuilder.Make(process);
-            ProcessAttributes.QueuePending(process);
+            PendingSignals.Queue(process);
         }
 
         Done("state");
@@ -147,13 +147,14 @@ public sealed class Restarter
         var registers = process.Threads.Zip(process.Message.Threads).Select(p => Resumption.Prepare(p.First, p.Second)).ToList();
         var vdso = process.Message.Vmas.FirstOrDefault(v => v.Name == "[vdso]")
             ?? throw new TargetException($"process {process.Message.Pid} has no vDSO");
+        PendingSignals.QueueContinue(process);
         process.Leader.CallAt("munmap", SyscallInstruction.Find(process.Leader, vdso), SystemCalls.Munmap, (long)process.Leader.Workplace, StubProgram.Size);
         for (var i = 0; i < process.Threads.Count; i++) ThreadBuilder.SetRegisters(process.Threads[i], process.Message.Threads[i], registers[i]);
     }
 
     private void LetGo(Restarted process)
     {
-        var signal = options.Stopped || process.Message.WasStopped ? Signals.SIGSTOP : 0;
+        var signal = options.Stopped || process.Message.WasStopped || PendingSignals.AreToStop(process.Message) ? Signals.SIGSTOP : 0;
         foreach (var puppet in process.Threads)
         {
             var errno = Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0);
