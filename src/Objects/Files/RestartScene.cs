@@ -1,3 +1,4 @@
+using Crstore.Linux.Proc;
 using Crstore.Model.Format;
 using Crstore.Objects.Memory;
 using Microsoft.Win32.SafeHandles;
@@ -67,6 +68,9 @@ public sealed class RestartScene : IDisposable
 
     /// <summary>Instead of the working directory that they were in; null: that one.</summary>
     public string? Directory { get; init; }
+
+    /// <summary>What the processes will inherit from crstore.</summary>
+    public Confinement Own { get; init; } = Confinement.OfSelf();
 
     /// <summary>The files that are mapped, as far as they are still what they were.</summary>
     public FileBackings MappedFiles { get; } = new();

@@ -42,7 +42,9 @@ public sealed class Restarter
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
         using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids };
-        Refuse(Verdicts.Of(scene));
+        var verdicts = Verdicts.Of(scene);
+        Refuse(verdicts);
+        scene.Warnings.AddRange(Verdicts.Differences(verdicts));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(body));
         using var mapped = new MappedFiles(scene, inheritance);
