@@ -93,7 +93,7 @@ public sealed class PseudoTerminal : IFileKind
         ArgumentNullException.ThrowIfNull(scene);
         if (leader.Sid != leader.Pid || leader.Stat.IsEmpty || !IsOfCheckpoint(leader, scene)) return null;
         var index = IndexOf(leader)!.Value;
-        var foreground = StatLine.Parse(leader.Stat.Span).ForegroundGroup;
+        var foreground = scene.Ids.Of(StatLine.Parse(leader.Stat.Span).ForegroundGroup);
         return (Pair(scene, index)[1], scene.Body.Processes.Any(p => p.Pgid == foreground) ? foreground : 0);
     }
 

@@ -1,6 +1,7 @@
 using Crstore.Linux.Proc;
 using Crstore.Model.Format;
 using Crstore.Objects.Memory;
+using Crstore.Objects.Processes;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Objects.Files;
@@ -40,13 +41,17 @@ public sealed class RestartScene : IDisposable
     public RestartScene(CheckpointBody body)
     {
         ArgumentNullException.ThrowIfNull(body);
-        Body = body;
+        (Body, Ids) = IdsInside.Translate(body);
+        body = Body;
         var uses = body.Processes.SelectMany(p => p.Fds.Select(f => new FdUse(p, f))).ToLookup(u => u.Fd.OpenFile);
         Files = [.. body.OpenFiles.Where(f => uses[f.Id].Any()).Select(f => new FileObject(f, [.. uses[f.Id]]))];
     }
 
-    /// <summary>The checkpoint.</summary>
+    /// <summary>The checkpoint, with the ids that its processes see.</summary>
     public CheckpointBody Body { get; }
+
+    /// <summary>For ids that are in records as the kernel gave them to crstore.</summary>
+    public IdsInside Ids { get; }
 
     /// <summary>Its open files.</summary>
     public IReadOnlyList<FileObject> Files { get; }

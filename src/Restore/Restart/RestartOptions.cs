@@ -5,7 +5,7 @@ namespace Crstore.Restore.Restart;
 /// <summary>What CLOCK_MONOTONIC and CLOCK_BOOTTIME show to restarted processes.</summary>
 public enum ClockPolicy
 {
-    /// <summary>The host's; after a reboot, or on another host, as if no time had passed.</summary>
+    /// <summary>The host's, or those of the time namespace that they were in; after a reboot, or on another host, as if no time had passed.</summary>
     Auto,
 
     /// <summary>As if no time had passed: a time namespace.</summary>

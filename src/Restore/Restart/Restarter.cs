@@ -16,14 +16,13 @@ namespace Crstore.Restore.Restart;
 public sealed class Restarter
 {
     private readonly ICheckpointImage image;
-    private readonly CheckpointBody body;
     private readonly RestartOptions options;
     private readonly List<int> made = [];
     private readonly List<(string Name, TimeSpan Duration)> phases = [];
     private long since = Stopwatch.GetTimestamp();
     private TerminalHandover? terminal;
 
-    private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, body, this.options) = (image, image.Manifest.Body, options);
+    private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, this.options) = (image, options);
 
     /// <summary>Restarts.</summary>
     /// <param name="image">The checkpoint.</param>
@@ -41,12 +40,12 @@ public sealed class Restarter
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids };
+        using var scene = new RestartScene(image.Manifest.Body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids };
         var verdicts = Verdicts.Of(scene);
         Refuse(verdicts);
         scene.Warnings.AddRange(Verdicts.Differences(verdicts));
         DescriptorLimit.Raise();
-        var inheritance = new Inheritance(Inheritance.FirstAbove(body));
+        var inheritance = new Inheritance(Inheritance.FirstAbove(scene.Body));
         using var mapped = new MappedFiles(scene, inheritance);
         using var files = new FileTable(scene, inheritance);
         Done("open");
@@ -70,6 +69,7 @@ public sealed class Restarter
 
     private RestartResult Build(RestartScene scene, Inheritance inheritance, MappedFiles mapped, FileTable files, IProgress<ulong>? progress, CancellationToken cancel)
     {
+        var body = scene.Body;
         var places = MappedFiles.FreePlaces(body, StubProgram.Size, 2);
         inheritance.Check();
         var stub = Stub.Start(places[0], inheritance.Files);
@@ -80,7 +80,7 @@ public sealed class Restarter
         if (at != (long)places[1]) throw new EnvironmentException($"no room for crstore's code at {places[1]:x}: {Errno.Describe((int)-at)}");
         stub.MoveTo(places[1]);
 
-        NewNamespaces.Make(stub, options, body.Host);
+        NewNamespaces.Make(stub, options, body);
         Puppet? init = null;
         if (options.NewPids && body.Processes[0].Pid != 1)
         {
