@@ -3,6 +3,7 @@ using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Objects.Files;
 using Crstore.Restore.Restart;
+using Crstore.Tests.Support;
 using Xunit;
 
 namespace Crstore.Tests.Restart;
@@ -15,7 +16,7 @@ public class NamespaceTests
     [Fact]
     public void Copies_run_beside_the_original_each_with_the_old_ids_in_a_namespace_of_its_own()
     {
-        using var file = new Support.TempDir();
+        using var file = new TempDir();
         using var run = RestartRun.Python("""
             import os, sys, signal, time
             n = 0
@@ -152,6 +153,33 @@ public class NamespaceTests
         // From its namespace into the host's, where its ids are free.
         run.Restart(crid, Copy with { NewPids = newPids });
         Assert.Equal($"4:{ids}", run.Ask("?"));
+    }
+
+    [Fact]
+    public void A_namespaces_first_process_restarts_with_all_that_is_below_it()
+    {
+        using var run = RestartRun.Start("/usr/bin/unshare", "--pid", "--fork", Requires.Python(), "-u", "-c", Family);
+        run.Expect("ready");
+        var ids = run.Ask("?")[2..];
+        Assert.StartsWith(" 1 ", ids);
+        var first = Assert.Single(TaskList.Children(run.Pid));
+        var crid = run.Capture(tree: true, with: o => o with { Pid = first });
+        run.Kill();
+        Assert.Contains("--new-pids", Assert.Throws<TargetException>(() => run.Restart(crid)).Hint);
+        var copy = run.Restart(crid, Copy);
+        Assert.Equal(copy.WaitPid, copy.RootPid);
+        Assert.Equal($"2:{ids}", run.Ask("?"));
+    }
+
+    [Fact]
+    public void The_first_process_of_a_copys_namespace_is_crstores_own_and_refused()
+    {
+        using var run = RestartRun.Python(Family);
+        run.Expect("ready");
+        var copy = run.Restart(run.Capture(tree: true), Copy);
+        var crid = run.Capture(tree: true, with: o => o with { Pid = copy.WaitPid });
+        run.Kill();
+        Assert.Contains("capture the process below it", Assert.Throws<TargetException>(() => run.Restart(crid, Copy)).Message);
     }
 
     [Fact]
