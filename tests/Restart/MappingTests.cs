@@ -119,4 +119,27 @@ public class MappingTests
         Assert.Contains("anon_inode:[io_uring]", error.Message);
         Assert.Contains("shares with the kernel", error.Message);
     }
+
+    [Fact]
+    public void Locked_memory_that_nobody_may_touch_is_locked_again()
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, sys
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.mmap.restype = ctypes.c_void_p
+            at = libc.mmap(None, 8192, 0, 0x22, -1, 0)
+            libc.mlock(ctypes.c_void_p(at), 8192) # ENOMEM, for there is nothing to fault in; it is locked all the same
+            def flags():
+                found = False
+                for line in open("/proc/self/smaps"):
+                    if line.startswith(f"{at:08x}-"): found = True
+                    if found and line.startswith("VmFlags"): return "lo" in line.split()
+            print("ready")
+            for line in sys.stdin: print(flags())
+            """);
+        run.Expect("ready");
+        Assert.Equal("True", run.Ask("?"));
+        run.Cycle();
+        Assert.Equal("True", run.Ask("?"));
+    }
 }

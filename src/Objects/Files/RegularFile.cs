@@ -102,7 +102,7 @@ public sealed class RegularFile : IFileKind
     {
         if (InProcess(file, scene) is null)
         {
-            if (file.Record.Content is not { Unnamed: true } && IsPutBack(file, scene) && FileStatus.TryOf(file.Link, out var now) == 0 && Changed(file, now) is not null) PutBack(file, scene);
+            if (file.Record.Content is not { Unnamed: true } && IsPutBack(file, scene) && FileStatus.TryOf(file.Link, out var now) == 0 && Changed(file, now) is not null) scene.AtLast.Add(() => PutBack(file, scene));
             return;
         }
 

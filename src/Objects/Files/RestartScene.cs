@@ -93,6 +93,9 @@ public sealed class RestartScene : IDisposable
     /// <summary>Calls in a process of the checkpoint, for <see cref="IFileKind.Complete"/>: not every object is complete with the first process that has it.</summary>
     public Func<int, IProcessCalls> CallsOf { get; set; } = pid => throw new InvalidOperationException($"process {pid} can't make calls yet");
 
+    /// <summary>What is done to the outside when nothing else can fail any more, right before the processes are let go.</summary>
+    public List<Action> AtLast { get; } = [];
+
     /// <summary>What the user should know.</summary>
     public List<string> Warnings { get; } = [];
 

@@ -130,6 +130,7 @@ public sealed class Restarter
         foreach (var process in processes) Finish(process);
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);
         terminal = TerminalHandover.Prepare(scene, options, processes);
+        foreach (var action in scene.AtLast) action();
         foreach (var process in processes) LetGo(process);
         terminal?.Redraw();
         Done("go");
