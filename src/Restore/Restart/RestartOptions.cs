@@ -42,6 +42,9 @@ public sealed record RestartOptions
     /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
     public bool CloseConnections { get; init; }
 
+    /// <summary>Told of each warning before the processes go on: one that draws on the terminal is not to be written over.</summary>
+    public Action<string>? Warn { get; init; }
+
     /// <summary>fds that get another file.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();
 }

@@ -129,8 +129,9 @@ public sealed class Restarter
         Done("state");
         foreach (var process in processes) Finish(process);
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);
-        terminal = TerminalHandover.Prepare(scene, options, processes);
         foreach (var action in scene.AtLast) action();
+        foreach (var warning in scene.Warnings) options.Warn?.Invoke(warning);
+        terminal = TerminalHandover.Prepare(scene, options, processes);
         foreach (var process in processes) LetGo(process);
         terminal?.Redraw();
         Done("go");
