@@ -24,6 +24,7 @@ internal sealed class CaptureAttempt(
     private readonly List<Process> _zombies = [];
     private readonly FreezeCrew _crew = new();
     private List<OpenFile> _openFiles = [];
+    private (ulong MonotonicNs, ulong BoottimeNs) _clocks;
     private long _capturedUnixNs;
 
     /// <summary>A run-through on a throw-away process.</summary>
@@ -152,6 +153,7 @@ internal sealed class CaptureAttempt(
             }
 
             _capturedUnixNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+            _clocks = (SystemInfo.MonotonicNs(), SystemInfo.BoottimeNs());
             foreach (var process in tree.Processes)
             {
                 watchdog.ThrowIfExpired();
@@ -196,6 +198,7 @@ internal sealed class CaptureAttempt(
     public CheckpointManifest Describe()
     {
         var body = new CheckpointBody { Host = HostReader.Read() };
+        (body.Host.ClockMonotonicNs, body.Host.ClockBoottimeNs) = _clocks; // of the freeze, which may be seconds ago
         foreach (var capture in _captured) body.Processes.Add(capture.Build(body, StoppedBefore.Contains(capture.Pid)));
         body.Processes.AddRange(_zombies);
         if (options.Tcp == TcpPolicy.Close)

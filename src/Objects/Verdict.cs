@@ -3,7 +3,7 @@ namespace Crstore.Objects;
 /// <summary>Whether an object comes back.</summary>
 public enum Restartability
 {
-    /// <summary>As it was.</summary>
+    /// <summary>As it was, but for what the verdict may say.</summary>
     Restarts,
 
     /// <summary>By a policy that the user may choose.</summary>
@@ -21,6 +21,9 @@ public readonly record struct Verdict(Restartability Outcome, string Why, string
 {
     /// <summary>It comes back as it was.</summary>
     public static Verdict Restarts { get; } = new(Restartability.Restarts, "", "");
+
+    /// <summary>It comes back, but for what is said.</summary>
+    public static Verdict But(string why) => new(Restartability.Restarts, why, "");
 
     /// <summary>It comes back as an option says.</summary>
     public static Verdict Policy(string flag, string why) => new(Restartability.WithPolicy, why, flag);

@@ -20,6 +20,10 @@ public static class Verdicts
     public static List<string> Obstacles(RestartScene scene) =>
         [.. Of(scene).Where(v => v.Verdict.Outcome == Restartability.Refused).Select(v => $"{v.Object}: {v.Verdict.Why}").Distinct()];
 
+    /// <summary>What comes back a little different, a sentence for each.</summary>
+    public static IEnumerable<string> Differences(IEnumerable<ObjectVerdict> verdicts) =>
+        verdicts.Where(v => v.Verdict is { Outcome: Restartability.Restarts, Why.Length: > 0 }).Select(v => $"{v.Object}: {v.Verdict.Why}");
+
     /// <summary>Of processes what does not simply come back; of open files all.</summary>
     public static List<ObjectVerdict> Of(RestartScene scene)
     {

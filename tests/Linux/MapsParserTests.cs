@@ -35,6 +35,15 @@ public sealed class MapsParserTests
         Assert.Equal(2, entries.Count);
     }
 
+    [Fact]
+    public void A_protection_key_goes_with_the_flags()
+    {
+        var entries = new List<MapsEntry>();
+        var flags = new List<string>();
+        new MapsParser().Parse("1000-2000 rw-p 00000000 00:00 0 \nProtectionKey:         3\nVmFlags: rd wr \n2000-3000 r--p 00000000 00:00 0 \nProtectionKey:         0\nVmFlags: rd \n"u8, entries, flags);
+        Assert.Equal(["rd wr pk=3", "rd"], flags);
+    }
+
     [Theory, InlineData("garbage"), InlineData("2000-1000 rw-p 00000000 00:00 0 "), InlineData("1001-2000 rw-p 00000000 00:00 0 "),
         InlineData("1000-2000 rw-p"), InlineData("11112222333344445-2000 rw-p 00000000 00:00 0 ")]
     public void What_is_not_a_line_of_maps_is_refused(string line) =>

@@ -88,4 +88,43 @@ public class FailureTests
         Signals.Kill(run.Pid, 18);
         Assert.Equal("alive", run.ReadLine());
     }
+
+    [Theory, InlineData(0x400 | 17, "files"), InlineData(0x200 | 17, "directory")] // CLONE_FILES, CLONE_FS with SIGCHLD
+    public void Processes_that_share_fds_or_directories_by_clone_are_refused(int flags, string what)
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, sys, time
+            libc = ctypes.CDLL(None)
+            if libc.syscall(56, int(sys.argv[1]), 0, 0, 0, 0) == 0: # clone
+                while True: time.sleep(1000)
+            print("ready")
+            for line in sys.stdin: print("alive")
+            """, $"{flags}");
+        run.Expect("ready");
+        var crid = run.Capture(tree: true);
+        run.Kill();
+        Assert.Contains($"shares its {what}", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
+
+    [Theory, InlineData("libc.syscall(117, 1000, 1000, 1000)", "credentials"), InlineData("libc.prctl(38, 1, 0, 0, 0)", "seccomp")] // setresuid, PR_SET_NO_NEW_PRIVS
+    public void A_thread_with_rights_of_its_own_is_refused(string call, string what)
+    {
+        using var run = RestartRun.Python($"""
+            import ctypes, sys, threading, time
+            libc = ctypes.CDLL(None)
+            done = threading.Event()
+            def other():
+                if {call} != 0: raise OSError("it failed")
+                done.set()
+                time.sleep(1000)
+            threading.Thread(target=other, daemon=True).start()
+            done.wait()
+            print("ready")
+            for line in sys.stdin: print("alive")
+            """);
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        Assert.Contains($"it has other {what} than the main thread", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
 }

@@ -74,4 +74,72 @@ public class MappingTests
         run.Restart(embedded, options);
         Assert.Equal("1.0", run.Ask("?"));
     }
+
+    [Fact]
+    public void Sealed_memory_is_sealed_again()
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, sys
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.mmap.restype = ctypes.c_void_p
+            at = libc.mmap(None, 8192, 3, 0x22, -1, 0)
+            ctypes.memmove(at, b"content", 7)
+            libc.mprotect(ctypes.c_void_p(at), 8192, 1)
+            if libc.syscall(462, ctypes.c_void_p(at), 8192, 0) != 0: raise OSError(ctypes.get_errno(), "mseal")
+            print("ready")
+            for line in sys.stdin: print(libc.mprotect(ctypes.c_void_p(at), 8192, 3), libc.munmap(ctypes.c_void_p(at), 8192), ctypes.string_at(at, 7).decode())
+            """);
+        run.Expect("ready");
+        for (var round = 0; round < 2; round++) // a restarted process is captured like any other
+        {
+            run.Cycle();
+            Assert.Equal("-1 -1 content", run.Ask("?"));
+        }
+    }
+
+    [Fact]
+    public void Rings_of_an_io_uring_whose_fd_was_closed_are_refused()
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, os, sys
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.mmap.restype = ctypes.c_void_p
+            ring = libc.syscall(425, 4, ctypes.create_string_buffer(120))
+            if ring < 0: raise OSError(ctypes.get_errno(), "io_uring_setup")
+            if libc.mmap(None, 4096, 3, 0x8001, ring, 0) == 2**64 - 1: raise OSError(ctypes.get_errno(), "mmap")
+            os.close(ring)
+            print("ready")
+            for line in sys.stdin: print("alive")
+            """);
+        run.Expect("ready");
+        var crid = run.Capture();
+        Assert.Equal("alive", run.Ask("?"));
+        run.Kill();
+        var error = Assert.Throws<Model.TargetException>(() => run.Restart(crid));
+        Assert.Contains("anon_inode:[io_uring]", error.Message);
+        Assert.Contains("shares with the kernel", error.Message);
+    }
+
+    [Fact]
+    public void Locked_memory_that_nobody_may_touch_is_locked_again()
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, sys
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.mmap.restype = ctypes.c_void_p
+            at = libc.mmap(None, 8192, 0, 0x22, -1, 0)
+            libc.mlock(ctypes.c_void_p(at), 8192) # ENOMEM, for there is nothing to fault in; it is locked all the same
+            def flags():
+                found = False
+                for line in open("/proc/self/smaps"):
+                    if line.startswith(f"{at:08x}-"): found = True
+                    if found and line.startswith("VmFlags"): return "lo" in line.split()
+            print("ready")
+            for line in sys.stdin: print(flags())
+            """);
+        run.Expect("ready");
+        Assert.Equal("True", run.Ask("?"));
+        run.Cycle();
+        Assert.Equal("True", run.Ask("?"));
+    }
 }

@@ -3,6 +3,7 @@ using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Objects.Files;
 using Crstore.Restore.Restart;
+using Crstore.Tests.Support;
 using Xunit;
 
 namespace Crstore.Tests.Restart;
@@ -15,7 +16,7 @@ public class NamespaceTests
     [Fact]
     public void Copies_run_beside_the_original_each_with_the_old_ids_in_a_namespace_of_its_own()
     {
-        using var file = new Support.TempDir();
+        using var file = new TempDir();
         using var run = RestartRun.Python("""
             import os, sys, signal, time
             n = 0
@@ -91,9 +92,129 @@ public class NamespaceTests
         Assert.InRange(after[2] - before[2], 3, 60);
         Assert.InRange(after[0] - before[0], 0, after[2] - before[2] - 2.5);
         Assert.InRange(after[1] - before[1], 0, after[2] - before[2] - 2.5);
-
-        static double[] Times(string line) => [.. line.Split(' ').Select(w => double.Parse(w, CultureInfo.InvariantCulture))];
     }
+
+    private const string Family = """
+        import os, select, signal, sys, threading
+        r, w = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGUSR1, lambda *_: os.write(w, f"{os.getpid()} {os.getppid()} {os.getpgid(0)}".encode()))
+            os.setpgid(0, 0)
+            os.write(w, b"up")
+            while True: signal.pause()
+        gone = os.fork()
+        if gone == 0: os._exit(7)
+        os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT)
+        pidfd = os.pidfd_open(child)
+        poll = select.epoll()
+        poll.register(r, select.EPOLLIN)
+        go, went = threading.Semaphore(0), threading.Semaphore(0)
+        def other():
+            while True:
+                go.acquire()
+                ids.append(threading.get_native_id())
+                went.release()
+        ids = []
+        threading.Thread(target=other, daemon=True).start()
+        os.read(r, 10)
+        def tell():
+            signal.pidfd_send_signal(pidfd, signal.SIGUSR1)
+            said = poll.poll() and os.read(r, 100).decode()
+            go.release()
+            went.acquire()
+            return f"{os.getpid()} {child} {said} {ids[-1]} {os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT).si_status} {threading.get_native_id()}"
+        n = 0
+        print("ready")
+        for line in sys.stdin:
+            n += 1
+            print(f"{n}: {tell()}")
+        """;
+
+    [Theory, InlineData(true), InlineData(false)]
+    public void A_copy_is_captured_again_and_its_series_goes_on(bool newPids)
+    {
+        using var run = RestartRun.Python(Family);
+        run.Expect("ready");
+        var ids = run.Ask("?")[2..];
+        var crid = run.Capture(tree: true);
+        run.Kill();
+        for (var n = 2; n < 4; n++)
+        {
+            var copy = run.Restart(crid, Copy);
+            Assert.NotEqual(run.Pid, copy.RootPid);
+            Assert.Equal($"{n}:{ids}", run.Ask("?"));
+            var increment = run.Capture(tree: true, with: o => o with { Pid = copy.RootPid });
+            crid = run.Capture(tree: true, with: o => o with { Pid = copy.RootPid });
+            Assert.True(run.Manifest(crid).Header.Pages.Dirty < run.Manifest(increment).Header.Pages.Dirty, "the second capture of the copy is no increment");
+            run.Kill();
+        }
+
+        // From its namespace into the host's, where its ids are free.
+        run.Restart(crid, Copy with { NewPids = newPids });
+        Assert.Equal($"4:{ids}", run.Ask("?"));
+    }
+
+    [Fact]
+    public void A_namespaces_first_process_restarts_with_all_that_is_below_it()
+    {
+        using var run = RestartRun.Start("/usr/bin/unshare", "--pid", "--fork", Requires.Python(), "-u", "-c", Family);
+        run.Expect("ready");
+        var ids = run.Ask("?")[2..];
+        Assert.StartsWith(" 1 ", ids);
+        var first = Assert.Single(TaskList.Children(run.Pid));
+        var crid = run.Capture(tree: true, with: o => o with { Pid = first });
+        run.Kill();
+        Assert.Contains("--new-pids", Assert.Throws<TargetException>(() => run.Restart(crid)).Hint);
+        var copy = run.Restart(crid, Copy);
+        Assert.Equal(copy.WaitPid, copy.RootPid);
+        Assert.Equal($"2:{ids}", run.Ask("?"));
+    }
+
+    [Fact]
+    public void The_first_process_of_a_copys_namespace_is_crstores_own_and_refused()
+    {
+        using var run = RestartRun.Python(Family);
+        run.Expect("ready");
+        var copy = run.Restart(run.Capture(tree: true), Copy);
+        var crid = run.Capture(tree: true, with: o => o with { Pid = copy.WaitPid });
+        run.Kill();
+        Assert.Contains("capture the process below it", Assert.Throws<TargetException>(() => run.Restart(crid, Copy)).Message);
+    }
+
+    [Fact]
+    public void Clocks_that_went_on_go_on_again()
+    {
+        using var run = RestartRun.Python("import sys, time\nprint('ready')\nfor line in sys.stdin: print(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())");
+        run.Expect("ready");
+        var begin = Times(run.Ask("?"));
+        var crid = run.Capture();
+        run.Kill();
+        Thread.Sleep(3000);
+        run.Restart(crid, Copy with { NewPids = false, Clock = ClockPolicy.Continue });
+        crid = run.Capture();
+        run.Kill();
+        Thread.Sleep(3000);
+        run.Restart(crid, Copy with { NewPids = false, Clock = ClockPolicy.Continue });
+        crid = run.Capture();
+        AssertBehind(6);
+        run.Kill();
+        Thread.Sleep(1000);
+        run.Restart(crid, Copy with { NewPids = false }); // as far behind the host's as they were
+        AssertBehind(6);
+        run.Kill();
+        run.Restart(crid, Copy with { NewPids = false, Clock = ClockPolicy.Host });
+        var end = Times(run.Ask("?"));
+        Assert.InRange(end[2] - begin[2] - (end[0] - begin[0]), -1, 1);
+
+        void AssertBehind(double seconds)
+        {
+            var now = Times(run.Ask("?"));
+            foreach (var clock in new[] { 0, 1 }) Assert.InRange(now[2] - begin[2] - (now[clock] - begin[clock]), seconds - 0.5, 60);
+        }
+    }
+
+    private static double[] Times(string line) => [.. line.Split(' ').Select(w => double.Parse(w, CultureInfo.InvariantCulture))];
 
     private static string[] Told(string path, int lines)
     {

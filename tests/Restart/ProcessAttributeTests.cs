@@ -118,4 +118,107 @@ public class ProcessAttributeTests
         run.Cycle();
         Assert.Equal("True True 0 True", run.Ask("?"));
     }
+
+    [Fact]
+    public void A_pending_SIGCONT_of_the_process_and_one_of_a_thread_come_back()
+    {
+        using var run = RestartRun.Python("""
+            import os, sys, signal, threading
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCONT])
+            signal.signal(signal.SIGCONT, lambda *_: None)
+            turn = [threading.Event(), threading.Event()]
+            def other():
+                turn[0].wait()
+                print("thread", signal.sigtimedwait([signal.SIGCONT], 1) is not None, signal.sigtimedwait([signal.SIGCONT], 0) is not None)
+                turn[1].set()
+            thread = threading.Thread(target=other)
+            thread.start()
+            os.kill(os.getpid(), signal.SIGCONT)
+            signal.pthread_kill(thread.ident, signal.SIGCONT)
+            print("ready")
+            for line in sys.stdin:
+                turn[0].set()
+                turn[1].wait()
+                print("main", signal.sigtimedwait([signal.SIGCONT], 0) is not None)
+            """);
+        run.Expect("ready");
+        run.Cycle();
+        Assert.Equal("thread True True", run.Ask("?")); // its own, then the process's
+        Assert.Equal("main False", run.ReadLine());
+    }
+
+    [Fact]
+    public void Pending_signals_that_would_stop_the_process_come_back()
+    {
+        using var run = RestartRun.Python("""
+            import os, sys, signal, threading
+            stops = [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU]
+            signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+            for stop in stops[:2]: os.kill(os.getpid(), stop)
+            signal.pthread_kill(threading.get_ident(), stops[2])
+            print("ready")
+            for line in sys.stdin: print(sorted(signal.sigpending()) == sorted(stops))
+            """);
+        run.Expect("ready");
+        run.Cycle();
+        Assert.Equal("True", run.Ask("?"));
+    }
+
+    [Fact]
+    public void A_process_that_was_sent_SIGSTOP_while_it_was_frozen_is_stopped()
+    {
+        using var run = RestartRun.Python("import sys\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        var stop = new byte[Linux.Ptrace.SigInfoSize];
+        stop[0] = 19; // SIGSTOP, by kill(2)
+        run.Restart(crid, edit: manifest => manifest.Body.Processes[0].SharedPending = Google.Protobuf.ByteString.CopyFrom(stop));
+        run.Send("?");
+        while (Linux.TaskStat.Read(run.Pid)?.State != 'T') Thread.Sleep(5);
+        Linux.Signals.Kill(run.Pid, 18);
+        Assert.Equal("alive", run.ReadLine());
+    }
+
+    [Fact]
+    public void Scheduling_attributes_come_back_with_reset_on_fork_and_deadlines()
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, os, struct, sys, threading
+            libc = ctypes.CDLL(None, use_errno=True)
+            def say(text): os.write(1, text.encode() + b"\n")
+            def get():
+                attributes = ctypes.create_string_buffer(48)
+                assert libc.syscall(315, 0, attributes, 48, 0) == 0
+                return struct.unpack("IIQiIQQQ", attributes.raw)
+            def set(policy, flags, nice=0, priority=0, runtime=0, deadline=0, period=0):
+                if libc.syscall(314, 0, struct.pack("IIQiIQQQ", 48, policy, flags, nice, priority, runtime, deadline, period), 0) != 0: raise OSError(ctypes.get_errno(), "sched_setattr")
+                return get()
+            go = threading.Event()
+            went = threading.Semaphore(0)
+            def thread(name, *wanted):
+                before = set(*wanted)
+                say(name)
+                go.wait()
+                say(name + " " + ("same" if get() == before else f"{before} {get()}"))
+                went.release()
+            def start(*arguments):
+                one = threading.Thread(target=thread, args=arguments)
+                one.start()
+            start("fifo", 1, 1, 0, 3)
+            start("deadline", 6, 1, 0, 0, 2_000_000, 300_000_000, 400_000_000)
+            start("batch", 3, 1, 4)
+            before = set(0, 1)
+            say("ready")
+            for line in sys.stdin:
+                go.set()
+                for _ in range(3): went.acquire()
+                say("main " + ("same" if get() == before else f"{before} {get()}"))
+            """);
+        string[] Lines(int count) => [.. Enumerable.Range(0, count).Select(_ => run.ReadLine()).Order(StringComparer.Ordinal)];
+        Assert.Equal(["batch", "deadline", "fifo", "ready"], Lines(4));
+        run.Cycle();
+        run.Send("?");
+        Assert.Equal(["batch same", "deadline same", "fifo same", "main same"], Lines(4));
+    }
 }

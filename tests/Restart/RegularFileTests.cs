@@ -299,4 +299,116 @@ public class RegularFileTests
             File.Delete(name);
         }
     }
+
+    [Fact]
+    public void What_is_put_back_is_written_when_nothing_else_can_fail_and_never_for_a_copy()
+    {
+        using var directory = new TempDir("crstore-put-back-");
+        using var run = RestartRun.Python(Writer, directory.Path);
+        run.Expect("ready");
+        run.Ask("x");
+        var crid = run.Capture(with: o => o with { WithFiles = true });
+        run.Ask("x");
+        Assert.Contains("its size has changed", Assert.Throws<Model.TargetException>(() => run.Restart(crid, MustMatch with { NewPids = true })).Message, StringComparison.Ordinal);
+        run.Kill();
+        Assert.Throws<Model.EnvironmentException>(() => run.Restart(crid, MustMatch with { Directory = "/dev/null" }));
+        Assert.Equal("1\n2\n", File.ReadAllText(directory.File("data")));
+        run.Restart(crid, MustMatch);
+        Assert.Equal("1\n", File.ReadAllText(directory.File("data")));
+    }
+
+    [Fact]
+    public void A_file_that_has_changed_is_refused_where_it_is_mapped_shared()
+    {
+        using var directory = new TempDir("crstore-mapped-changed-");
+        File.WriteAllText(directory.File("f"), new string('a', 5000));
+        using var run = RestartRun.Python("""
+            import mmap, sys
+            f = open(sys.argv[1], "r+b"); m = mmap.mmap(f.fileno(), 5000); f.close()
+            print("ready")
+            for line in sys.stdin: print(m[0:5].decode())
+            """, directory.File("f"));
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        File.WriteAllText(directory.File("f"), new string('b', 5000));
+        File.SetLastWriteTimeUtc(directory.File("f"), DateTime.UtcNow.AddSeconds(10));
+        Assert.Contains("which it shares, has changed", Assert.Throws<Model.TargetException>(() => run.Restart(crid, MustMatch)).Message, StringComparison.Ordinal);
+        run.Restart(crid);
+        Assert.Equal("bbbbb", run.Ask("?"));
+    }
+
+    [Fact]
+    public void What_is_made_anew_never_runs_as_its_owner()
+    {
+        using var directory = new TempDir("crstore-set-user-id-");
+        using var run = RestartRun.Python("""
+            import os, sys
+            f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+            os.write(f, b"content")
+            os.fchmod(f, 0o6755)
+            os.unlink(sys.argv[1])
+            m = os.memfd_create("memory")
+            os.fchmod(m, 0o6711)
+            print("ready")
+            for line in sys.stdin: print(os.pread(f, 10, 0), oct(os.fstat(f).st_mode & 0o7777), oct(os.fstat(m).st_mode & 0o7777))
+            """, directory.File("f"));
+        run.Expect("ready");
+        run.Cycle();
+        Assert.Equal("b'content' 0o755 0o711", run.Ask("?"));
+    }
+
+    [Fact]
+    public void A_file_that_is_another_one_now_is_not_opened_with_the_rights_of_root_for_another_user()
+    {
+        Requires.Root();
+        using var directory = new TempDir("crstore-other-file-").OpenToAll();
+        File.WriteAllText(directory.File("mine"), "mine");
+        using var run = RestartRun.Python("""
+            import os, sys
+            f = open(sys.argv[1])
+            os.setresgid(1000, 1000, 1000)
+            os.setresuid(1000, 1000, 1000)
+            print("ready")
+            for line in sys.stdin: print(f.read())
+            """, directory.File("mine"));
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        File.Move(directory.File("mine"), directory.File("was mine"));
+        File.WriteAllText(directory.File("secret"), "root's");
+        File.CreateSymbolicLink(directory.File("mine"), directory.File("secret"));
+        foreach (var policy in new[] { Objects.Files.FilesPolicy.MustMatch, Objects.Files.FilesPolicy.Warn, Objects.Files.FilesPolicy.Ignore })
+            Assert.Contains("may not be the process's to open", Assert.Throws<Model.TargetException>(() => run.Restart(crid, MustMatch with { Files = policy })).Message, StringComparison.Ordinal);
+        File.Delete(directory.File("mine"));
+        File.Move(directory.File("was mine"), directory.File("mine"));
+        run.Restart(crid);
+        Assert.Equal("mine", run.Ask("?"));
+    }
+
+    [Fact]
+    public void Files_come_to_their_numbers_however_many_crstore_has_open()
+    {
+        var mine = Enumerable.Range(0, 1500).Select(_ => File.OpenHandle("/dev/zero")).ToList();
+        try
+        {
+            using var run = RestartRun.Python("""
+                import os, resource, sys
+                resource.setrlimit(resource.RLIMIT_NOFILE, (5000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+                numbers = [7, 700, 1500, 1600, 2524, 2600, 3000, 4999]
+                for number in numbers: os.dup2(os.eventfd(number), number)
+                print("ready")
+                for line in sys.stdin: print(all(os.eventfd_read(n) == n for n in numbers), len(os.listdir("/proc/self/fd")))
+                """);
+            run.Expect("ready");
+            var crid = run.Capture();
+            run.Kill();
+            run.Restart(crid);
+            Assert.StartsWith("True ", run.Ask("?"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            foreach (var handle in mine) handle.Dispose();
+        }
+    }
 }

@@ -110,10 +110,14 @@ internal sealed class RestartRun : IDisposable
     }
 
     /// <summary>Restarts a checkpoint of it: the same ids, the same conversation.</summary>
-    public RestartResult Restart(Crid crid, RestartOptions? options = null)
+    /// <param name="crid">It.</param>
+    /// <param name="options">How.</param>
+    /// <param name="edit">Changes what was captured: for what no process can be brought to.</param>
+    public RestartResult Restart(Crid crid, RestartOptions? options = null, Action<CheckpointManifest>? edit = null)
     {
         using var reader = _store.OpenReader();
         using var image = reader.OpenImage(crid);
+        edit?.Invoke(image.Manifest);
         var result = Restarter.Run(image, options ?? new RestartOptions { Detach = true, Stdio = Objects.Files.StdioPolicy.Null, Files = Objects.Files.FilesPolicy.Warn },
             null, CancellationToken.None);
         _restarted.Add(result.WaitPid);

@@ -181,6 +181,27 @@ public class TreeTests
     }
 
     [Fact]
+    public void A_zombie_that_had_dumped_core_does_not_do_it_again()
+    {
+        using var directory = new TempDir("crstore-core-");
+        using var run = RestartRun.Python("""
+            import os, resource, signal, sys
+            a = os.fork()
+            if a == 0:
+                os.chdir(sys.argv[1])
+                resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+                os.kill(os.getpid(), signal.SIGABRT)
+            os.waitid(os.P_PID, a, os.WEXITED | os.WNOWAIT)
+            print("ready")
+            for line in sys.stdin: print(os.waitpid(a, 0)[1])
+            """, directory.Path);
+        run.Expect("ready");
+        Run.Command("prlimit", ["--pid", $"{Environment.ProcessId}", "--core=unlimited:"]).MustSucceed();
+        run.Cycle(tree: true);
+        Assert.Equal("6", run.Ask("?")); // SIGABRT, and no core now: what WCOREDUMP says
+    }
+
+    [Fact]
     public void A_stopped_process_is_stopped_again_and_goes_on_with_SIGCONT()
     {
         using var run = RestartRun.Python("""

@@ -47,6 +47,8 @@ internal sealed class PreparedState
             if (proc.TryReadLink($"ns/{kind}", out var link) == 0)
                 message.Namespaces.Add(new Namespace { Kind = kind, Inode = NamespaceLink.Inode(link) });
         }
+        (message.MonotonicOffsetNs, message.BoottimeOffsetNs) = ClockOffsets.Of(proc);
+        (message.SecurityLabel, message.ControlGroups) = Confinement.Of(proc);
         return state;
     }
 

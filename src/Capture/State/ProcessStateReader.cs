@@ -114,7 +114,7 @@ public sealed class ProcessStateReader : IDisposable
             Message.Status = ByteString.CopyFrom(proc.Read("status", SmallFile));
             status = StatusLines.Parse(Message.Status.Span);
             foreach (var thread in frozen.Threads)
-                Message.Threads.Add(ThreadState.Read(thread, proc));
+                Message.Threads.Add(ThreadState.Read(thread, proc, status.NamespacePids.Count > 1));
             Message.WasStopped = frozen.WasStopped;
             Message.SharedPending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(leader, shared: true));
             Message.Cwd = living.ReadLink("cwd");

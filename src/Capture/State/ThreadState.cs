@@ -16,7 +16,10 @@ internal static class ThreadState
 {
     private const int StatLimit = 16 * 1024;
 
-    internal static Thread Read(FrozenThread frozen, ProcDirectory proc)
+    /// <param name="frozen">It.</param>
+    /// <param name="proc">Its process's directory.</param>
+    /// <param name="inNamespace">The process is in a pid namespace of its own: the thread has another id there.</param>
+    internal static Thread Read(FrozenThread frozen, ProcDirectory proc, bool inNamespace)
     {
         var tid = frozen.Tid;
         var registers = Ptrace.GetRegs(tid);
@@ -28,6 +31,7 @@ internal static class ThreadState
             Sigmask = Ptrace.GetSigMask(tid),
             Pending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(tid, shared: false)),
             CpuAffinity = UnsafeByteOperations.UnsafeWrap(CpuAffinity.Get(tid)),
+            SchedAttributes = UnsafeByteOperations.UnsafeWrap(SchedulingAttributes.Get(tid)),
             Stat = ByteString.CopyFrom(proc.Read(string.Create(CultureInfo.InvariantCulture, $"task/{tid}/stat"), StatLimit)),
             GroupStopped = frozen.WasStopped,
             Syscall = SyscallNames.Describe(registers.OrigRax),
@@ -35,6 +39,8 @@ internal static class ThreadState
         (thread.RobustListHead, thread.RobustListLen) = RobustList.Get(tid);
         if (Ptrace.GetRseq(tid) is { Address: not 0 } rseq)
             thread.Rseq = new RseqConfig { Address = rseq.Address, SizeBytes = rseq.SizeBytes, Signature = rseq.Signature, Flags = rseq.Flags };
+        if (inNamespace)
+            thread.TidInside = StatusLines.Parse(proc.Read(string.Create(CultureInfo.InvariantCulture, $"task/{tid}/status"), StatLimit)).NamespacePids[^1];
         if (Ptrace.GetSigInfo(tid) is { } info)
             thread.Siginfo = UnsafeByteOperations.UnsafeWrap(info);
         return thread;

@@ -27,7 +27,7 @@ public sealed class MapsParser
     }
 
     /// <summary>
-    /// Reads maps and VmFlags (two-letter words, space separated) together. This walks the target's page tables: milliseconds
+    /// Reads maps and VmFlags (two-letter words, space separated, and "pk=N" for a protection key but 0) together. This walks the target's page tables: milliseconds
     /// per GiB, so not for the freeze.
     /// </summary>
     /// <exception cref="LinuxException">The process is gone, or may not be looked at.</exception>
@@ -44,6 +44,7 @@ public sealed class MapsParser
     {
         entries.Clear();
         vmFlags?.Clear();
+        ReadOnlySpan<byte> protectionKey = "0"u8;
         while (!text.IsEmpty)
         {
             var end = text.IndexOf((byte)'\n');
@@ -52,7 +53,11 @@ public sealed class MapsParser
             if (line.IsEmpty) continue;
             if (vmFlags is not null && line[0] is >= (byte)'A' and <= (byte)'Z')
             {
-                if (line.StartsWith("VmFlags:"u8) && vmFlags.Count == entries.Count - 1) vmFlags.Add(Intern(Trim(line[8..])));
+                if (line.StartsWith("ProtectionKey:"u8)) protectionKey = Trim(line[14..]);
+                if (!line.StartsWith("VmFlags:"u8) || vmFlags.Count != entries.Count - 1) continue;
+                var flags = Intern(Trim(line[8..]));
+                vmFlags.Add(protectionKey.SequenceEqual("0"u8) ? flags : $"{flags} pk={Encoding.ASCII.GetString(protectionKey)}");
+                protectionKey = "0"u8;
                 continue;
             }
 

@@ -39,6 +39,12 @@ public sealed record StatusLines
     /// <summary>The pid in each nested pid namespace, outermost first.</summary>
     public IReadOnlyList<int> NamespacePids { get; init; } = [];
 
+    /// <summary>The process group's id in each; 0 where its leader is outside.</summary>
+    public IReadOnlyList<int> NamespaceGroups { get; init; } = [];
+
+    /// <summary>The session's id in each; 0 where its leader is outside.</summary>
+    public IReadOnlyList<int> NamespaceSessions { get; init; } = [];
+
     /// <summary>Parses the whole file.</summary>
     /// <exception cref="InvalidDataException">A line that must be there is missing or malformed, or the file is cut short.</exception>
     public static StatusLines Parse(ReadOnlySpan<byte> file)
@@ -65,7 +71,9 @@ public sealed record StatusLines
             Capabilities = (Mask(lines, "CapInh"), Mask(lines, "CapPrm"), Mask(lines, "CapEff"), Mask(lines, "CapBnd"), Mask(lines, "CapAmb")),
             NoNewPrivileges = lines.TryGetValue("NoNewPrivs", out var privileges) && privileges == "1",
             Seccomp = lines.TryGetValue("Seccomp", out var seccomp) ? Number(seccomp, "Seccomp") : 0,
-            NamespacePids = lines.TryGetValue("NSpid", out var pids) ? [.. Words(pids).Select(w => (int)Number(w, "NSpid"))] : [],
+            NamespacePids = Pids(lines, "NSpid"),
+            NamespaceGroups = Pids(lines, "NSpgid"),
+            NamespaceSessions = Pids(lines, "NSsid"),
         };
     }
 
@@ -79,6 +87,9 @@ public sealed record StatusLines
         var ids = Words(Required(lines, key)).Select(w => Number(w, key)).ToArray();
         return ids.Length >= atLeast ? ids : throw new InvalidDataException($"/proc/PID/status: {key} has {ids.Length} numbers");
     }
+
+    private static int[] Pids(Dictionary<string, string> lines, string key) =>
+        lines.TryGetValue(key, out var pids) ? [.. Words(pids).Select(w => (int)Number(w, key))] : [];
 
     private static ulong Mask(Dictionary<string, string> lines, string key) =>
         ulong.TryParse(Required(lines, key), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var mask)

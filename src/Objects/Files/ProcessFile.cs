@@ -25,9 +25,9 @@ public sealed class ProcessFile : IFileKind
     /// <inheritdoc/>
     public Verdict Check(FileObject file, RestartScene scene)
     {
-        var pid = ProcessOf(file);
-        if (pid <= 0) return Verdict.Refused("the process that it stands for has ended");
-        if (scene.Body.Processes.All(p => p.Pid != pid)) return Verdict.Refused($"it stands for process {pid}, which is not in the checkpoint");
+        if (Recorded(file) <= 0) return Verdict.Refused("the process that it stands for has ended");
+        var pid = ProcessOf(file, scene);
+        if (scene.Body.Processes.All(p => p.Pid != pid)) return Verdict.Refused($"it stands for process {Recorded(file)}, which is not in the checkpoint");
         return Verdict.Restarts;
     }
 
@@ -41,10 +41,12 @@ public sealed class ProcessFile : IFileKind
         foreach (var uses in file.Uses.GroupBy(u => u.Process.Pid))
         {
             var calls = scene.CallsOf(uses.Key);
-            var opened = calls.Call($"pidfd_open of {file}", PidfdOpen, ProcessOf(file), file.Info.Flags & (NonBlock | Thread));
+            var opened = calls.Call($"pidfd_open of {file}", PidfdOpen, ProcessOf(file, scene), file.Info.Flags & (NonBlock | Thread));
             OpenedInProcess.Place(file, uses, calls, OpenedInProcess.Checked(file, opened));
         }
     }
 
-    private static int ProcessOf(FileObject file) => int.TryParse(file.Info.Value("Pid"), CultureInfo.InvariantCulture, out var pid) ? pid : -1;
+    private static int ProcessOf(FileObject file, RestartScene scene) => scene.Ids.Of(Recorded(file));
+
+    private static int Recorded(FileObject file) => int.TryParse(file.Info.Value("Pid"), CultureInfo.InvariantCulture, out var pid) ? pid : -1;
 }

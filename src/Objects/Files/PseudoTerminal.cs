@@ -92,10 +92,14 @@ public sealed class PseudoTerminal : IFileKind
     {
         ArgumentNullException.ThrowIfNull(leader);
         ArgumentNullException.ThrowIfNull(scene);
-        if (leader.Sid != leader.Pid || leader.Stat.IsEmpty || IndexOf(leader) is not { } index || !HasMaster(scene, index)) return null;
-        var foreground = StatLine.Parse(leader.Stat.Span).ForegroundGroup;
+        if (leader.Sid != leader.Pid || leader.Stat.IsEmpty || !IsOfCheckpoint(leader, scene)) return null;
+        var index = IndexOf(leader)!.Value;
+        var foreground = scene.Ids.Of(StatLine.Parse(leader.Stat.Span).ForegroundGroup);
         return (Pair(scene, index)[1], scene.Body.Processes.Any(p => p.Pgid == foreground) ? foreground : 0);
     }
+
+    /// <summary>A process's controlling terminal is a pseudo-terminal of the checkpoint.</summary>
+    internal static bool IsOfCheckpoint(Process process, RestartScene scene) => IndexOf(process) is { } index && HasMaster(scene, index);
 
     /// <summary>The number of a process's controlling terminal; null: none, or another kind.</summary>
     internal static uint? IndexOf(Process process)

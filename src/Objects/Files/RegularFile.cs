@@ -57,8 +57,9 @@ public sealed class RegularFile : IFileKind
                 ? Verdict.Restarts : Verdict.Refused($"its name was deleted, and {directory}, where it is to be made anew, is gone");
         }
 
-        if (InProcess(file, scene) is not null)
+        if (InProcess(file, scene) is { } pid)
         {
+            if (scene.NewPids || scene.Ids.Of(pid) != pid) return Verdict.Refused("it is in a process's directory in /proc, where the host's ids are, and the process has another one there");
             return file.Uses.DistinctBy(u => u.Process.Pid).Count() == 1
                 ? Verdict.Restarts : Verdict.Refused("several processes share one open file of a process's directory in /proc");
         }
@@ -101,7 +102,7 @@ public sealed class RegularFile : IFileKind
     {
         if (InProcess(file, scene) is null)
         {
-            if (file.Record.Content is not { Unnamed: true } && IsPutBack(file, scene) && FileStatus.TryOf(file.Link, out var now) == 0 && Changed(file, now) is not null) PutBack(file, scene);
+            if (file.Record.Content is not { Unnamed: true } && IsPutBack(file, scene) && FileStatus.TryOf(file.Link, out var now) == 0 && Changed(file, now) is not null) scene.AtLast.Add(() => PutBack(file, scene));
             return;
         }
 
@@ -148,7 +149,7 @@ public sealed class RegularFile : IFileKind
 
     /// <summary>The process of the checkpoint in whose directory of /proc it is: there is no such process yet when files are opened.</summary>
     private static int? InProcess(FileObject file, RestartScene scene) =>
-        file.Link.Split('/') is ["", "proc", var pid, ..] && int.TryParse(pid, CultureInfo.InvariantCulture, out var number) && scene.Body.Processes.Any(p => p.Pid == number) ? number : null;
+        file.Link.Split('/') is ["", "proc", var pid, ..] && int.TryParse(pid, CultureInfo.InvariantCulture, out var number) && scene.Body.Processes.Any(p => p.Pid == scene.Ids.Of(number)) ? number : null;
 
     // What the content of the file is to be, --with-files; unless the user wants it as it is.
     private static bool IsPutBack(FileObject file, RestartScene scene) => !scene.NewPids && scene.ChangedFiles == FilesPolicy.MustMatch && ContentOf(file, scene) is not null;

@@ -1,5 +1,7 @@
+using Crstore.Linux.Proc;
 using Crstore.Model.Format;
 using Crstore.Objects.Memory;
+using Crstore.Objects.Processes;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Objects.Files;
@@ -42,13 +44,17 @@ public sealed class RestartScene : IDisposable
     public RestartScene(CheckpointBody body)
     {
         ArgumentNullException.ThrowIfNull(body);
-        Body = body;
+        (Body, Ids) = IdsInside.Translate(body);
+        body = Body;
         var uses = body.Processes.SelectMany(p => p.Fds.Select(f => new FdUse(p, f))).ToLookup(u => u.Fd.OpenFile);
         Files = [.. body.OpenFiles.Where(f => uses[f.Id].Any()).Select(f => new FileObject(f, [.. uses[f.Id]]))];
     }
 
-    /// <summary>The checkpoint.</summary>
+    /// <summary>The checkpoint, with the ids that its processes see.</summary>
     public CheckpointBody Body { get; }
+
+    /// <summary>For ids that are in records as the kernel gave them to crstore.</summary>
+    public IdsInside Ids { get; }
 
     /// <summary>Its open files.</summary>
     public IReadOnlyList<FileObject> Files { get; }
@@ -71,6 +77,9 @@ public sealed class RestartScene : IDisposable
     /// <summary>Instead of the working directory that they were in; null: that one.</summary>
     public string? Directory { get; init; }
 
+    /// <summary>What the processes will inherit from crstore.</summary>
+    public Confinement Own { get; init; } = Confinement.OfSelf();
+
     /// <summary>The files that are mapped, as far as they are still what they were.</summary>
     public FileBackings MappedFiles { get; } = new();
 
@@ -86,6 +95,9 @@ public sealed class RestartScene : IDisposable
 
     /// <summary>Calls in a process of the checkpoint, for <see cref="IFileKind.Complete"/>: not every object is complete with the first process that has it.</summary>
     public Func<int, IProcessCalls> CallsOf { get; set; } = pid => throw new InvalidOperationException($"process {pid} can't make calls yet");
+
+    /// <summary>What is done to the outside when nothing else can fail any more, right before the processes are let go.</summary>
+    public List<Action> AtLast { get; } = [];
 
     /// <summary>What the user should know.</summary>
     public List<string> Warnings { get; } = [];

@@ -11,7 +11,7 @@ public sealed class CapturedState : IProcessPart
 
     /// <inheritdoc/>
     public Coverage Coverage => new(
-        "registers, vector state, TLS, rseq, robust lists, alternate stacks, names, masks, handlers, pending signals, interval and POSIX timers, scheduling, affinity, limits, umask, personality, credentials, capabilities, securebits, dumpable, subreaper",
+        "registers, vector state, TLS, rseq, robust lists, alternate stacks, names, masks, handlers, pending signals, interval and POSIX timers, scheduling (with deadlines and reset on fork), affinity, limits, umask, personality, credentials, capabilities, securebits, dumpable, subreaper",
         "", "threads with credentials or seccomp of their own; processes that share memory or fds (clone, vfork); processes that could not be asked (strict seccomp and others, `doctor PID` says so)");
 
     /// <inheritdoc/>

@@ -13,9 +13,9 @@ public sealed class Mappings : IProcessPart
 
     /// <inheritdoc/>
     public Coverage Coverage => new(
-        "private and shared anonymous memory, memfds, deleted files; files that are unchanged; stacks, mlock, madvise flags, the vDSO of the same kernel",
+        "private and shared anonymous memory, memfds, deleted files; files that are unchanged; stacks, mlock, mseal, madvise flags, the vDSO of the same kernel",
         "files that have changed or are gone, if the capture had --embed-files (private mappings)",
-        "changed or missing files; device memory; huge TLB pages; System V shared memory; AIO rings; what a capture excluded");
+        "changed or missing files; device memory; huge TLB pages; protection keys; shadow stacks; rings of io_uring and perf; System V shared memory; AIO rings; what a capture excluded");
 
     /// <inheritdoc/>
     public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
@@ -49,7 +49,11 @@ public sealed class Mappings : IProcessPart
     private static Verdict? Judge(Vma vma, RestartScene scene)
     {
         if (IsKernels(vma)) return null;
-        if (vma.VmFlags.Split(' ').Contains("ht")) return Verdict.Refused("huge TLB pages");
+        var flags = vma.VmFlags.Split(' ');
+        if (flags.Contains("ht")) return Verdict.Refused("huge TLB pages");
+        if (flags.Contains("ss")) return Verdict.Refused("a shadow stack");
+        if (flags.Any(f => f.StartsWith("pk=", StringComparison.Ordinal))) return Verdict.Refused("a protection key (pkey_mprotect)");
+        if (vma.Name.StartsWith("anon_inode:", StringComparison.Ordinal)) return Verdict.Refused("memory that it shares with the kernel");
         if (vma.Name.StartsWith("/SYSV", StringComparison.Ordinal)) return Verdict.Refused("System V shared memory");
         if (vma.Name.StartsWith("/[aio]", StringComparison.Ordinal)) return Verdict.Refused("an AIO context");
         if (vma.Content == VmaContent.NotCaptured) return Verdict.Refused($"it was not captured: {vma.NotCapturedReason}");

@@ -13,5 +13,7 @@ public static class ProcessParts
         new SessionsAndGroups(),
         new Namespaces(),
         new SeccompFilters(),
+        new SecurityLabels(),
+        new ControlGroups(),
     ];
 }

@@ -6,6 +6,9 @@ namespace Crstore.Objects.Processes;
 /// <summary>The program file, which /proc/PID/exe names.</summary>
 public sealed class Program : IProcessPart
 {
+    /// <summary>The program that a restart begins with, and that a pid namespace's first process goes on with.</summary>
+    public const string RestartsOwn = "/memfd:crstore-restart";
+
     /// <inheritdoc/>
     public string Name => "program";
 
@@ -17,7 +20,9 @@ public sealed class Program : IProcessPart
     {
         if (process.Zombie) yield break;
         var name = $"program of process {process.Pid}";
-        if (process.ExeFile is not { } exe) yield return new ObjectVerdict(Name, name, Verdict.Refused("it is not known"));
+        if (process.Exe.StartsWith(RestartsOwn, StringComparison.Ordinal))
+            yield return new ObjectVerdict(Name, name, Verdict.Refused("it is crstore's own, of a restart with --new-pids: capture the process below it"));
+        else if (process.ExeFile is not { } exe) yield return new ObjectVerdict(Name, name, Verdict.Refused("it is not known"));
         else if ((!scene.JustCaptured || exe.Deleted) && scene.MappedFiles.Open(exe) is null) yield return new ObjectVerdict(Name, name, Verdict.Refused($"{exe.Path} {scene.MappedFiles.WhyNot(exe)}"));
     }
 }

@@ -1,3 +1,4 @@
+using Crstore.Linux.Proc;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
 
@@ -12,7 +13,7 @@ public sealed class SessionsAndGroups : IProcessPart
     /// <inheritdoc/>
     public Coverage Coverage => new(
         "the tree, its sessions, groups and zombies, with their ids",
-        "a session or group that leads outside: crstore's own, with --detach a new one",
+        "a session or group that leads outside: crstore's own, with --detach a new one; a leader's terminal outside: none, with a warning",
         "sessions whose leader has exited while others of the tree are in them");
 
     /// <inheritdoc/>
@@ -24,6 +25,8 @@ public sealed class SessionsAndGroups : IProcessPart
         {
             if (process.Sid != process.Pid)
                 yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one"));
+            else if (LosesTerminal(process, scene))
+                yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.But("it has no controlling terminal then: Ctrl-C is passed on, but Ctrl-Z stops only crstore, and /dev/tty can't be opened"));
             yield break;
         }
 
@@ -36,6 +39,10 @@ public sealed class SessionsAndGroups : IProcessPart
         if (process.Pgid != root.Pgid && processes.All(p => p.Pid != process.Pgid))
             yield return new ObjectVerdict(Name, $"group {process.Pgid} of process {process.Pid}", Verdict.Refused("its leader has exited"));
     }
+
+    // A terminal has one session, and crstore's has that of the shell that it was run from; who restarts without a terminal misses none.
+    private static bool LosesTerminal(Process leader, RestartScene scene) =>
+        scene.Stdio == StdioPolicy.Inherit && !leader.Stat.IsEmpty && StatLine.Parse(leader.Stat.Span).Terminal != 0 && !PseudoTerminal.IsOfCheckpoint(leader, scene);
 
     // The session that a leader was born in is that of its own parent.
     private static bool IsOlder(Process leader, int session, IReadOnlyList<Process> processes) =>

@@ -65,6 +65,8 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
         }
 
         SetLayout();
+        foreach (var vma in process.Message.Vmas.Where(v => v.VmFlags.Split(' ').Contains("sl") && !Mappings.IsKernels(v)))
+            puppet.Queue($"mseal of {vma.Start:x}", SystemCalls.Mseal, (long)vma.Start, (long)(vma.End - vma.Start), 0);
         puppet.Flush();
     }
 

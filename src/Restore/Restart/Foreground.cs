@@ -47,6 +47,8 @@ public static class Foreground
         try
         {
             interruption.TakeOver(PassOn);
+            // The window may have got another size before anybody heard of it.
+            if (terminal is not null) Signals.TryKill(root, Signals.SIGWINCH);
             WaitReport report;
             // Stopped by its user, it is to look so to the shell that crstore was started from.
             while ((report = Await(pid, root, terminal)).Kind == WaitKind.Stopped) terminal!.Suspend(root);

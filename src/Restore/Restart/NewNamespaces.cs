@@ -16,14 +16,15 @@ internal static class NewNamespaces
     private const int Nanoseconds = 1_000_000_000;
 
     /// <summary>Makes those that the options ask for.</summary>
-    public static void Make(Puppet stub, RestartOptions options, Host captured)
+    public static void Make(Puppet stub, RestartOptions options, CheckpointBody captured)
     {
-        var shift = options.Clock == ClockPolicy.Continue || (options.Clock == ClockPolicy.Auto && captured.BootId != SystemInfo.BootId());
+        var offsets = Offsets(options.Clock, captured.Host, captured.Processes[0]);
+        var shift = offsets != default;
         var flags = (options.NewPids ? NewPid : 0) | (shift ? NewTime : 0);
         if (flags == 0) return;
         var result = stub.Call("unshare", Unshare, flags);
         if (result < 0) throw new EnvironmentException($"no new namespaces: {Errno.Describe((int)-result)}", "they need CAP_SYS_ADMIN: run it as root");
-        if (shift) SetClocks(stub.Tid, captured);
+        if (shift) SetClocks(stub.Tid, offsets);
     }
 
     /// <summary>The first process of a new pid namespace.</summary>
@@ -51,10 +52,19 @@ internal static class NewNamespaces
         if (errno != 0) throw new EnvironmentException($"the first process of the pid namespace is gone: {Errno.Describe(errno)}");
     }
 
-    // /proc/PID/timens_offsets, time_namespaces(7): what is added to the host's clocks.
-    private static void SetClocks(int pid, Host captured)
+    // The clocks may have been shifted at the capture already; on the same boot time has passed for them as for the host's.
+    private static (long MonotonicNs, long BoottimeNs) Offsets(ClockPolicy policy, Host host, Process root)
     {
-        var text = Line("monotonic", (long)captured.ClockMonotonicNs - (long)SystemInfo.MonotonicNs()) + Line("boottime", (long)captured.ClockBoottimeNs - (long)SystemInfo.BoottimeNs());
+        if (policy == ClockPolicy.Host) return default;
+        var (monotonicNs, boottimeNs) = (root.MonotonicOffsetNs, root.BoottimeOffsetNs);
+        if (policy == ClockPolicy.Auto && host.BootId == SystemInfo.BootId()) return (monotonicNs, boottimeNs);
+        return ((long)host.ClockMonotonicNs + monotonicNs - (long)SystemInfo.MonotonicNs(), (long)host.ClockBoottimeNs + boottimeNs - (long)SystemInfo.BoottimeNs());
+    }
+
+    // /proc/PID/timens_offsets, time_namespaces(7): what is added to the host's clocks.
+    private static void SetClocks(int pid, (long MonotonicNs, long BoottimeNs) offsets)
+    {
+        var text = Line("monotonic", offsets.MonotonicNs) + Line("boottime", offsets.BoottimeNs);
         try
         {
             File.WriteAllText($"/proc/{pid}/timens_offsets", text);

@@ -27,15 +27,16 @@ internal sealed class PageFiller : IDisposable
 
     /// <summary>Begins to read.</summary>
     /// <param name="image">The checkpoint.</param>
+    /// <param name="body">Its processes, as they are restarted.</param>
     /// <param name="mapped">Its mapped files and shared memory.</param>
     /// <param name="progress">Told of bytes.</param>
     /// <param name="cancel">Ends it.</param>
-    public PageFiller(ICheckpointImage image, MappedFiles mapped, IProgress<ulong>? progress, CancellationToken cancel)
+    public PageFiller(ICheckpointImage image, CheckpointBody body, MappedFiles mapped, IProgress<ulong>? progress, CancellationToken cancel)
     {
         (this.image, this.mapped, this.progress) = (image, mapped, progress);
         this.cancel = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var files = mapped.Backings;
-        spaces = [.. image.Manifest.Body.Processes.Where(p => !p.Zombie).Select(p => (new ProcessImage(image, p, files), new ProcessSink()))];
+        spaces = [.. body.Processes.Where(p => !p.Zombie).Select(p => (new ProcessImage(image, p, files), new ProcessSink()))];
         thread = new Thread(Run) { IsBackground = true, Name = "crstore fill" };
         thread.Start();
     }

@@ -1,12 +1,11 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
-using Crstore.Linux;
 using Crstore.Model;
 
 namespace Crstore.Restore.Restart;
 
-/// <summary>What belongs to a process as a whole: directory, limits, handlers, timers, credentials. On the ptrace thread.</summary>
+/// <summary>What belongs to a process as a whole: directory, limits, handlers, timers. On the ptrace thread.</summary>
 internal static class ProcessAttributes
 {
     private const int SigChld = 17, LastSignal = 64;
@@ -80,29 +79,6 @@ internal static class ProcessAttributes
         {
             var timer = process.Message.Itimers.Span.Slice(which * timerSize, timerSize);
             if (timer.ContainsAnyExcept((byte)0)) puppet.Queue("setitimer", SystemCalls.SetItimer, which, (long)puppet.Place(timer), 0);
-        }
-
-        puppet.Flush();
-    }
-
-    /// <summary>Pending signals, with what they carried.</summary>
-    public static void QueuePending(Restarted process)
-    {
-        Queue(process.Leader, process.Message.SharedPending.Span, (puppet, signal, info) =>
-            puppet.Queue($"rt_sigqueueinfo of signal {signal}", SystemCalls.RtSigQueueInfo, puppet.Pid, signal, info));
-        foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads))
-        {
-            Queue(puppet, thread.Pending.Span, (to, signal, info) =>
-                to.Queue($"rt_tgsigqueueinfo of signal {signal}", SystemCalls.RtTgSigQueueInfo, to.Pid, to.TidInside, signal, info));
-        }
-    }
-
-    private static void Queue(Puppet puppet, ReadOnlySpan<byte> records, Action<Puppet, int, long> send)
-    {
-        for (var at = 0; at + Ptrace.SigInfoSize <= records.Length; at += Ptrace.SigInfoSize)
-        {
-            var info = records.Slice(at, Ptrace.SigInfoSize);
-            send(puppet, BinaryPrimitives.ReadInt32LittleEndian(info), (long)puppet.Place(info));
         }
 
         puppet.Flush();

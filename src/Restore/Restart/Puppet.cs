@@ -114,15 +114,13 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
         while (!Next("its start").IsEventStop) Continue();
     }
 
-    /// <summary>One call from a given `syscall` instruction instead of the workplace, which it may unmap.</summary>
+    /// <summary>One call that is not followed by SIGSTOP to itself, as a table of calls is. Nothing is queued.</summary>
+    public void CallWithoutStop(string what, long number, params ReadOnlySpan<long> arguments) => CallAt(what, InCalls, number, arguments);
+
+    /// <summary>The same from a given `syscall` instruction instead of the workplace, which it may unmap.</summary>
     public void CallAt(string what, ulong instruction, long number, params ReadOnlySpan<long> arguments)
     {
-        Flush();
-        var regs = Registers(instruction);
-        regs.Rax = (ulong)number;
-        regs.Rdi = (ulong)arguments[0];
-        regs.Rsi = (ulong)arguments[1];
-        Ptrace.SetRegs(tid, regs);
+        PrepareCall(instruction, number, arguments);
         for (var stop = 0; stop < 2; stop++) // at its entry, at its exit
         {
             Ptrace.ContinueToSyscall(tid);
@@ -135,7 +133,7 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
     /// <summary>Exits, after at least one call. Its parent may wait for it.</summary>
     public void Exit(int code)
     {
-        var regs = Registers(Workplace + StubProgram.CallsOffset + StubProgram.SyscallInCalls);
+        var regs = Registers(InCalls);
         regs.Rax = SystemCalls.ExitGroup;
         regs.Rdi = (ulong)code;
         Ptrace.SetRegs(tid, regs);
@@ -158,20 +156,29 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
     /// <returns>-ERESTART_RESTARTBLOCK, or the result if it had one already.</returns>
     public long CallInterrupted(string what, long number, params ReadOnlySpan<long> arguments)
     {
-        Write(Workplace + StubProgram.DataOffset, data.AsSpan(0, dataUsed));
-        Clear();
-        var regs = Registers(Workplace + StubProgram.CallsOffset + StubProgram.SyscallInCalls);
-        Span<ulong> six = stackalloc ulong[6];
-        for (var i = 0; i < arguments.Length; i++) six[i] = (ulong)arguments[i];
-        regs.Rax = (ulong)number;
-        (regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9) = (six[0], six[1], six[2], six[3], six[4], six[5]);
-        Ptrace.SetRegs(tid, regs);
+        PrepareCall(InCalls, number, arguments);
         Ptrace.ContinueToSyscall(tid);
         while (!Next(what).IsSyscallStop) Ptrace.ContinueToSyscall(tid);
         Ptrace.Interrupt(tid); // pending from here on: the call finds it as soon as it would sleep
         Continue();
         while (!Next(what).IsEventStop) Continue();
         return (long)Ptrace.GetRegs(tid).Rax;
+    }
+
+    private ulong InCalls => Workplace + StubProgram.CallsOffset + StubProgram.SyscallInCalls;
+
+    // Registers for one call, and what was placed for it.
+    private void PrepareCall(ulong instruction, long number, ReadOnlySpan<long> arguments)
+    {
+        if (names.Count > 0) throw new InvalidOperationException($"{names[0]} is queued and would be forgotten");
+        if (dataUsed > 0) Write(Workplace + StubProgram.DataOffset, data.AsSpan(0, dataUsed));
+        Clear();
+        var regs = Registers(instruction);
+        Span<ulong> six = stackalloc ulong[6];
+        for (var i = 0; i < arguments.Length; i++) six[i] = (ulong)arguments[i];
+        regs.Rax = (ulong)number;
+        (regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9) = (six[0], six[1], six[2], six[3], six[4], six[5]);
+        Ptrace.SetRegs(tid, regs);
     }
 
     private void Add(string what, long number, ReadOnlySpan<long> arguments)

@@ -5,7 +5,7 @@ namespace Crstore.Restore.Restart;
 /// <summary>What CLOCK_MONOTONIC and CLOCK_BOOTTIME show to restarted processes.</summary>
 public enum ClockPolicy
 {
-    /// <summary>The host's; after a reboot, or on another host, as if no time had passed.</summary>
+    /// <summary>The host's, or those of the time namespace that they were in; after a reboot, or on another host, as if no time had passed.</summary>
     Auto,
 
     /// <summary>As if no time had passed: a time namespace.</summary>
@@ -41,6 +41,9 @@ public sealed record RestartOptions
 
     /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
     public bool CloseConnections { get; init; }
+
+    /// <summary>Told of each warning before the processes go on: one that draws on the terminal is not to be written over.</summary>
+    public Action<string>? Warn { get; init; }
 
     /// <summary>fds that get another file.</summary>
     public IReadOnlyDictionary<int, string> MappedFds { get; init; } = new Dictionary<int, string>();

@@ -16,14 +16,13 @@ namespace Crstore.Restore.Restart;
 public sealed class Restarter
 {
     private readonly ICheckpointImage image;
-    private readonly CheckpointBody body;
     private readonly RestartOptions options;
     private readonly List<int> made = [];
     private readonly List<(string Name, TimeSpan Duration)> phases = [];
     private long since = Stopwatch.GetTimestamp();
     private TerminalHandover? terminal;
 
-    private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, body, this.options) = (image, image.Manifest.Body, options);
+    private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, this.options) = (image, options);
 
     /// <summary>Restarts.</summary>
     /// <param name="image">The checkpoint.</param>
@@ -41,10 +40,12 @@ public sealed class Restarter
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var scene = new RestartScene(body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids };
-        Refuse(Verdicts.Of(scene));
+        using var scene = new RestartScene(image.Manifest.Body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids };
+        var verdicts = Verdicts.Of(scene);
+        Refuse(verdicts);
+        scene.Warnings.AddRange(Verdicts.Differences(verdicts));
         DescriptorLimit.Raise();
-        var inheritance = new Inheritance(Inheritance.FirstAbove(body));
+        var inheritance = new Inheritance(Inheritance.FirstAbove(scene.Body));
         ThisProcess.AdoptOrphans(true);
         try
         {
@@ -69,7 +70,8 @@ public sealed class Restarter
 
     private RestartResult Build(RestartScene scene, Inheritance inheritance, MappedFiles mapped, FileTable files, IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var filler = new PageFiller(image, mapped, progress, cancel);
+        var body = scene.Body;
+        using var filler = new PageFiller(image, body, mapped, progress, cancel);
         var places = MappedFiles.FreePlaces(body, StubProgram.Size, 2);
         inheritance.Check();
         var stub = Stub.Start(places[0], inheritance.Files);
@@ -80,7 +82,7 @@ public sealed class Restarter
         if (at != (long)places[1]) throw new EnvironmentException($"no room for crstore's code at {places[1]:x}: {Errno.Describe((int)-at)}");
         stub.MoveTo(places[1]);
 
-        NewNamespaces.Make(stub, options, body.Host);
+        NewNamespaces.Make(stub, options, body);
         Puppet? init = null;
         if (options.NewPids && body.Processes[0].Pid != 1)
         {
@@ -124,13 +126,15 @@ public sealed class Restarter
             ProcessAttributes.SetPrivate(process);
             ProcessAttributes.SetSignals(process);
             TimerBuilder.Make(process);
-            ProcessAttributes.QueuePending(process);
+            PendingSignals.Queue(process);
         }
 
         files.Signal(byId);
         Done("state");
         foreach (var process in processes) Finish(process);
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);
+        foreach (var action in scene.AtLast) action();
+        foreach (var warning in scene.Warnings) options.Warn?.Invoke(warning);
         terminal = TerminalHandover.Prepare(scene, options, processes);
         foreach (var process in processes) LetGo(process);
         terminal?.Redraw();
@@ -151,13 +155,14 @@ public sealed class Restarter
         var registers = process.Threads.Zip(process.Message.Threads).Select(p => Resumption.Prepare(p.First, p.Second)).ToList();
         var vdso = process.Message.Vmas.FirstOrDefault(v => v.Name == "[vdso]")
             ?? throw new TargetException($"process {process.Message.Pid} has no vDSO");
+        PendingSignals.QueueContinue(process);
         process.Leader.CallAt("munmap", SyscallInstruction.Find(process.Leader, vdso), SystemCalls.Munmap, (long)process.Leader.Workplace, StubProgram.Size);
         for (var i = 0; i < process.Threads.Count; i++) ThreadBuilder.SetRegisters(process.Threads[i], process.Message.Threads[i], registers[i]);
     }
 
     private void LetGo(Restarted process)
     {
-        var signal = options.Stopped || process.Message.WasStopped ? Signals.SIGSTOP : 0;
+        var signal = options.Stopped || process.Message.WasStopped || PendingSignals.AreToStop(process.Message) ? Signals.SIGSTOP : 0;
         foreach (var puppet in process.Threads)
         {
             var errno = Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0);

@@ -55,7 +55,7 @@ internal sealed class CheckVerb : Verb
         List<ObjectVerdict> verdicts;
         using (var scene = new RestartScene(body) { JustCaptured = body.Crid == 0 }) verdicts = Verdicts.Of(scene);
         var restartable = verdicts.TrueForAll(v => v.Verdict.Outcome != Restartability.Refused);
-        var shown = verdicts.Where(v => parsed.GetValue(_all) || v.Verdict.Outcome != Restartability.Restarts).ToList();
+        var shown = verdicts.Where(v => parsed.GetValue(_all) || v.Verdict is not { Outcome: Restartability.Restarts, Why: "" }).ToList();
         if (parsed.GetValue(_json)) WriteJson(name, restartable, shown);
         else WriteText(name, restartable, shown, verdicts.Count - shown.Count);
         return restartable ? ExitCode.Ok : ExitCode.Target;

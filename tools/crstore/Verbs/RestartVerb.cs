@@ -93,6 +93,7 @@ internal sealed class RestartVerb : Verb
             Stdio = Choice(parsed.GetValue(_stdio) ?? (detach ? "null" : "inherit"), StdioPolicies, "--stdio"),
             Files = Choice(parsed.GetRequiredValue(_files), FilesPolicies, "--files"),
             CloseConnections = Choice(parsed.GetRequiredValue(_tcp), TcpPolicies, "--tcp"),
+            Warn = CommandContext.Warn,
             MappedFds = (parsed.GetValue(_mapFd) ?? []).Select(MappedFd).ToDictionary(),
         };
         RestartResult? result = null;
@@ -116,9 +117,8 @@ internal sealed class RestartVerb : Verb
             });
         }
 
-        foreach (var warning in result!.Warnings) CommandContext.Warn(warning);
-        if (!detach) return (ExitCode)Foreground.Wait(result.WaitPid, result.RootPid, Context.Interruption, result.Terminal);
-        Print(crid, result, parsed);
+        if (!detach) return (ExitCode)Foreground.Wait(result!.WaitPid, result.RootPid, Context.Interruption, result.Terminal);
+        Print(crid, result!, parsed);
         return ExitCode.Ok;
     }
 

@@ -1,0 +1,65 @@
+using Crstore.Linux.Proc;
+using Crstore.Model.Format;
+using Crstore.Objects;
+using Crstore.Objects.Files;
+using Crstore.Objects.Processes;
+using Google.Protobuf;
+using Xunit;
+
+namespace Crstore.Tests.Restart;
+
+/// <summary>Verdicts on what this machine can't make: over records that are made up.</summary>
+public class VerdictTests
+{
+    [Theory, InlineData("rd wr mr mw me ss", "shadow stack"), InlineData("rd wr mr mw me ac pk=3", "protection key")]
+    public void Memory_that_the_processor_guards_is_refused(string flags, string why)
+    {
+        var verdict = Assert.Single(Check(new Mappings(), new Process { Pid = 5, Vmas = { new Vma { Start = 0x1000, End = 0x2000, VmFlags = flags, Content = VmaContent.Saved } } }));
+        Assert.Equal(Restartability.Refused, verdict.Outcome);
+        Assert.Contains(why, verdict.Why);
+    }
+
+    [Theory, InlineData("", "", false), InlineData("unconfined", "unconfined", false), InlineData("", "unconfined", false),
+        InlineData("/usr/bin/man (enforce)", "unconfined", true), InlineData("unconfined", "/usr/bin/man (enforce)", true), InlineData("system_u:system_r:httpd_t:s0", "", true)]
+    public void A_label_other_than_that_of_crstore_is_refused(string theirs, string mine, bool refused)
+    {
+        var verdicts = Check(new SecurityLabels(), new Process { Pid = 5, SecurityLabel = theirs }, own: new Confinement(mine, ""));
+        Assert.Equal(refused, verdicts.Any(v => v.Outcome == Restartability.Refused));
+    }
+
+    [Fact]
+    public void Other_control_groups_are_a_warning_said_once()
+    {
+        var body = new CheckpointBody();
+        foreach (var pid in new[] { 5, 6 }) body.Processes.Add(new Process { Pid = pid, ControlGroups = "0::/web\n1:cpu:/" });
+        using var scene = new RestartScene(body) { Own = new Confinement("", "0::/me\n1:cpu:/") };
+        var verdicts = body.Processes.SelectMany(p => new ControlGroups().Check(p, scene)).ToList();
+        Assert.Contains("0::/web", Assert.Single(Verdicts.Differences(verdicts)));
+        using var same = new RestartScene(body) { Own = new Confinement("", "0::/web\n1:cpu:/") };
+        Assert.Empty(body.Processes.SelectMany(p => new ControlGroups().Check(p, same)));
+    }
+
+    [Fact]
+    public void A_capture_records_the_control_groups()
+    {
+        using var run = RestartRun.Python("import sys\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var process = run.Manifest(run.Capture()).Body.Processes[0];
+        Assert.NotEmpty(process.ControlGroups);
+        Assert.Equal(Confinement.OfSelf().ControlGroups, process.ControlGroups);
+    }
+
+    [Theory, InlineData(34816, StdioPolicy.Inherit, true), InlineData(0, StdioPolicy.Inherit, false), InlineData(34816, StdioPolicy.Null, false)]
+    public void The_leader_of_a_session_is_said_to_lose_a_terminal_that_is_outside(int terminal, StdioPolicy stdio, bool said)
+    {
+        var stat = $"5 (tmux pane) S 1 5 5 {terminal} 5 {string.Join(' ', Enumerable.Repeat("0", 44))}\n";
+        var verdicts = Check(new SessionsAndGroups(), new Process { Pid = 5, Sid = 5, Pgid = 5, Stat = ByteString.CopyFromUtf8(stat) }, stdio: stdio);
+        Assert.Equal(said, verdicts.Any(v => v.Outcome == Restartability.Restarts && v.Why.Contains("controlling terminal", StringComparison.Ordinal)));
+    }
+
+    private static List<Verdict> Check(IProcessPart part, Process process, Confinement own = default, StdioPolicy stdio = StdioPolicy.Inherit)
+    {
+        using var scene = new RestartScene(new CheckpointBody { Processes = { process } }) { Own = own, Stdio = stdio };
+        return [.. part.Check(process, scene).Select(v => v.Verdict)];
+    }
+}
