@@ -1,4 +1,6 @@
 using Crstore.Model;
+using Crstore.Objects.Files;
+using Crstore.Restore.Restart;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -77,7 +79,7 @@ public class ObjectProgramTests
         public void Restart(Crid crid)
         {
             _run.Kill();
-            _run.Restart(crid);
+            _run.Restart(crid, new RestartOptions { Detach = true, Stdio = StdioPolicy.Null });
         }
 
         public void Dispose()

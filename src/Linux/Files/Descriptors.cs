@@ -14,7 +14,10 @@ public static unsafe partial class Descriptors
     private const long Lseek = 8, Fchmod = 91, Tee = 276, Kcmp = 312, MemfdCreate = 319, KcmpFile = 0, SpliceNonBlock = 2;
 
     /// <summary>O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME and O_ASYNC: what F_SETFL can set.</summary>
-    public const int SettableFlags = 0x400 | 0x800 | 0x4000 | 0x40000 | 0x2000;
+    public const int SettableFlags = 0x400 | 0x800 | PacketMode | 0x40000 | 0x2000;
+
+    /// <summary>O_DIRECT: each write to a pipe is a packet of its own. pipe(2).</summary>
+    public const int PacketMode = 0x4000;
 
     /// <summary>F_GETFL.</summary>
     public static int GetFlags(SafeFileHandle file) => LinuxException.Check(Fcntl(file, GetFlagsCommand, 0), "fcntl(F_GETFL)");
@@ -60,6 +63,18 @@ public static unsafe partial class Descriptors
 
     /// <summary>lseek(2) from the start.</summary>
     public static void Seek(SafeFileHandle file, long position) => RawSyscall.Checked("lseek", null, Lseek, file.DangerousGetHandle(), position, 0);
+
+    /// <summary>
+    /// lseek(2) from the start in a directory. It is read once before that: ext4 keeps the place at which a directory is read first as its beginning, so one that
+    /// was at its end would be empty after rewinddir(3) too (ext4_dx_readdir, fs/ext4/dir.c).
+    /// </summary>
+    public static void SeekDirectory(SafeFileHandle directory, long position)
+    {
+        const int anyEntry = 280; // struct linux_dirent64 with the longest name, getdents(2)
+        var entry = stackalloc byte[anyEntry];
+        RawSyscall.Checked("getdents64", null, RawSyscall.Getdents64, directory.DangerousGetHandle(), (long)entry, anyEntry);
+        Seek(directory, position);
+    }
 
     /// <summary>Copies what a pipe holds into another one without taking it out: tee(2). Bytes copied, 0 if there are none.</summary>
     public static int CopyPipe(SafeFileHandle from, SafeFileHandle to, int bytes)

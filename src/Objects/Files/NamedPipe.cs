@@ -1,4 +1,3 @@
-using System.Globalization;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Model.Format;
@@ -41,10 +40,10 @@ public sealed class NamedPipe : IFileKind
         {
             var fifo = RawFile.Open(file.Link, RawOpen.ReadWrite | RawOpen.NonBlock);
             var content = scene.Files.FirstOrDefault(f => f.Link == file.Link && f.Record.Pipe is { Content.IsEmpty: false });
-            if (content is not null && IsInside(file, scene)) RawFile.Write(fifo, content.Record.Pipe.Content.Span, file.ToString());
+            if (content is not null && IsInside(file, scene)) Pipe.Fill(fifo, content, scene);
             return [fifo];
         })[0];
-        var handle = RawFile.Open(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)both.DangerousGetHandle()}"), (RawOpen)(file.Info.Flags | NonBlock));
+        var handle = Pipe.OpenAgain(both, file.Info.Flags | NonBlock);
         Descriptors.SetFlags(handle, file.Info.Flags & Descriptors.SettableFlags);
         return handle;
     }

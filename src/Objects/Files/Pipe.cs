@@ -1,4 +1,3 @@
-using System.Globalization;
 using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
@@ -13,6 +12,7 @@ namespace Crstore.Objects.Files;
 public sealed class Pipe : IFileKind
 {
     private const int WriteOnly = 1;
+    private const int LargestPacket = 4096; // PIPE_BUF, pipe(7)
 
     /// <inheritdoc/>
     public string Name => "pipe";
@@ -50,6 +50,7 @@ public sealed class Pipe : IFileKind
             {
                 var n = RawFile.Read(read, content.AsSpan(done));
                 if (n <= 0) throw new TargetException($"{file}: its content can't be read");
+                if (n < held) end.PacketBytes.Add((uint)n); // a read gives one packet, or all that is none
                 done += n;
             }
 
@@ -71,7 +72,35 @@ public sealed class Pipe : IFileKind
         if (!file.Record.Pipe.Alone && OtherEnd(file, scene) is null) return OutsideStdio.Open(file, scene);
         var pipe = scene.Share(file.Link, () => Make(file, scene));
         // Opened anew, so that each description has flags of its own.
-        return RawFile.Open(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)pipe[0].DangerousGetHandle()}"), (RawOpen)file.Info.Flags);
+        return OpenAgain(pipe[0], file.Info.Flags);
+    }
+
+    /// <summary>A description of its own of an open pipe or FIFO. Packets can't be asked for by open(2).</summary>
+    internal static SafeFileHandle OpenAgain(SafeFileHandle pipe, int flags)
+    {
+        var handle = Descriptors.OpenAgain(pipe, flags & ~Descriptors.PacketMode);
+        if ((flags & Descriptors.PacketMode) != 0) Descriptors.SetFlags(handle, flags & Descriptors.SettableFlags);
+        return handle;
+    }
+
+    /// <summary>Puts back what it held: packet by packet if it was of packets, so that nothing is appended to one.</summary>
+    internal static void Fill(SafeFileHandle writer, FileObject held, RestartScene scene)
+    {
+        var content = held.Record.Pipe.Content;
+        IReadOnlyList<uint> packets = held.Record.Pipe.PacketBytes;
+        if (packets.Count == 0 && content.Length <= LargestPacket && scene.Files.Any(f => f.Link == held.Link && (f.Info.Flags & Descriptors.PacketMode) != 0))
+            packets = [(uint)content.Length];
+        var flags = Descriptors.GetFlags(writer);
+        if (packets.Count > 0) Descriptors.SetFlags(writer, flags | Descriptors.PacketMode);
+        var done = 0;
+        foreach (var bytes in packets)
+        {
+            RawFile.Write(writer, content.Span.Slice(done, (int)bytes), held.ToString());
+            done += (int)bytes;
+        }
+
+        RawFile.Write(writer, content.Span[done..], held.ToString());
+        Descriptors.SetFlags(writer, flags);
     }
 
     private static FileObject? OtherEnd(FileObject file, RestartScene scene) =>
@@ -82,7 +111,7 @@ public sealed class Pipe : IFileKind
         var (read, write) = Spawn.Pipe();
         Descriptors.SetPipeSize(write, (int)file.Record.Pipe.CapacityBytes);
         foreach (var end in scene.Files.Where(f => f.Link == file.Link && f.Record.Pipe is { Content.IsEmpty: false }).Take(1))
-            RawFile.Write(write, end.Record.Pipe.Content.Span, file.ToString());
+            Fill(write, end, scene);
         return [read, write];
     }
 }

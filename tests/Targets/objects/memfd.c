@@ -42,7 +42,7 @@ static const char *check(void)
     EXPECT(!memcmp(constant, "constant", 8));
     SAME(lseek(fd, 0, SEEK_CUR), steps * 10);
     SAME(lseek(again, 0, SEEK_CUR), steps * 20);
-    SAME(fcntl(again, F_GETFL) & O_ACCMODE, O_RDONLY);
+    SAME(flags_of(again) & O_ACCMODE, O_RDONLY);
     SAME(pread(again, &number, sizeof number, 32 * PAGE), sizeof number);
     SAME(number, steps);
     SAME(pread(again, tail, 4, 64 * PAGE + 1), 4);

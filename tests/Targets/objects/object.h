@@ -43,6 +43,12 @@ static inline const char *own_path(const char *name)
     return path;
 }
 
+// F_GETFL without O_LARGEFILE, which says nothing on x86-64.
+static inline int flags_of(int fd)
+{
+    return fcntl(fd, F_GETFL) & ~0100000;
+}
+
 // The text of a file of /proc, without its last newline.
 static inline const char *text_of(const char *path)
 {
