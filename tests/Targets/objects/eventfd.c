@@ -2,7 +2,7 @@
 #include "object.h"
 #include <sys/eventfd.h>
 
-static int counter, semaphore, copy, empty;
+static int counter, semaphore, copy, empty, large;
 
 static void set_up(void)
 {
@@ -10,6 +10,8 @@ static void set_up(void)
     semaphore = MUST(eventfd(2, EFD_SEMAPHORE | EFD_CLOEXEC));
     copy = MUST(dup(counter));
     empty = MUST(eventfd(0, EFD_NONBLOCK));
+    large = MUST(eventfd(0, EFD_NONBLOCK));
+    MUST(eventfd_write(large, 1ul << 63));
 }
 
 static void step(void)
@@ -33,5 +35,8 @@ static const char *check(void)
     MUST(eventfd_write(semaphore, 2 + steps));
     SAME(fcntl(semaphore, F_GETFD), FD_CLOEXEC);
     SAME(eventfd_read(empty, &count), -1);
+    SAME(eventfd_read(large, &count), 0);
+    SAME(count, 1ul << 63);
+    MUST(eventfd_write(large, count));
     return NULL;
 }

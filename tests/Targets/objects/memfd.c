@@ -1,7 +1,7 @@
 // A memfd: content, size with a hole, seals, offset, a shared mapping of a part of it, a second description.
 #include "memory.h"
 
-static int fd, again, sealed;
+static int fd, again, sealed, closed;
 static char *shared, *constant;
 
 static void set_up(void)
@@ -17,6 +17,8 @@ static void set_up(void)
     sealed = MUST(memfd_create("sealed", MFD_ALLOW_SEALING | MFD_CLOEXEC));
     MUST(write(sealed, "constant", 8));
     MUST(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL | F_SEAL_GROW | F_SEAL_SHRINK));
+    closed = MUST(memfd_create("closed", 0));
+    MUST(fchmod(closed, 0640));
     constant = map(1, PROT_READ, MAP_SHARED, sealed);
 }
 
@@ -40,6 +42,18 @@ static const char *check(void)
     SAME(fcntl(sealed, F_GET_SEALS), F_SEAL_WRITE | F_SEAL_SEAL | F_SEAL_GROW | F_SEAL_SHRINK);
     SAME(fcntl(sealed, F_GETFD), FD_CLOEXEC);
     EXPECT(!memcmp(constant, "constant", 8));
+    SAME(pwrite(sealed, "x", 1, 0), -1);
+    SAME(errno, EPERM);
+    SAME(pwrite(again, "x", 1, 0), -1);
+    SAME(errno, EBADF);
+    SAME(fcntl(closed, F_GET_SEALS), F_SEAL_SEAL);
+    SAME_TEXT(mapping_at(shared), "rw-s /memfd:object (deleted)");
+    char link[64], path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", closed);
+    link[readlink(path, link, sizeof link - 1)] = 0;
+    SAME_TEXT(link, "/memfd:closed (deleted)");
+    fstat(closed, &status);
+    SAME(status.st_mode, S_IFREG | 0640);
     SAME(lseek(fd, 0, SEEK_CUR), steps * 10);
     SAME(lseek(again, 0, SEEK_CUR), steps * 20);
     SAME(flags_of(again) & O_ACCMODE, O_RDONLY);

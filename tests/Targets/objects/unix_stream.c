@@ -1,7 +1,7 @@
 // A pair of unix stream sockets: what is queued, options, a direction that was shut down, a peer that is gone.
 #include "socket.h"
 
-static int pair[2], shut[2], lonely;
+static int pair[2], shut[2], lonely, rest_is_read;
 
 static void set_up(void)
 {
@@ -36,7 +36,9 @@ static const char *check(void)
     SAME(errno, EPIPE);
     SAME(recv(shut[1], text, 1, 0), 0);
     TRY(talks(shut[1], shut[0]));
-    SAME(recv(lonely, text, 8, MSG_PEEK), 4);
+    if (!rest_is_read) SAME(recv(lonely, text, 8, 0), 4);
+    rest_is_read = 1;
+    SAME(recv(lonely, text, 8, 0), 0);
     SAME(send(lonely, "x", 1, 0), -1);
     SAME(errno, EPIPE);
     return NULL;
