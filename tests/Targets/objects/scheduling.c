@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 
 enum { NORMAL, BATCH, IDLE, FIFO, ROUND_ROBIN, KINDS };
-static const int policy[KINDS] = { SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, SCHED_FIFO, SCHED_RR };
+static const int policy[KINDS] = { SCHED_OTHER, SCHED_BATCH | SCHED_RESET_ON_FORK, SCHED_IDLE, SCHED_FIFO, SCHED_RR | SCHED_RESET_ON_FORK };
 static pid_t tids[KINDS];
 static pthread_barrier_t started;
 
