@@ -13,32 +13,6 @@ public class EpollTests
         """;
 
     [Fact]
-    public void It_watches_the_same_files_for_the_same_events()
-    {
-        using var run = RestartRun.Python(Watch + """
-
-            ep = select.epoll()
-            r, w = os.pipe()
-            e = os.eventfd(0)
-            ep.register(r, select.EPOLLIN)
-            ep.register(e, select.EPOLLIN | select.EPOLLET)
-            print("ready")
-            for line in sys.stdin:
-                first = ready(ep)
-                os.write(w, b"x")
-                os.eventfd_write(e, 1)
-                second, third = ready(ep), ready(ep)
-                os.read(r, 1)
-                print(first, "|", second, "|", third, "|", ready(ep), "|", r, e)
-            """);
-        run.Expect("ready");
-        run.Cycle();
-        var words = run.Ask("now").Split(" | ");
-        var (r, e) = (words[4].Split(' ')[0], words[4].Split(' ')[1]);
-        Assert.Equal(["-", $"{r}:1 {e}:1", $"{r}:1", "-"], words[..4]);
-    }
-
-    [Fact]
     public void A_one_shot_that_has_fired_stays_silent_until_it_is_armed_again()
     {
         using var run = RestartRun.Python(Watch + """

@@ -2,35 +2,9 @@ using Xunit;
 
 namespace Crstore.Tests.Restart;
 
-/// <summary>eventfd, timerfd, signalfd and pidfd.</summary>
+/// <summary>timerfd and pidfd.</summary>
 public class EventFileTests
 {
-    [Fact]
-    public void An_eventfd_keeps_its_count_and_what_it_is()
-    {
-        using var run = RestartRun.Python("""
-            import os, sys
-            plain = os.eventfd(7, os.EFD_NONBLOCK)
-            semaphore = os.eventfd(3, os.EFD_SEMAPHORE | os.EFD_NONBLOCK)
-            empty = os.eventfd(0, os.EFD_NONBLOCK)
-            large = os.eventfd(0, os.EFD_NONBLOCK)
-            os.eventfd_write(large, 2**63)
-            again = os.dup(plain)
-            def read(fd):
-                try: return os.eventfd_read(fd)
-                except BlockingIOError: return "-"
-            print("ready")
-            for line in sys.stdin:
-                os.eventfd_write(again, 10)
-                print(*[read(fd) for fd in (plain, plain, semaphore, semaphore, empty, large)])
-            """);
-        run.Expect("ready");
-        run.Cycle();
-        Assert.Equal("17 - 1 1 - 9223372036854775808", run.Ask("now"));
-        run.Cycle();
-        Assert.Equal("10 - 1 - - -", run.Ask("again"));
-    }
-
     private const string Timers = """
         import ctypes, os, select, struct, sys, time
         libc = ctypes.CDLL(None, use_errno=True)
@@ -101,31 +75,6 @@ public class EventFileTests
         run.Expect("ready");
         run.Cycle();
         Assert.Equal("1 True True 1 0 True 1000", run.Ask("now"));
-    }
-
-    [Fact]
-    public void A_signalfd_gives_the_signals_that_were_pending_and_the_next_ones()
-    {
-        using var run = RestartRun.Python("""
-            import ctypes, os, signal, struct, sys
-            libc = ctypes.CDLL(None, use_errno=True)
-            wanted = {signal.SIGUSR1, signal.SIGRTMIN + 3}
-            signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
-            mask = ctypes.c_uint64(sum(1 << (s - 1) for s in wanted))
-            fd = libc.syscall(289, -1, ctypes.byref(mask), 8, os.O_NONBLOCK)
-            os.kill(os.getpid(), signal.SIGUSR1)
-            def read():
-                try: return struct.unpack("I", os.read(fd, 128)[:4])[0]
-                except BlockingIOError: return "-"
-            print("ready")
-            for line in sys.stdin:
-                first = read()
-                os.kill(os.getpid(), signal.SIGRTMIN + 3)
-                print(first, read() == signal.SIGRTMIN + 3, read())
-            """);
-        run.Expect("ready");
-        run.Cycle();
-        Assert.Equal("10 True -", run.Ask("now"));
     }
 
     [Fact]

@@ -6,52 +6,9 @@ using Xunit;
 
 namespace Crstore.Tests.Restart;
 
-/// <summary>Memory: kinds of mappings, what is shared, what is mapped from files.</summary>
+/// <summary>Programs and libraries that are mapped.</summary>
 public class MappingTests
 {
-    [Fact]
-    public void Flags_protections_and_guard_regions_are_what_they_were()
-    {
-        using var run = RestartRun.Start("mapping_kinds");
-        run.Expect("ready");
-        var flags = run.Ask("smaps");
-        Assert.Contains("nr", flags);
-        Assert.Contains("lo", flags);
-        Assert.Contains("gd", flags);
-        Assert.Equal("ok", run.Ask("touch"));
-        for (var round = 0; round < 2; round++)
-        {
-            run.Cycle();
-            Assert.Equal(flags, run.Ask("smaps"));
-            Assert.Equal("ok", run.Ask("touch"));
-        }
-    }
-
-    [Fact]
-    public void Anonymous_memory_that_a_parent_and_its_child_share_is_shared_again()
-    {
-        using var run = RestartRun.Python("""
-            import mmap, os, sys, time
-            shared = mmap.mmap(-1, 1 << 20)
-            private = bytearray(b"parent")
-            if os.fork() == 0:
-                private[:] = b"child "
-                while True:
-                    shared[4096:4102] = private
-                    shared[8] = (shared[0] + 1) % 256
-                    time.sleep(0.001)
-            print("ready", flush=True)
-            for line in sys.stdin:
-                shared[0] = int(line)
-                time.sleep(0.2)
-                print(shared[8], shared[4096:4102].decode(), private.decode())
-            """);
-        run.Expect("ready");
-        Assert.Equal("8 child  parent", run.Ask("7"));
-        run.Cycle(tree: true);
-        Assert.Equal("42 child  parent", run.Ask("41"));
-    }
-
     [Fact]
     public void A_program_or_library_that_was_replaced_is_refused_unless_it_was_embedded()
     {

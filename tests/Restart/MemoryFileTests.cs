@@ -3,45 +3,9 @@ using Xunit;
 
 namespace Crstore.Tests.Restart;
 
-/// <summary>memfds: content, mappings, seals.</summary>
+/// <summary>memfds: of several processes, too large ones, offsets.</summary>
 public class MemoryFileTests
 {
-    [Fact]
-    public void A_memfd_keeps_its_content_name_offset_and_seals()
-    {
-        using var run = RestartRun.Python("""
-            import fcntl, os, sys
-            fd = os.memfd_create("notes", os.MFD_ALLOW_SEALING)
-            os.write(fd, b"hello world")
-            os.ftruncate(fd, 3 << 30)                  # a hole
-            os.pwrite(fd, b"far", 2 << 30)
-            os.lseek(fd, 6, 0)
-            fcntl.fcntl(fd, 1033, 2 | 4)               # F_SEAL_SHRINK, F_SEAL_GROW
-            closed = os.memfd_create("closed", 0)
-            os.fchmod(closed, 0o640)
-            view = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
-            copy = os.dup(fd)
-            def write(fd):
-                try: return os.write(fd, b"x")
-                except OSError as e: return e.errno
-            def tell():
-                s = os.fstat(fd)
-                return s.st_size, s.st_blocks * 512 <= 8192 * 2
-            print("ready")
-            for line in sys.stdin:
-                print(os.read(copy, 5).decode(), os.pread(fd, 3, 2 << 30).decode(), *tell(), fcntl.fcntl(fd, 1034), fcntl.fcntl(closed, 1034), oct(os.fstat(closed).st_mode),
-                    os.readlink(f"/proc/self/fd/{fd}"), os.read(view, 5).decode(), write(view), os.lseek(fd, 0, 1))
-                os.lseek(fd, 6, 0); os.lseek(view, 0, 0)
-            """);
-        run.Expect("ready");
-        var before = run.Ask("before");
-        Assert.Equal("world far 3221225472 True 6 1 0o100640 /memfd:notes (deleted) hello 9 11", before);
-        run.Cycle();
-        Assert.Equal(before, run.Ask("after"));
-        run.Cycle();
-        Assert.Equal(before, run.Ask("again"));
-    }
-
     [Fact]
     public void What_is_mapped_of_it_and_what_is_not_are_one_file_for_all_processes()
     {
@@ -76,28 +40,6 @@ public class MemoryFileTests
         Assert.Equal(wanted, run.Ask("after"));
         run.Cycle(tree: true);
         Assert.Equal(wanted, run.Ask("again"));
-    }
-
-    [Fact]
-    public void A_sealed_one_that_is_mapped_for_reading_stays_sealed()
-    {
-        using var run = RestartRun.Python("""
-            import fcntl, mmap, os, sys
-            fd = os.memfd_create("sealed", os.MFD_ALLOW_SEALING)
-            os.write(fd, b"constant" * 1000)
-            fcntl.fcntl(fd, 1033, 1 | 2 | 4 | 8)       # F_SEAL_SEAL, SHRINK, GROW, WRITE
-            m = mmap.mmap(fd, 8000, mmap.MAP_SHARED, mmap.PROT_READ)
-            def write():
-                try: return os.pwrite(fd, b"x", 0)
-                except OSError as e: return e.errno
-            print("ready")
-            for line in sys.stdin:
-                print(m[7992:8000].decode(), fcntl.fcntl(fd, 1034), write(), len(os.pread(fd, 9000, 0)))
-            """);
-        run.Expect("ready");
-        Assert.Equal("constant 15 1 8000", run.Ask("before"));
-        run.Cycle();
-        Assert.Equal("constant 15 1 8000", run.Ask("after"));
     }
 
     [Fact]

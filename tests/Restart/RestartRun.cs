@@ -99,8 +99,10 @@ internal sealed class RestartRun : IDisposable
     public void Kill()
     {
         List<int> pids = [.. Tree(Pid), .. _restarted.SelectMany(Tree)];
+        ThisProcess.AdoptOrphans(true); // init may take its time to reap them
         foreach (var pid in pids) Signals.TryKill(pid, Signals.SIGKILL);
-        foreach (var pid in _restarted) ChildWait.AwaitDeath(pid);
+        foreach (var pid in pids) ChildWait.AwaitDeath(pid);
+        ThisProcess.AdoptOrphans(false);
         _restarted.Clear();
         _target?.Dispose();
         _target = null;

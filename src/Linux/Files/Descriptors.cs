@@ -72,6 +72,18 @@ public static unsafe partial class Descriptors
     /// <summary>lseek(2) from the start.</summary>
     public static void Seek(SafeFileHandle file, long position) => RawSyscall.Checked("lseek", null, Lseek, file.DangerousGetHandle(), position, 0);
 
+    /// <summary>
+    /// lseek(2) from the start in a directory. It is read once before that: ext4 keeps the place at which a directory is read first as its beginning, so one that
+    /// was at its end would be empty after rewinddir(3) too (ext4_dx_readdir, fs/ext4/dir.c).
+    /// </summary>
+    public static void SeekDirectory(SafeFileHandle directory, long position)
+    {
+        const int anyEntry = 280; // struct linux_dirent64 with the longest name, getdents(2)
+        var entry = stackalloc byte[anyEntry];
+        RawSyscall.Checked("getdents64", null, RawSyscall.Getdents64, directory.DangerousGetHandle(), (long)entry, anyEntry);
+        Seek(directory, position);
+    }
+
     /// <summary>Copies what a pipe holds into another one without taking it out: tee(2). Bytes copied, 0 if there are none.</summary>
     public static int CopyPipe(SafeFileHandle from, SafeFileHandle to, int bytes)
     {

@@ -36,6 +36,9 @@ public readonly record struct FileStatus(uint Mode, ulong Dev, ulong Inode, ulon
     /// <summary>As <see cref="Of(string)"/>, but returns the errno, or 0.</summary>
     public static int TryOf(string path, out FileStatus status) => TryAt(FileNative.AtFdCwd, path, 0, out status);
 
+    /// <summary>The same of a symbolic link itself.</summary>
+    public static int TryOfLink(string path, out FileStatus status) => TryAt(FileNative.AtFdCwd, path, FileNative.AtSymlinkNoFollow, out status);
+
     /// <summary>The file behind an open handle.</summary>
     /// <exception cref="LinuxException">statx failed.</exception>
     public static FileStatus Of(SafeFileHandle handle)
@@ -76,7 +79,7 @@ public readonly record struct FileStatus(uint Mode, ulong Dev, ulong Inode, ulon
 internal static partial class FileNative
 {
     internal const int AtFdCwd = -100;       // AT_FDCWD, openat(2)
-    internal const int AtEmptyPath = 0x1000; // AT_EMPTY_PATH, statx(2)
+    internal const int AtEmptyPath = 0x1000, AtSymlinkNoFollow = 0x100; // AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, statx(2)
     internal const uint StatxBasicStats = 0x7ff; // STATX_BASIC_STATS, statx(2)
 
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]

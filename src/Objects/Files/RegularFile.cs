@@ -64,12 +64,12 @@ public sealed class RegularFile : IFileKind
                 ? Verdict.Restarts : Verdict.Refused("several processes share one open file of a process's directory in /proc");
         }
 
-        var missing = FileStatus.TryOf(file.Link, out var now);
+        var missing = file.Type == SymbolicLink ? FileStatus.TryOfLink(file.Link, out var now) : FileStatus.TryOf(file.Link, out now);
         if (missing == Errno.ENOENT && IsPutBack(file, scene) && !IsOwnUsers(file)) return Verdict.Refused("it is gone, and another user's: crstore makes no files for others");
         if (missing == Errno.ENOENT && IsPutBack(file, scene)) return Verdict.Policy("--with-files", "it is gone, and is made anew");
         if (missing != 0) return Verdict.Refused($"it can't be opened: {Errno.Describe(missing)}");
         if (IsOfKernel(file.Link)) return Verdict.Restarts;
-        if ((now.Mode & 0xf000) != file.Type && file.Type != SymbolicLink) return Verdict.Refused("another kind of file has its name now");
+        if ((now.Mode & 0xf000) != file.Type) return Verdict.Refused("another kind of file has its name now");
         if (!scene.JustCaptured && (now.Dev != file.Fd.Dev || now.Inode != file.Fd.Inode) && !IsOwnUsers(file))
             return Verdict.Refused("another file has its name now, which may not be the process's to open; --map-fd N=PATH gives it that one, or another");
         if (scene.JustCaptured || Changed(file, now) is not { } how) return Verdict.Restarts;
@@ -132,7 +132,8 @@ public sealed class RegularFile : IFileKind
     {
         try
         {
-            if (HasContent(file) || (file.Type == Directory && file.Info.Position != 0 && (file.Info.Flags & PathOnly) == 0)) Descriptors.Seek(handle, file.Info.Position);
+            if (HasContent(file)) Descriptors.Seek(handle, file.Info.Position);
+            else if (file.Type == Directory && file.Info.Position != 0 && (file.Info.Flags & PathOnly) == 0) Descriptors.SeekDirectory(handle, file.Info.Position);
             FileLocks.TakeShared(file, handle);
             return handle;
         }

@@ -18,15 +18,22 @@ internal static class Puppets
     public static Puppet Make(Puppet parent, int id, ulong flags, int exitSignal)
     {
         var args = new byte[CloneArgsSize];
-        var ids = parent.Place(BitConverter.GetBytes((long)id));
         U64(0, flags);
         U64(32, (ulong)exitSignal);
-        U64(64, ids);
         U64(72, 1);
         var what = (flags & SystemCalls.CloneThread) != 0 ? $"making thread {id}" : $"making process {id}";
         var born = 0;
         parent.Born = tid => born = tid;
-        var result = parent.Call(what, SystemCalls.Clone3, (long)parent.Place(args), CloneArgsSize);
+        long result;
+        // A thread that has just ended, and is in /proc no more, may keep its id until it gets a processor (release_task, kernel/exit.c).
+        var wait = new StopWait(StopWait.DeadlineIn(TimeSpan.FromSeconds(1)));
+        do
+        {
+            U64(64, parent.Place(BitConverter.GetBytes((long)id)));
+            result = parent.Call(what, SystemCalls.Clone3, (long)parent.Place(args), CloneArgsSize);
+        }
+        while (result == -Errno.EEXIST && !Directory.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/{id}")) && wait.Again());
+
         parent.Born = null;
         if (result < 0) throw Refused(what, id, (int)-result);
         var pid = (flags & SystemCalls.CloneThread) != 0 ? parent.Pid : id;

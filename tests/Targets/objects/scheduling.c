@@ -1,0 +1,61 @@
+// Scheduling policies, priorities, niceness and processors of threads.
+#include "object.h"
+#include <sched.h>
+#include <sys/resource.h>
+
+enum { NORMAL, BATCH, IDLE, FIFO, ROUND_ROBIN, KINDS };
+static const int policy[KINDS] = { SCHED_OTHER, SCHED_BATCH | SCHED_RESET_ON_FORK, SCHED_IDLE, SCHED_FIFO, SCHED_RR | SCHED_RESET_ON_FORK };
+static pid_t tids[KINDS];
+static pthread_barrier_t started;
+
+static void *wait_for_ever(void *tid)
+{
+    *(pid_t *)tid = gettid();
+    pthread_barrier_wait(&started);
+    for (;;) pause();
+    return NULL;
+}
+
+static void set_policies(void)
+{
+    for (int i = 0; i < KINDS; i++) {
+        cpu_set_t processors;
+        CPU_ZERO(&processors);
+        CPU_SET((steps + i) % sysconf(_SC_NPROCESSORS_CONF), &processors);
+        MUST(sched_setscheduler(tids[i], policy[i], &(struct sched_param) { i >= FIFO ? 1 + i + steps : 0 }));
+        MUST(setpriority(PRIO_PROCESS, tids[i], 2 * i + steps));
+        MUST(sched_setaffinity(tids[i], sizeof processors, &processors));
+    }
+}
+
+static void set_up(void)
+{
+    pthread_t thread;
+    pthread_barrier_init(&started, NULL, KINDS);
+    tids[NORMAL] = gettid();
+    for (int i = 1; i < KINDS; i++) pthread_create(&thread, NULL, wait_for_ever, &tids[i]);
+    pthread_barrier_wait(&started);
+    set_policies();
+}
+
+static void step(void)
+{
+    set_policies();
+}
+
+static const char *check(void)
+{
+    for (int i = 0; i < KINDS; i++) {
+        cpu_set_t processors;
+        struct sched_param parameters;
+        SAME(sched_getscheduler(tids[i]), policy[i]);
+        SAME(sched_getparam(tids[i], &parameters), 0);
+        SAME(parameters.sched_priority, i >= FIFO ? 1 + i + steps : 0);
+        errno = 0;
+        SAME(getpriority(PRIO_PROCESS, tids[i]), 2 * i + steps);
+        SAME(sched_getaffinity(tids[i], sizeof processors, &processors), 0);
+        SAME(CPU_COUNT(&processors), 1);
+        EXPECT(CPU_ISSET((steps + i) % sysconf(_SC_NPROCESSORS_CONF), &processors));
+    }
+    return NULL;
+}
