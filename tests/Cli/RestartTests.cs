@@ -174,6 +174,8 @@ public sealed class RestartTests
             Await("text <ab>");
             Tmux("send-keys", "-t", "s", "cd");
             Await("text <abcd>");
+            // It has no controlling terminal now, and is not drawn over by the warning that says so.
+            Assert.DoesNotContain("warning", Tmux("capture-pane", "-p", "-t", "s"), StringComparison.Ordinal);
             Tmux("resize-window", "-t", "s", "-x", "90", "-y", "30");
             Await("size 30 90 text <abcd>");
             Tmux("send-keys", "-t", "s", "q");
@@ -213,6 +215,7 @@ public sealed class RestartTests
 
     private static (int Pid, List<(string Crid, int N)> Crids) CaptureAndKill(CliStore store, int captures)
     {
+        _ = CrstoreProgram.Path; // built first, if it has to be: the program counts meanwhile
         using var target = Start(store, Counter, out var pid);
         var crids = new List<(string, int)>();
         for (var i = 0; i < captures; i++)

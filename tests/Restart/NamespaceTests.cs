@@ -183,6 +183,26 @@ public class NamespaceTests
     }
 
     [Fact]
+    public void Files_of_a_process_in_proc_come_back_with_its_old_id_and_are_refused_with_another()
+    {
+        using var run = RestartRun.Python("""
+            import os, sys
+            f = open("/proc/self/status")
+            f.read(10)
+            print("ready")
+            for line in sys.stdin:
+                f.seek(0)
+                print([l.split()[1] for l in f if l.startswith("Pid:")] == [str(os.getpid())])
+            """);
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        Assert.Contains("where the host's ids are", Assert.Throws<TargetException>(() => run.Restart(crid, Copy)).Message);
+        run.Restart(crid);
+        Assert.Equal("True", run.Ask("?"));
+    }
+
+    [Fact]
     public void Clocks_that_went_on_go_on_again()
     {
         using var run = RestartRun.Python("import sys, time\nprint('ready')\nfor line in sys.stdin: print(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())");
