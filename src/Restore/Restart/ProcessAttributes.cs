@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using Crstore.Linux;
 using Crstore.Model;
+using Google.Protobuf;
 
 namespace Crstore.Restore.Restart;
 
@@ -85,27 +86,38 @@ internal static class ProcessAttributes
         puppet.Flush();
     }
 
-    /// <summary>Pending signals, with what they carried.</summary>
+    /// <summary>Pending signals, with what they carried; but SIGCONT, which the puppets' next SIGSTOP would take away.</summary>
     public static void QueuePending(Restarted process)
     {
-        Queue(process.Leader, process.Message.SharedPending.Span, (puppet, signal, info) =>
-            puppet.Queue($"rt_sigqueueinfo of signal {signal}", SystemCalls.RtSigQueueInfo, puppet.Pid, signal, info));
+        foreach (var (signal, info) in Pending(process.Message.SharedPending).Where(p => p.Signal != Signals.SIGCONT))
+            process.Leader.Queue($"rt_sigqueueinfo of signal {signal}", SystemCalls.RtSigQueueInfo, process.Leader.Pid, signal, (long)process.Leader.Place(info.Span));
         foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads))
         {
-            Queue(puppet, thread.Pending.Span, (to, signal, info) =>
-                to.Queue($"rt_tgsigqueueinfo of signal {signal}", SystemCalls.RtTgSigQueueInfo, to.Pid, to.TidInside, signal, info));
+            foreach (var (signal, info) in Pending(thread.Pending).Where(p => p.Signal != Signals.SIGCONT))
+                puppet.Queue($"rt_tgsigqueueinfo of signal {signal}", SystemCalls.RtTgSigQueueInfo, puppet.Pid, puppet.TidInside, signal, (long)puppet.Place(info.Span));
+            puppet.Flush();
         }
     }
 
-    private static void Queue(Puppet puppet, ReadOnlySpan<byte> records, Action<Puppet, int, long> send)
+    /// <summary>Pending SIGCONTs, when no puppet of the process will stop itself any more.</summary>
+    public static void SendContinue(Restarted process)
+    {
+        foreach (var (signal, info) in Pending(process.Message.SharedPending).Where(p => p.Signal == Signals.SIGCONT))
+            process.Leader.CallWith(info.Span, "rt_sigqueueinfo of SIGCONT", SystemCalls.RtSigQueueInfo, process.Leader.Pid, signal);
+        foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads))
+        {
+            foreach (var (signal, info) in Pending(thread.Pending).Where(p => p.Signal == Signals.SIGCONT))
+                puppet.CallWith(info.Span, "rt_tgsigqueueinfo of SIGCONT", SystemCalls.RtTgSigQueueInfo, puppet.Pid, puppet.TidInside, signal);
+        }
+    }
+
+    private static IEnumerable<(int Signal, ReadOnlyMemory<byte> Info)> Pending(ByteString records)
     {
         for (var at = 0; at + Ptrace.SigInfoSize <= records.Length; at += Ptrace.SigInfoSize)
         {
-            var info = records.Slice(at, Ptrace.SigInfoSize);
-            send(puppet, BinaryPrimitives.ReadInt32LittleEndian(info), (long)puppet.Place(info));
+            var info = records.Memory.Slice(at, Ptrace.SigInfoSize);
+            yield return (BinaryPrimitives.ReadInt32LittleEndian(info.Span), info);
         }
-
-        puppet.Flush();
     }
 
     private static byte[] Action(ulong handler, ulong flags, ulong restorer, ulong mask)

@@ -114,14 +114,15 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
         while (!Next("its start").IsEventStop) Continue();
     }
 
-    /// <summary>One call from a given `syscall` instruction instead of the workplace, which it may unmap.</summary>
+    /// <summary>One call of up to four arguments from a given `syscall` instruction instead of the workplace, which it may unmap. It does not stop itself after it.</summary>
     public void CallAt(string what, ulong instruction, long number, params ReadOnlySpan<long> arguments)
     {
         Flush();
         var regs = Registers(instruction);
         regs.Rax = (ulong)number;
-        regs.Rdi = (ulong)arguments[0];
-        regs.Rsi = (ulong)arguments[1];
+        Span<ulong> four = stackalloc ulong[4];
+        for (var i = 0; i < arguments.Length; i++) four[i] = (ulong)arguments[i];
+        (regs.Rdi, regs.Rsi, regs.Rdx, regs.R10) = (four[0], four[1], four[2], four[3]);
         Ptrace.SetRegs(tid, regs);
         for (var stop = 0; stop < 2; stop++) // at its entry, at its exit
         {
@@ -130,6 +131,14 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
         }
 
         Check(what, (long)Ptrace.GetRegs(tid).Rax);
+    }
+
+    /// <summary>One call with bytes at the last address that it takes, which does not stop itself after it.</summary>
+    public void CallWith(ReadOnlySpan<byte> bytes, string what, long number, params ReadOnlySpan<long> arguments)
+    {
+        Flush();
+        Write(Workplace + StubProgram.DataOffset, bytes);
+        CallAt(what, Workplace + StubProgram.CallsOffset + StubProgram.SyscallInCalls, number, [.. arguments, (long)(Workplace + StubProgram.DataOffset)]);
     }
 
     /// <summary>Exits, after at least one call. Its parent may wait for it.</summary>

@@ -147,6 +147,7 @@ public sealed class Restarter
         var registers = process.Threads.Zip(process.Message.Threads).Select(p => Resumption.Prepare(p.First, p.Second)).ToList();
         var vdso = process.Message.Vmas.FirstOrDefault(v => v.Name == "[vdso]")
             ?? throw new TargetException($"process {process.Message.Pid} has no vDSO");
+        ProcessAttributes.SendContinue(process);
         process.Leader.CallAt("munmap", SyscallInstruction.Find(process.Leader, vdso), SystemCalls.Munmap, (long)process.Leader.Workplace, StubProgram.Size);
         for (var i = 0; i < process.Threads.Count; i++) ThreadBuilder.SetRegisters(process.Threads[i], process.Message.Threads[i], registers[i]);
     }
