@@ -12,9 +12,8 @@ static const long number[CALLS] = { SYS_read, SYS_poll, SYS_poll, SYS_pselect6, 
     SYS_clock_nanosleep, SYS_clock_nanosleep };
 static const struct timespec long_time = { 1000, 0 };
 static int pipes[CALLS][2], epoll, words[CALLS];
-static pid_t tids[CALLS];
 static pthread_t threads[CALLS];
-static atomic_int ended[CALLS], failed;
+static atomic_int tids[CALLS], ended[CALLS], failed;
 
 static void on_signal(int number) { }
 
@@ -74,12 +73,13 @@ static void *work(void *which)
 static void await_blocked(int which)
 {
     char path[64];
+    while (!tids[which]) sched_yield();
     for (;;) {
         snprintf(path, sizeof path, "/proc/self/task/%d/stat", tids[which]);
-        int asleep = tids[which] && strrchr(text_of(path), ')')[2] == 'S';
+        int asleep = strrchr(text_of(path), ')')[2] == 'S';
         snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tids[which]);
-        long now = tids[which] ? strtol(text_of(path), NULL, 10) : -1;
-        if (asleep && (now == number[which] || now == SYS_restart_syscall)) return;
+        const char *now = text_of(path);
+        if (asleep && strcmp(now, "running") && (atol(now) == number[which] || atol(now) == SYS_restart_syscall)) return;
         sched_yield();
     }
 }

@@ -39,7 +39,9 @@ static void set_up(void)
     block(SIG_BLOCK, SIGRTMIN + 2);
     block(SIG_BLOCK, SIGRTMIN + 3);
     block(SIG_BLOCK, SIGTERM);
+    block(SIG_BLOCK, SIGCONT);
     MUST(kill(getpid(), SIGTERM));
+    MUST(kill(getpid(), SIGCONT));
 }
 
 // Every step leaves one more in both queues.
@@ -92,9 +94,9 @@ static const char *check(void)
     EXPECT(hangup.sa_handler == SIG_IGN);
     sigprocmask(SIG_BLOCK, NULL, &set);
     for (int number = 1; number < 65; number++)
-        if (number != 32 && number != 33) SAME(sigismember(&set, number), number == SIGRTMIN + 2 || number == SIGRTMIN + 3 || number == SIGTERM);
+        if (number != 32 && number != 33) SAME(sigismember(&set, number), number == SIGRTMIN + 2 || number == SIGRTMIN + 3 || number == SIGTERM || number == SIGCONT);
     sigpending(&set);
-    EXPECT(sigismember(&set, SIGTERM) && !sigismember(&set, SIGINT));
+    EXPECT(sigismember(&set, SIGTERM) && sigismember(&set, SIGCONT) && !sigismember(&set, SIGINT));
     TRY(pending(SIGRTMIN + 2, 100));
     TRY(pending(SIGRTMIN + 3, 200));
     handled = 0;
