@@ -95,8 +95,9 @@ public class NamespaceTests
     }
 
     private const string Family = """
-        import os, select, signal, sys, threading
+        import fcntl, os, select, signal, sys, threading
         r, w = os.pipe()
+        alarm, _ = os.pipe()
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGUSR1, lambda *_: os.write(w, f"{os.getpid()} {os.getppid()} {os.getpgid(0)}".encode()))
@@ -109,6 +110,7 @@ public class NamespaceTests
         pidfd = os.pidfd_open(child)
         poll = select.epoll()
         poll.register(r, select.EPOLLIN)
+        fcntl.fcntl(alarm, fcntl.F_SETOWN, child) # no signals yet: O_ASYNC is not set
         go, went = threading.Semaphore(0), threading.Semaphore(0)
         def other():
             while True:
@@ -123,7 +125,7 @@ public class NamespaceTests
             said = poll.poll() and os.read(r, 100).decode()
             go.release()
             went.acquire()
-            return f"{os.getpid()} {child} {said} {ids[-1]} {os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT).si_status} {threading.get_native_id()}"
+            return f"{os.getpid()} {child} {said} {ids[-1]} {os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT).si_status} {threading.get_native_id()} {fcntl.fcntl(alarm, fcntl.F_GETOWN)}"
         n = 0
         print("ready")
         for line in sys.stdin:

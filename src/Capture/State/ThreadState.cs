@@ -30,7 +30,6 @@ internal static class ThreadState
             Xstate = UnsafeByteOperations.UnsafeWrap(Ptrace.GetRegSet(tid, RegisterSet.XState)),
             Sigmask = Ptrace.GetSigMask(tid),
             Pending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(tid, shared: false)),
-            SchedPolicy = Scheduling.Policy(tid),
             CpuAffinity = UnsafeByteOperations.UnsafeWrap(CpuAffinity.Get(tid)),
             SchedAttributes = UnsafeByteOperations.UnsafeWrap(SchedulingAttributes.Get(tid)),
             Stat = ByteString.CopyFrom(proc.Read(string.Create(CultureInfo.InvariantCulture, $"task/{tid}/stat"), StatLimit)),
@@ -52,7 +51,6 @@ internal static class ThreadState
     {
         var stat = StatLine.Parse(thread.Stat.Span);
         thread.Name = stat.Comm;
-        thread.SchedPriority = stat.RtPriority;
         thread.Nice = stat.Nice;
     }
 }

@@ -6,7 +6,7 @@ namespace Crstore.Objects.Files;
 /// <summary>/proc/PID/fdinfo/N, proc(5): lines of “name: value”.</summary>
 public sealed class FdInfo
 {
-    private const int CloseOnExecFlag = 0x80000, AsyncFlag = 0x2000; // O_CLOEXEC, O_ASYNC, open(2)
+    private const int CloseOnExecFlag = 0x80000, PathOnlyFlag = 0x200000, AsyncFlag = 0x2000; // O_CLOEXEC, O_ASYNC, open(2)
     private readonly List<(string Name, string Value)> lines = [];
 
     private FdInfo(ReadOnlySpan<byte> text)
@@ -29,6 +29,9 @@ public sealed class FdInfo
 
     /// <summary>O_ASYNC: it sends signals.</summary>
     public bool IsAsync => (RawFlags & AsyncFlag) != 0;
+
+    /// <summary>O_PATH: fcntl(2) knows little of it.</summary>
+    public bool IsPathOnly => (RawFlags & PathOnlyFlag) != 0;
 
     /// <summary>The fd is close-on-exec.</summary>
     public bool CloseOnExec => (RawFlags & CloseOnExecFlag) != 0;

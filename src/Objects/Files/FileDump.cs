@@ -91,7 +91,15 @@ public static class FileDump
     {
         using var process = PidFd.Open(file.Uses[0].Process.Pid);
         var duplicate = process.GetFd(file.Fd.Number);
-        FileSignals.Dump(file, duplicate);
-        return duplicate;
+        try
+        {
+            if (!file.Info.IsPathOnly) FileSignals.Dump(file, duplicate);
+            return duplicate;
+        }
+        catch
+        {
+            duplicate.Dispose(); // it would keep the target's file open beyond the freeze
+            throw;
+        }
     }
 }

@@ -23,9 +23,10 @@ public static class FileSignals
     internal static string? WhyNot(FileObject file, RestartScene scene)
     {
         if (file.Record.Signals is not { Id: not 0 } owner || IsOutside(file, scene)) return null;
-        var inside = owner.Type == Thread
-            ? scene.Body.Processes.Any(p => p.Threads.Any(t => t.Tid == owner.Id))
-            : scene.Body.Processes.Any(p => p.Pid == owner.Id && (owner.Type != Group || p.Pgid == owner.Id));
+        var id = scene.Ids.Of(owner.Id);
+        var inside = id != 0 && (owner.Type == Thread
+            ? scene.Body.Processes.Any(p => p.Threads.Any(t => t.Tid == id))
+            : scene.Body.Processes.Any(p => p.Pid == id && (owner.Type != Group || p.Pgid == id)));
         return inside ? null : $"it sends signals (F_SETOWN) to {(owner.Type switch { Thread => "thread", Group => "group", _ => "process" })} {owner.Id}, which is not in the checkpoint";
     }
 
@@ -40,7 +41,7 @@ public static class FileSignals
         if (file.Record.Signals is not { } owner || IsOutside(file, scene)) return;
         Span<byte> who = stackalloc byte[2 * sizeof(int)];
         BinaryPrimitives.WriteInt32LittleEndian(who, owner.Type);
-        BinaryPrimitives.WriteInt32LittleEndian(who[sizeof(int)..], owner.Id);
+        BinaryPrimitives.WriteInt32LittleEndian(who[sizeof(int)..], scene.Ids.Of(owner.Id));
         if (owner.Id != 0) process.Queue($"fcntl(F_SETOWN_EX) of {file}", Fcntl, use.Fd.Number, SignalOwner.SetOwner, (long)process.Place(who));
         if (owner.Signal != 0) process.Queue($"fcntl(F_SETSIG) of {file}", Fcntl, use.Fd.Number, SignalOwner.SetSignal, owner.Signal);
         if (file.Info.IsAsync) process.Queue($"fcntl(F_SETFL) of {file}", Fcntl, use.Fd.Number, SetFlags, (file.Info.Flags & Descriptors.SettableFlags) | Async);

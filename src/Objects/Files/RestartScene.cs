@@ -1,4 +1,6 @@
+using Crstore.Linux;
 using Crstore.Linux.Proc;
+using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Memory;
 using Crstore.Objects.Processes;
@@ -120,13 +122,24 @@ public sealed class RestartScene : IDisposable
     /// <summary>Disposed of with the scene.</summary>
     public void Keep(IDisposable thing) => kept.Add(thing);
 
-    /// <summary>What a restart that fails takes back: what it has left where others find it. Must not throw.</summary>
+    /// <summary>What a restart that fails takes back: what it has left where others find it.</summary>
     public void OnFailure(Action takeBack) => undo.Add(takeBack);
 
     /// <summary>The restart has failed: takes back what it did, the last first.</summary>
     public void TakeBack()
     {
-        foreach (var takeBack in Enumerable.Reverse(undo)) takeBack();
+        foreach (var takeBack in Enumerable.Reverse(undo))
+        {
+            try
+            {
+                takeBack();
+            }
+            catch (Exception e) when (e is LinuxException or CrstoreException)
+            {
+                // Why the restart failed is what the user is told; the rest is taken back all the same.
+            }
+        }
+
         undo.Clear();
     }
 

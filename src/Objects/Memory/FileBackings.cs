@@ -52,16 +52,15 @@ public sealed class FileBackings : IDisposable
 
     private Backing Find(FileRef reference)
     {
-        // Asked for the same file many times over: comparing messages by value each time would cost more than the answer.
-        if (last is not null && ReferenceEquals(reference, lastReference))
-            return last;
-        if (!files.TryGetValue(reference, out var backing))
+        // Pages are put into processes by two threads at once.
+        lock (files)
         {
-            backing = TryOpen(reference);
-            files.Add(reference, backing);
+            // Asked for the same file many times over: comparing messages by value each time would cost more than the answer.
+            if (last is not null && ReferenceEquals(reference, lastReference)) return last;
+            if (!files.TryGetValue(reference, out var backing)) files.Add(reference, backing = TryOpen(reference));
+            (lastReference, last) = (reference, backing);
+            return backing;
         }
-        (lastReference, last) = (reference, backing);
-        return backing;
     }
 
     private static Backing TryOpen(FileRef reference)

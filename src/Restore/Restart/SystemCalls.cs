@@ -6,7 +6,7 @@ internal static class SystemCalls
 #pragma warning disable CS1591 // the names are the documentation
     public const long Mmap = 9, Mprotect = 10, Munmap = 11, RtSigAction = 13, Mremap = 25, Madvise = 28,
         ExitGroup = 231, Chdir = 80, Umask = 95, SetPgid = 109, SetSid = 112, SigAltStack = 131, Personality = 135,
-        SetPriority = 141, SchedSetScheduler = 144, SchedSetAttr = 314, Mlock2 = 325, Mseal = 462, Prctl = 157, SetItimer = 38, SchedSetAffinity = 203,
+        SetPriority = 141, SchedSetAttr = 314, Mlock2 = 325, Mseal = 462, Prctl = 157, SetItimer = 38, SchedSetAffinity = 203,
         SetTidAddress = 218, SetRobustList = 273, Dup3 = 292, Prlimit64 = 302, Rseq = 334, Clone3 = 435, CloseRange = 436,
         SetGroups = 116, SetResUid = 117, SetResGid = 119, SetFsUid = 122, SetFsGid = 123, CapSet = 126, RtSigQueueInfo = 129, RtTgSigQueueInfo = 297,
         Membarrier = 324, Ioctl = 16;

@@ -80,16 +80,7 @@ internal static class ThreadBuilder
         if (!thread.CpuAffinity.IsEmpty && !thread.CpuAffinity.Span.SequenceEqual(CpuAffinity.Get(puppet.Tid)))
             puppet.Queue($"sched_setaffinity of thread {thread.Tid}", SystemCalls.SchedSetAffinity, 0, thread.CpuAffinity.Length, (long)puppet.Place(thread.CpuAffinity.Span));
         // Last: a thread with a deadline may not be kept from any processor, or told to be nice.
-        const uint normal = 0;
-        if (thread.SchedAttributes.IsEmpty)
-        {
-            // Checkpoints of earlier versions have no more than these.
-            if (thread.SchedPolicy != normal)
-                puppet.Queue($"sched_setscheduler of thread {thread.Tid}", SystemCalls.SchedSetScheduler, 0, thread.SchedPolicy, (long)puppet.Place(BitConverter.GetBytes(thread.SchedPriority)));
-        }
-        else if (!thread.SchedAttributes.Span.SequenceEqual(SchedulingAttributes.Get(puppet.Tid)))
-        {
+        if (!thread.SchedAttributes.Span.SequenceEqual(SchedulingAttributes.Get(puppet.Tid)))
             puppet.Queue($"sched_setattr of thread {thread.Tid}", SystemCalls.SchedSetAttr, 0, (long)puppet.Place(thread.SchedAttributes.Span), 0);
-        }
     }
 }

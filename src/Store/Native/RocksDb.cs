@@ -103,6 +103,7 @@ internal sealed unsafe class RocksDb : IDisposable
         if (!RocksNative.IsPresent)
             throw new EnvironmentException("the RocksDB library librocksdb.so.7.8 is not installed", "apt-get install librocksdb7.8");
         if (mode != RocksMode.ReadOnly) StoreErrors.Guard(() => SyncLogs(path));
+        StoreErrors.Guard(() => WalTails.Check(path));
         return new RocksDb(path, mode);
     }
 

@@ -52,6 +52,39 @@ public sealed class DamageTests
         ReadAll(temp, memories);
     }
 
+    // RocksDB takes it for a record that its writer was killed in: the commit was gone without a word.
+    [Fact]
+    public void A_damaged_length_at_the_end_of_a_log_is_no_torn_record()
+    {
+        using var temp = new TempStore();
+        var memories = new Dictionary<Crid, Memory>();
+        for (var i = 0; i < 3; i++)
+        {
+            var memory = Memory.Random(i, i == 1 ? 5200 : 60); // that one's commit is all that its log has
+            memories.Add(new Crid(temp.Capture(memory, $"s{i}").Crid), memory);
+        }
+
+        var found = 0;
+        foreach (var log in Directory.GetFiles(Path.Combine(temp.Directory, "db"), "*.log").Where(f => new FileInfo(f).Length > 0))
+        {
+            var original = File.ReadAllBytes(log);
+            const int block = 32768, lengthAt = 4;
+            for (var bit = 0; bit < 16; bit++)
+            {
+                var bytes = (byte[])original.Clone();
+                bytes[(bytes.Length - 1) / block * block + lengthAt + bit / 8] ^= (byte)(1 << bit % 8);
+                File.WriteAllBytes(log, bytes);
+                Assert.Throws<StoreDamagedException>(() => ReadAll(temp, memories));
+                found++;
+            }
+
+            File.WriteAllBytes(log, original);
+        }
+
+        Assert.True(found >= 16, "there was no log");
+        ReadAll(temp, memories);
+    }
+
     [Fact]
     public void A_missing_file_of_the_database_is_damage()
     {
