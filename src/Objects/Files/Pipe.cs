@@ -93,6 +93,7 @@ public sealed class Pipe : IFileKind
         if (ends.Find(f => f.Record.Pipe is { Content.IsEmpty: false }) is not { } end) return;
         var reads = end.Record.Pipe.ReadBytes;
         var content = end.Record.Pipe.Content.Span;
+        if (reads.Sum(r => r) != content.Length) throw new StoreDamagedException($"{end}: its content is not what its reads say");
         if (reads.Count > 1 || ends.Exists(f => (f.Info.Flags & Descriptors.Direct) != 0)) Descriptors.SetFlags(write, Descriptors.Direct | (int)RawOpen.NonBlock);
         foreach (var bytes in reads)
         {
