@@ -31,10 +31,11 @@ public sealed class Rehearsal : IDisposable
             var (read, write) = Spawn.Pipe();
             using (read)
             using (var sink = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+            using (var files = new RehearsalFiles())
             {
                 try
                 {
-                    return new Rehearsal(Spawn.Start(path, arguments, read, sink, sink), write);
+                    return new Rehearsal(Spawn.Start(path, arguments, [(read, 0), (sink, 1), (sink, 2), .. files.Numbered]), write);
                 }
                 catch (LinuxException)
                 {

@@ -8,7 +8,7 @@ namespace Crstore.Linux.Files;
 public static unsafe class EventFiles
 {
     // syscall_64.tbl; kcmp(2): KCMP_EPOLL_TFD.
-    private const long Signalfd4 = 289, Eventfd2 = 290, EpollCreate1 = 291, TimerfdCreate = 283, KcmpCall = 312, KcmpEpollTarget = 7;
+    private const long Signalfd4 = 289, Eventfd2 = 290, EpollCreate1 = 291, EpollCtl = 233, EpollAdd = 1, TimerfdCreate = 283, KcmpCall = 312, KcmpEpollTarget = 7;
     private const int CloseOnExec = 0x80000, EventSemaphore = 1; // O_CLOEXEC; EFD_SEMAPHORE, eventfd(2)
 
     /// <summary>eventfd(2).</summary>
@@ -31,6 +31,18 @@ public static unsafe class EventFiles
 
     /// <summary>epoll_create1(2).</summary>
     public static SafeFileHandle CreateEpoll() => Own(RawSyscall.Checked("epoll_create1", null, EpollCreate1, CloseOnExec));
+
+    /// <summary>epoll_ctl(2), EPOLL_CTL_ADD; EPERM for a file that can't be waited for.</summary>
+    /// <param name="epoll">Watches.</param>
+    /// <param name="target">Is watched.</param>
+    /// <param name="events">EPOLLIN and others.</param>
+    public static void Watch(SafeFileHandle epoll, SafeFileHandle target, uint events)
+    {
+        Span<byte> what = stackalloc byte[12]; // struct epoll_event, packed
+        BinaryPrimitives.WriteUInt32LittleEndian(what, events);
+        fixed (byte* pointer = what)
+            RawSyscall.Checked("epoll_ctl", null, EpollCtl, epoll.DangerousGetHandle(), EpollAdd, target.DangerousGetHandle(), (long)pointer);
+    }
 
     /// <summary>
     /// True if an epoll's entry for a number is what another fd refers to now: kcmp(2). False as well where the kernel won't tell, or has

@@ -40,17 +40,19 @@ public sealed class EpollFile : IFileKind
     public void Dump(FileObject file, Func<SafeFileHandle> open)
     {
         var set = file.Record.Epoll = new EpollSet();
-        var holders = file.Uses.DistinctBy(u => u.Process.Pid).Select(u => (u, u.Process.Fds.ToDictionary(f => f.Number))).ToList();
+        var holders = new List<Holder>(); // one for each process that has it
+        foreach (var use in file.Uses)
+            if (!holders.Exists(h => h.Use.Process.Pid == use.Process.Pid)) holders.Add(new Holder(use));
         var seen = new Dictionary<int, int>();
         foreach (var line in file.Info.Values("tfd"))
         {
             var entry = Entry.Parse(line);
-            seen[entry.Fd] = seen.GetValueOrDefault(entry.Fd, -1) + 1;
+            seen[entry.Fd] = seen.TryGetValue(entry.Fd, out var before) ? before + 1 : 0;
             var target = new EpollTarget { Fd = entry.Fd, Events = entry.Events, Data = entry.Data };
-            foreach (var (use, fds) in holders)
+            foreach (var holder in holders)
             {
-                if (Find(use, fds, entry, seen[entry.Fd]) is not { } found) continue;
-                (target.OpenFile, target.Pid, target.CurrentFd) = (found.OpenFile, use.Process.Pid, found.Number);
+                if (holder.Find(entry, seen[entry.Fd]) is not { } found) continue;
+                (target.OpenFile, target.Pid, target.CurrentFd) = (found.OpenFile, holder.Use.Process.Pid, found.Number);
                 break;
             }
 
@@ -137,18 +139,26 @@ public sealed class EpollFile : IFileKind
         return (long)process.Place(bytes);
     }
 
-    private static Fd? Find(FdUse epoll, Dictionary<int, Fd> fds, in Entry entry, int nth)
+    /// <summary>A process that has it, and the other fds of that process.</summary>
+    private sealed class Holder(FdUse use)
     {
-        var (inode, device, number) = (entry.Inode, entry.Device, entry.Fd);
-        if (fds.TryGetValue(number, out var same) && Fits(same) && ((same.Mode & 0xf000) == Socket || IsTarget(same))) return same;
-        return fds.Values.FirstOrDefault(f => f.Number != number && Fits(f) && IsTarget(f));
+        private readonly Dictionary<int, Fd> _fds = use.Process.Fds.ToDictionary(f => f.Number);
 
-        bool Fits(Fd fd) => fd.Inode == inode && fd.Dev == device;
-        bool IsTarget(Fd fd) => EventFiles.IsTarget(epoll.Process.Pid, epoll.Fd.Number, number, nth, fd.Number);
+        public FdUse Use => use;
+
+        /// <summary>What an entry watches: the nth with its number.</summary>
+        public Fd? Find(Entry entry, int nth)
+        {
+            if (_fds.TryGetValue(entry.Fd, out var same) && Fits(same) && ((same.Mode & 0xf000) == Socket || IsTarget(same))) return same;
+            return _fds.Values.FirstOrDefault(f => f.Number != entry.Fd && Fits(f) && IsTarget(f));
+
+            bool Fits(Fd fd) => fd.Inode == entry.Inode && fd.Dev == entry.Device;
+            bool IsTarget(Fd fd) => EventFiles.IsTarget(use.Process.Pid, use.Fd.Number, entry.Fd, nth, fd.Number);
+        }
     }
 
     /// <summary>“tfd: 5 events: 19 data: 5 pos:0 ino:3f3 sdev:e”, all but the first in hexadecimal.</summary>
-    private readonly record struct Entry(int Fd, uint Events, ulong Data, ulong Inode, ulong Device)
+    private sealed record Entry(int Fd, uint Events, ulong Data, ulong Inode, ulong Device)
     {
         public static Entry Parse(string line)
         {

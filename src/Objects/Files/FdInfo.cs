@@ -7,14 +7,14 @@ namespace Crstore.Objects.Files;
 public sealed class FdInfo
 {
     private const int CloseOnExecFlag = 0x80000, PathOnlyFlag = 0x200000, AsyncFlag = 0x2000; // O_CLOEXEC, O_ASYNC, open(2)
-    private readonly List<(string Name, string Value)> lines = [];
+    private readonly List<Line> lines = [];
 
     private FdInfo(ReadOnlySpan<byte> text)
     {
         foreach (var line in Encoding.UTF8.GetString(text).Split('\n', StringSplitOptions.RemoveEmptyEntries))
         {
             var colon = line.IndexOf(':', StringComparison.Ordinal);
-            if (colon > 0) lines.Add((line[..colon].Trim(), line[(colon + 1)..].Trim()));
+            if (colon > 0) lines.Add(new Line(line[..colon].Trim(), line[(colon + 1)..].Trim()));
         }
     }
 
@@ -39,8 +39,11 @@ public sealed class FdInfo
     private int RawFlags => Value("flags") is { } text ? Convert.ToInt32(text, 8) : 0;
 
     /// <summary>The first line of that name; null if there is none.</summary>
-    public string? Value(string name) => lines.Find(l => l.Name == name).Value;
+    public string? Value(string name) => lines.Find(l => l.Name == name)?.Value;
 
     /// <summary>All lines of that name, in order.</summary>
     public IEnumerable<string> Values(string name) => lines.Where(l => l.Name == name).Select(l => l.Value);
+
+    // A class, as FdUse is.
+    private sealed record Line(string Name, string Value);
 }

@@ -22,6 +22,19 @@ public sealed class RehearsalTests
     }
 
     [Fact]
+    public void The_throw_away_process_has_open_files_of_the_kinds_that_servers_have()
+    {
+        using var rehearsal = Rehearsal.TryStart();
+        Assert.NotNull(rehearsal);
+        // It is still loading its libraries: what it opens for that may be gone when its link is read.
+        var files = Directory.GetFiles($"/proc/{rehearsal.Pid}/fd").ToDictionary(fd => Path.GetFileName(fd), fd => new FileInfo(fd).LinkTarget ?? "");
+        foreach (var kind in new[] { "[eventfd]", "[timerfd]", "[signalfd]", "[eventpoll]" }) Assert.Contains("anon_inode:" + kind, files.Values);
+        Assert.True(files.Values.Count(l => l.StartsWith("socket:", StringComparison.Ordinal)) >= 4, string.Join(' ', files)); // no IPv6, perhaps
+        var number = files.First(f => f.Value == "anon_inode:[eventpoll]").Key;
+        Assert.Contains("tfd:", File.ReadAllText($"/proc/{rehearsal.Pid}/fdinfo/{number}"));
+    }
+
+    [Fact]
     public void An_exception_on_the_ptrace_thread_comes_back_to_the_caller_and_the_thread_lives_on()
     {
         using var thread = new PtraceThread();
