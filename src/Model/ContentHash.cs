@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Security.Cryptography;
 
 namespace Crstore.Model;
 
@@ -16,7 +15,7 @@ public readonly record struct ContentHash(ulong A, ulong B, ulong C, ulong D)
     public static ContentHash Of(ReadOnlySpan<byte> page)
     {
         Span<byte> digest = stackalloc byte[Size];
-        SHA256.HashData(page, digest);
+        LibcryptoSha256.Hash(page, digest);
         return Read(digest);
     }
 

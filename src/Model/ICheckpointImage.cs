@@ -1,9 +1,19 @@
 namespace Crstore.Model;
 
+/// <summary>Takes pages as they are read, while they are still in the processor's cache: from many threads at once, in any order.</summary>
+public interface IPageReceiver
+{
+    /// <summary>Consecutive pages, checked against their content addresses.</summary>
+    /// <param name="first">The first one.</param>
+    /// <param name="pages">Whole pages; only valid during the call.</param>
+    void Receive(VirtualPage first, ReadOnlySpan<byte> pages);
+}
+
 /// <summary>Pages to read and where to.</summary>
 /// <param name="Range">Pages.</param>
-/// <param name="Destination">Exactly their size.</param>
-public readonly record struct PageTarget(PageRange Range, Memory<byte> Destination);
+/// <param name="Destination">Exactly their size; empty if there is a receiver.</param>
+/// <param name="Receiver">Gets the chunk pages, and none of the others.</param>
+public readonly record struct PageTarget(PageRange Range, Memory<byte> Destination, IPageReceiver? Receiver = null);
 
 /// <summary>
 /// A committed checkpoint, readable at random: the image source that every exporter works from. Bytes are checked

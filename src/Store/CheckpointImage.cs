@@ -51,10 +51,10 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
         pieces.Clear();
         for (var i = 0; i < targets.Count; i++)
         {
-            var (range, destination) = targets[i];
-            if ((ulong)destination.Length != range.SizeBytes) throw new ArgumentException($"{destination.Length} bytes for {range}", nameof(targets));
+            var (range, destination, receiver) = targets[i];
+            if ((ulong)destination.Length != (receiver is null ? range.SizeBytes : 0)) throw new ArgumentException($"{destination.Length} bytes for {range}", nameof(targets));
             if (map is null) destination.Span.Clear();
-            else Plan(map, range, i, destination, pieces);
+            else Plan(map, targets[i], i, pieces);
         }
 
         frames.Read(pieces, targets, (page, e) => Damaged(space, page, e));
@@ -79,18 +79,19 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     }
 
     /// <summary>Adds the chunks of a range, and clears what has none.</summary>
-    private static void Plan(PageMap map, PageRange range, int target, Memory<byte> destination, Pieces pieces)
+    private static void Plan(PageMap map, PageTarget wanted, int target, Pieces pieces)
     {
+        var (range, destination, receiver) = wanted;
         var next = 0; // page in the destination
         map.Visit(range, run =>
         {
             if (run.Kind != PageKind.Chunk) return;
             var place = (int)(run.Range.Start.Number - range.Start.Number);
-            destination.Span[(next * VirtualPage.Size)..(place * VirtualPage.Size)].Clear();
+            if (receiver is null) destination.Span[(next * VirtualPage.Size)..(place * VirtualPage.Size)].Clear();
             pieces.Add(run.First, (int)run.Range.Count, run.Range.Start, target, place);
             next = place + (int)run.Range.Count;
         });
-        destination.Span[(next * VirtualPage.Size)..].Clear();
+        if (receiver is null) destination.Span[(next * VirtualPage.Size)..].Clear();
     }
 
     private StoreDamagedException Damaged(SpaceId space, VirtualPage page, StoreDamagedException e) =>

@@ -45,7 +45,18 @@ internal sealed class FakeImage : ICheckpointImage
 
     public void Read(SpaceId space, IReadOnlyList<PageTarget> targets)
     {
-        foreach (var target in targets) Read(space, target.Range, target.Destination.Span);
+        foreach (var target in targets)
+        {
+            if (target.Receiver is null)
+            {
+                Read(space, target.Range, target.Destination.Span);
+                continue;
+            }
+
+            var content = new byte[target.Range.SizeBytes];
+            Read(space, target.Range, content);
+            target.Receiver.Receive(target.Range.Start, content);
+        }
     }
 
     private void Read(SpaceId space, PageRange range, Span<byte> destination)

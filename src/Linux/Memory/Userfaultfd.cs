@@ -22,7 +22,10 @@ public sealed partial class Userfaultfd : IDisposable
     private const ulong RequestRegister = 0xC020AA00;       // _IOWR(0xAA, 0x00, struct uffdio_register)
     private const ulong RequestUnregister = 0x8010AA01;     // _IOR(0xAA, 0x01, struct uffdio_range)
     private const ulong RequestWriteProtect = 0xC018AA06;   // _IOWR(0xAA, 0x06, struct uffdio_writeprotect)
+    private const ulong RequestCopy = 0xC028AA03;           // _IOWR(0xAA, 0x03, struct uffdio_copy)
+    private const ulong RegisterModeMissing = 1;            // UFFDIO_REGISTER_MODE_MISSING
     private const ulong RegisterModeWp = 2;                 // UFFDIO_REGISTER_MODE_WP
+    private const ulong DontWake = 1;                       // UFFDIO_COPY_MODE_DONTWAKE
 
     private readonly SafeFileHandle _file;
 
@@ -45,6 +48,37 @@ public sealed partial class Userfaultfd : IDisposable
     {
         var api = new ApiArg { Api = ApiVersion, Features = FeaturePagefaultFlagWp | FeatureWpHugetlbfsShmem | FeatureWpUnpopulated | FeatureWpAsync };
         return IoctlApi(_file, RequestApi, ref api) < 0 ? Marshal.GetLastPInvokeError() : 0;
+    }
+
+    /// <summary>UFFDIO_API without any feature, for <see cref="RegisterMissing"/>. Returns 0 or the errno.</summary>
+    public int Enable()
+    {
+        var api = new ApiArg { Api = ApiVersion };
+        return IoctlApi(_file, RequestApi, ref api) < 0 ? Marshal.GetLastPInvokeError() : 0;
+    }
+
+    /// <summary>
+    /// UFFDIO_REGISTER for missing pages, which <see cref="TryCopy"/> makes from then on: whoever touches one before waits for that,
+    /// process_vm_writev included. Returns 0 or the errno.
+    /// </summary>
+    public int RegisterMissing(ulong start, ulong lengthBytes)
+    {
+        var arg = new RegisterArg { Start = start, Length = lengthBytes, Mode = RegisterModeMissing };
+        return IoctlRegister(_file, RequestRegister, ref arg) < 0 ? Marshal.GetLastPInvokeError() : 0;
+    }
+
+    /// <summary>
+    /// UFFDIO_COPY: makes missing pages with that content, without the fault, the clearing and the pinning of process_vm_writev. Thread
+    /// safe. Returns the bytes copied, which is less than given where a page can't be made; -errno if that is the first (EEXIST: it is there).
+    /// </summary>
+    public unsafe long TryCopy(ulong at, ReadOnlySpan<byte> pages)
+    {
+        fixed (byte* source = pages)
+        {
+            var arg = new CopyArg { To = at, From = (ulong)source, Length = (ulong)pages.Length, Mode = DontWake };
+            if (IoctlCopy(_file, RequestCopy, ref arg) >= 0) return pages.Length;
+            return arg.Copied > 0 ? arg.Copied : -Marshal.GetLastPInvokeError();
+        }
     }
 
     /// <summary>
@@ -104,6 +138,13 @@ public sealed partial class Userfaultfd : IDisposable
         public ulong Start, Length, Mode;
     }
 
+    [StructLayout(LayoutKind.Sequential)]
+    private struct CopyArg
+    {
+        public ulong To, From, Length, Mode;
+        public long Copied;
+    }
+
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
     private static partial long Syscall(long number, long a0, long a1, long a2);
 
@@ -118,4 +159,7 @@ public sealed partial class Userfaultfd : IDisposable
 
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
     private static partial int IoctlWriteProtect(SafeFileHandle fd, ulong request, ref WriteProtectArg arg);
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    private static partial int IoctlCopy(SafeFileHandle fd, ulong request, ref CopyArg arg);
 }

@@ -14,10 +14,13 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
     // 64 MiB, twice. After many increments the pages of a stored frame lie far apart, and each window unpacks it anew: with 8 MiB the
     // last CRID of a chain changed at random took 1.4 times as long as the first, with 64 MiB 1.2. The first loses nothing by it.
     private const int WindowPages = 16384;
+    private const int EarlyPages = 4096;     // in a window that is only for what is read before anything may be written
+    private const int StraightPages = 65536; // read at once without memory for them
     private const int WindowWrites = 1024; // so many files may be open at a time
 
-    private readonly WindowWriter writer = new(cancel);
+    private WindowWriter? writer;
     private readonly List<PageTarget> targets = [];
+    private ulong straight; // pages among the targets
     private Window? window;
     private ProcessImage? source;
 
@@ -25,19 +28,26 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
     internal bool FilePages { get; init; } = true;
 
     /// <summary>Nothing is written before it is set; two windows may be read by then.</summary>
-    internal ManualResetEventSlim? MayWrite { init => writer.MayWrite = value; }
+    internal ManualResetEventSlim? MayWrite { private get; init; }
+
+    /// <summary>
+    /// As soon as it may be written, each page goes to its sink from the thread that has unpacked it, without a window: for sinks that many
+    /// threads may write to at once.
+    /// </summary>
+    internal bool Straight { get; init; }
 
     /// <summary>Bytes of content copied so far.</summary>
     internal ulong Bytes { get; private set; }
 
     /// <summary>Creates a file to copy to; <see cref="Finish"/> closes it.</summary>
-    internal SparseFile Create(string path) => writer.Track(SparseFile.Create(path));
+    internal SparseFile Create(string path) => Writer.Track(SparseFile.Create(path));
 
     /// <summary>Copies the pages of a range of a VMA, the first one to the given offset or address. Missing pages are left out.</summary>
     internal void Copy(ProcessImage process, Vma vma, PageRange range, IPageSink file, ulong fileOffset)
     {
         if (process != source) Flush();
         source = process;
+        Receiver? receiver = null;
         foreach (var run in process.Runs(vma, range))
         {
             cancel.ThrowIfCancellationRequested();
@@ -45,15 +55,26 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
                 continue;
             for (ulong done = 0; done < run.Range.Count;)
             {
-                var open = window ??= writer.Free();
-                var count = Math.Min(run.Range.Count - done, (ulong)(WindowPages - open.Pages));
-                var part = new PageRange(run.Range.Start + done, count);
-                var memory = open.Add(file, fileOffset + (part.Start.Address - range.Start.Address), (int)count);
-                if (run.Content == ImageContent.Saved) targets.Add(new PageTarget(part, memory));
-                else process.ReadFile(vma, part, memory.Span);
-                done += count;
+                var goesStraight = Straight && MayWrite?.IsSet != false && run.Content == ImageContent.Saved;
+                var open = goesStraight ? null : window ??= Writer.Free();
+                var room = open is null ? StraightPages - straight : (ulong)(WindowSize - open.Pages);
+                var part = new PageRange(run.Range.Start + done, Math.Min(run.Range.Count - done, room));
+                var at = fileOffset + (part.Start.Address - range.Start.Address);
+                if (open is null)
+                {
+                    targets.Add(new PageTarget(part, default, receiver ??= new Receiver(file, fileOffset - range.Start.Address)));
+                    straight += part.Count;
+                }
+                else
+                {
+                    var memory = open.Add(file, at, (int)part.Count);
+                    if (run.Content == ImageContent.Saved) targets.Add(new PageTarget(part, memory));
+                    else process.ReadFile(vma, part, memory.Span);
+                }
+
+                done += part.Count;
                 Bytes += part.SizeBytes;
-                if (open.Pages == WindowPages || open.Writes >= WindowWrites) Flush();
+                if (straight == StraightPages || open?.Pages == WindowSize || open?.Writes >= WindowWrites) Flush();
             }
         }
     }
@@ -61,7 +82,7 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
     /// <summary>Gives a file its size, so that a hole may stand at the end, and closes it, once everything is in it.</summary>
     internal void Finish(SparseFile file, ulong sizeBytes)
     {
-        window ??= writer.Free();
+        window ??= Writer.Free();
         window.AddEnd(file, sizeBytes);
         if (window.Writes >= WindowWrites) Flush();
     }
@@ -70,28 +91,43 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
     internal void Complete()
     {
         Flush();
-        writer.Complete();
+        writer?.Complete();
     }
 
     /// <summary>Ends the writing, done or not, and closes the files.</summary>
-    public void Dispose() => writer.Dispose();
+    public void Dispose() => writer?.Dispose();
+
+    private WindowWriter Writer => writer ??= new WindowWriter(WindowSize, MayWrite, cancel);
+
+    private int WindowSize => Straight ? EarlyPages : WindowPages;
 
     private void Flush()
     {
-        if (window is not { } full) return;
+        if (window is null && targets.Count == 0) return;
         cancel.ThrowIfCancellationRequested();
         if (targets.Count > 0) source!.ReadSaved(targets);
         targets.Clear();
+        straight = 0;
         cancel.ThrowIfCancellationRequested();
-        window = null;
-        writer.Write(full);
+        if (window is { } full)
+        {
+            window = null;
+            Writer.Write(full);
+        }
+
         bytesDone?.Report(Bytes);
     }
 
-    /// <summary>Memory for some pages, and what is to be done with it.</summary>
-    internal sealed class Window : IDisposable
+    /// <summary>Gives pages to a sink.</summary>
+    private sealed class Receiver(IPageSink sink, ulong shift) : IPageReceiver
     {
-        private readonly MappedMemory memory = new(WindowPages * VirtualPage.Size, huge: true);
+        public void Receive(VirtualPage first, ReadOnlySpan<byte> pages) => sink.Write(pages, unchecked(first.Address + shift));
+    }
+
+    /// <summary>Memory for some pages, and what is to be done with it.</summary>
+    internal sealed class Window(int capacity) : IDisposable
+    {
+        private readonly MappedMemory memory = new(capacity * VirtualPage.Size, huge: true);
         private readonly List<(IPageSink Sink, ulong At, int Place, int Size)> writes = []; // no size: the file ends at At
 
         /// <summary>Pages in it.</summary>

@@ -7,7 +7,10 @@ namespace Crstore.Restore;
 /// Writes windows in order on a thread of its own, so that reading and writing overlap. There are two windows: who fills one
 /// waits until the other is written. Owns the files until they end.
 /// </summary>
-internal sealed class WindowWriter(CancellationToken cancel) : IDisposable
+/// <param name="windowPages">Size of a window.</param>
+/// <param name="mayWrite">Nothing is written before it is set; null: at once.</param>
+/// <param name="cancel">Ends the waiting for it.</param>
+internal sealed class WindowWriter(int windowPages, ManualResetEventSlim? mayWrite, CancellationToken cancel) : IDisposable
 {
     private const int Windows = 2;
 
@@ -19,9 +22,6 @@ internal sealed class WindowWriter(CancellationToken cancel) : IDisposable
     private Thread? thread;
     private volatile ExceptionDispatchInfo? failure;
     private volatile bool abandoned;
-
-    /// <summary>Nothing is written before it is set.</summary>
-    internal ManualResetEventSlim? MayWrite { get; set; }
 
     /// <summary>A file to close if nobody ends it.</summary>
     internal SparseFile Track(SparseFile file)
@@ -42,7 +42,7 @@ internal sealed class WindowWriter(CancellationToken cancel) : IDisposable
             failure?.Throw();
             return window;
         }
-        all.Add(window = new RunCopier.Window());
+        all.Add(window = new RunCopier.Window(windowPages));
         return window;
     }
 
@@ -88,7 +88,7 @@ internal sealed class WindowWriter(CancellationToken cancel) : IDisposable
         {
             try
             {
-                MayWrite?.Wait(cancel);
+                mayWrite?.Wait(cancel);
                 if (failure is null && !abandoned) window.WriteOut(Close);
             }
             catch (Exception e) // shown to the caller, at the next window or at the end

@@ -50,7 +50,7 @@ internal sealed class PageFiller : IDisposable
         foreach (var (source, sink) in spaces)
         {
             var leader = leaders[source.Process.Pid];
-            sink.Open(leader.Tid);
+            sink.Open(leader, Private(source).Where(v => mapped.FdOf(v) is null));
             CompareVdso(source, leader);
         }
 
@@ -61,6 +61,7 @@ internal sealed class PageFiller : IDisposable
         foreach (var (source, sink) in spaces)
             foreach (var vma in Private(source).Where(v => v.Content == VmaContent.FileBacked)) WriteZeros(source, vma, sink);
         thread.Join();
+        foreach (var (_, sink) in spaces) sink.Close();
         failure?.Throw();
         return bytes;
     }
@@ -81,7 +82,7 @@ internal sealed class PageFiller : IDisposable
     {
         try
         {
-            using var copier = new RunCopier(progress, cancel.Token) { FilePages = false, MayWrite = mappingsAreThere };
+            using var copier = new RunCopier(progress, cancel.Token) { FilePages = false, MayWrite = mappingsAreThere, Straight = true };
             foreach (var (source, sink) in spaces)
                 foreach (var vma in Private(source)) copier.Copy(source, vma, ProcessImage.RangeOf(vma), sink, vma.Start);
             foreach (var memory in mapped.Shared)

@@ -2,29 +2,51 @@ using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Model;
+using Crstore.Model.Format;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Restore.Restart;
 
-/// <summary>A stopped process's memory: process_vm_writev in bulk, /proc/PID/mem for what that refuses (areas without PROT_WRITE).</summary>
+/// <summary>
+/// A stopped process's memory: UFFDIO_COPY where pages are missing, process_vm_writev in bulk for others, /proc/PID/mem for what that
+/// refuses (areas without PROT_WRITE). Thread safe once it is open.
+/// </summary>
 internal sealed class ProcessSink : IPageSink, IDisposable
 {
+    private readonly List<(ulong Start, ulong End)> installed = []; // in ascending order
     private ProcessMemory? memory;
+    private Userfaultfd? pages;
     private int pid;
 
     /// <summary>There it is now.</summary>
-    public void Open(int tid) => (pid, memory) = (tid, ProcessMemory.Open(tid));
+    /// <param name="puppet">Has all its mappings.</param>
+    /// <param name="empty">Mappings without a single page, in ascending order.</param>
+    public void Open(Puppet puppet, IEnumerable<Vma> empty)
+    {
+        (pid, memory) = (puppet.Tid, ProcessMemory.Open(puppet.Tid));
+        if (HugePagesComeByThemselves()) return; // a fault gives 512 pages at once
+        var fd = puppet.Call("userfaultfd", Userfaultfd.SyscallNumber, Userfaultfd.CreateFlags);
+        if (fd < 0) return; // not in this kernel, or not allowed: it is only slower
+        using (var process = PidFd.Open(puppet.Tid)) pages = new Userfaultfd(process.GetFd((int)fd));
+        puppet.Queue("close", SystemCalls.Close, fd);
+        puppet.Flush();
+        if (pages.Enable() != 0) return;
+        foreach (var vma in empty)
+            if (pages.RegisterMissing(vma.Start, vma.End - vma.Start) == 0) installed.Add((vma.Start, vma.End));
+    }
 
     /// <inheritdoc/>
     public void Write(ReadOnlySpan<byte> bytes, ulong at)
     {
         while (!bytes.IsEmpty)
         {
-            var n = RemoteMemory.TryWrite(pid, at, bytes);
+            var (missing, end) = Extent(at);
+            var part = bytes[..(int)Math.Min((ulong)bytes.Length, end - at)];
+            var n = missing ? Install(part, at) : RemoteMemory.TryWrite(pid, at, part);
             if (n <= 0)
             {
-                n = Math.Min(bytes.Length, VirtualPage.Size);
-                Force(bytes[..(int)n], at);
+                n = Math.Min(part.Length, VirtualPage.Size);
+                Force(part[..(int)n], at);
             }
 
             bytes = bytes[(int)n..];
@@ -32,8 +54,49 @@ internal sealed class ProcessSink : IPageSink, IDisposable
         }
     }
 
+    /// <summary>All is written; the process may touch its memory from now on.</summary>
+    public void Close()
+    {
+        pages?.Dispose();
+        pages = null;
+        installed.Clear();
+    }
+
     /// <inheritdoc/>
-    public void Dispose() => memory?.Dispose();
+    public void Dispose()
+    {
+        Close();
+        memory?.Dispose();
+    }
+
+    // /sys/kernel/mm/transparent_hugepage/enabled, Documentation/admin-guide/mm/transhuge.rst.
+    private static bool HugePagesComeByThemselves() =>
+        FileCalls.ReadText("/sys/kernel/mm/transparent_hugepage/enabled")?.Contains("[always]", StringComparison.Ordinal) == true;
+
+    // Whether pages are missing there, and the address up to which that is so. Neighbours in memory are written at once.
+    private (bool Missing, ulong End) Extent(ulong at)
+    {
+        var (low, high) = (0, installed.Count);
+        while (low < high)
+        {
+            var middle = (low + high) / 2;
+            if (installed[middle].End <= at) low = middle + 1;
+            else high = middle;
+        }
+
+        if (low == installed.Count) return (false, ulong.MaxValue);
+        return installed[low].Start <= at ? (true, installed[low].End) : (false, installed[low].Start);
+    }
+
+    // 0: the first page is there.
+    private long Install(ReadOnlySpan<byte> bytes, ulong at)
+    {
+        long n;
+        do n = pages!.TryCopy(at, bytes);
+        while (n == -Errno.EAGAIN);
+        if (n > 0 || n == -Errno.EEXIST) return Math.Max(n, 0);
+        throw new EnvironmentException($"process {pid}: its memory at {at:x} can't be filled: {Errno.Describe((int)-n)}");
+    }
 
     private void Force(ReadOnlySpan<byte> bytes, ulong at)
     {

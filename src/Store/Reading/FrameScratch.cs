@@ -24,6 +24,9 @@ internal sealed class FrameScratch
     /// <summary>Room for what is unpacked.</summary>
     public byte[] Unpacked { get; } = GC.AllocateUninitializedArray<byte>(MaxFrameBytes);
 
+    /// <summary>Room for pages that a receiver is given.</summary>
+    public byte[] Handed { get; } = GC.AllocateUninitializedArray<byte>(MaxFrameBytes);
+
     /// <summary>Room for a patch group's directory.</summary>
     public PatchGroup.Directory Directory { get; } = new(PatchGroupId.Slots);
 

@@ -5,8 +5,8 @@ namespace Crstore.Store.Reading;
 
 /// <summary>
 /// Reads pieces of frames on all cores, in stored order, each frame once: fetched, unpacked and checked in buffers that are
-/// used again, and copied to where its pages go. A frame that is wanted as a whole is unpacked in its place, also where pages of
-/// it are anchors: patches are applied there. Thread safe.
+/// used again, and copied to where its pages go, or handed to a receiver. A frame that is wanted as a whole is unpacked in its place,
+/// also where pages of it are anchors: patches are applied there. Thread safe.
 /// </summary>
 internal sealed class PieceReader(RocksDb db) : IDisposable
 {
@@ -64,22 +64,27 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
         {
             var scratch = FrameScratch.OfThisThread;
             var frame = scratch.Frame(db, pieces[first].Frame);
-            var inPlace = IsWhole(pieces, first, end, frame.Live);
-            if (inPlace) frame.Unpack(Destination(targets, pieces[first], frame.LiveCount));
+            var whole = IsWhole(pieces, first, end, frame.Live);
+            var place = Span<byte>.Empty; // of all pages, if they are wanted as they lie in the frame
+            if (whole) frame.Unpack(place = Place(targets, pieces[first], frame.LiveCount, scratch));
             else frame.UnpackInto(scratch.Unpacked);
             for (var p = first; p < end; p++)
             {
                 var piece = pieces[p];
-                var destination = Destination(targets, piece, piece.Count);
+                var destination = whole ? place.Slice((piece.Place - pieces[first].Place) * VirtualPage.Size, piece.Count * VirtualPage.Size) : Place(targets, piece, piece.Count, scratch);
                 page = piece.Page;
                 for (var i = 0; i < piece.Count; i++, page += 1)
                 {
                     var there = destination.Slice(i * VirtualPage.Size, VirtualPage.Size);
-                    if (!inPlace) frame.Unchecked(piece.Slot + i).CopyTo(there);
+                    if (!whole) frame.Unchecked(piece.Slot + i).CopyTo(there);
                     if (piece.Patch >= 0) patches!.Apply(piece, there);
                     else frame.Check(piece.Slot + i, there);
                 }
+
+                if (!whole) targets[piece.Target].Receiver?.Receive(piece.Page, destination);
             }
+
+            if (whole) targets[pieces[first].Target].Receiver?.Receive(pieces[first].Page, place);
         }
         catch (StoreDamagedException e)
         {
@@ -100,6 +105,11 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
         return slots == live;
     }
 
-    private static Span<byte> Destination(IReadOnlyList<PageTarget> targets, in Piece piece, int pages) =>
-        targets[piece.Target].Destination.Span.Slice(piece.Place * VirtualPage.Size, pages * VirtualPage.Size);
+    private static Span<byte> Place(IReadOnlyList<PageTarget> targets, in Piece piece, int pages, FrameScratch scratch)
+    {
+        var target = targets[piece.Target];
+        return target.Receiver is null
+            ? target.Destination.Span.Slice(piece.Place * VirtualPage.Size, pages * VirtualPage.Size)
+            : scratch.Handed.AsSpan(0, pages * VirtualPage.Size);
+    }
 }

@@ -11,6 +11,18 @@ public class FrameTests
 {
     private static readonly FrameId Id = new(new Crid(12), 345);
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(4095)]
+    [InlineData(4096)]
+    public void A_content_address_is_SHA_256(int size)
+    {
+        var bytes = new byte[size];
+        new Random(size).NextBytes(bytes);
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes)), ContentHash.Of(bytes).ToString());
+    }
+
     [Fact]
     public void What_was_encoded_is_read_slot_by_slot_and_as_a_whole()
     {

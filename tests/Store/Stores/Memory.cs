@@ -89,6 +89,12 @@ internal sealed class Memory
             Assert.True(got.SequenceEqual(want), $"page {i} of CRID {image.Manifest.Crid} differs");
         }
 
+        // Handed out one by one: the same pages, but for those that are zero, and each once.
+        var receiver = new Receiver();
+        image.Read(space, [new PageTarget(range, default, receiver)]);
+        Assert.Equal(pages.Where(p => p.Value.AsSpan().ContainsAnyExcept((byte)0)).Select(p => p.Key), receiver.Pages.Keys);
+        foreach (var (page, content) in receiver.Pages) Assert.True(content.AsSpan().SequenceEqual(pages[page]), $"page {page} of CRID {image.Manifest.Crid} was handed out wrongly");
+
         var kinds = image.Spans(space, range).SelectMany(s => Enumerable.Range(0, (int)s.Range.Count)
             .Select(i => (Page: s.Range.Start.Number - Base.Number + (ulong)i, s.Kind))).ToDictionary(x => x.Page, x => x.Kind);
         Assert.Equal(pages.Keys, kinds.Keys.Order());
@@ -123,5 +129,19 @@ internal sealed class Memory
         }
 
         if (count > 0) yield return (first, count);
+    }
+
+    private sealed class Receiver : IPageReceiver
+    {
+        public SortedDictionary<ulong, byte[]> Pages { get; } = [];
+
+        public void Receive(VirtualPage first, ReadOnlySpan<byte> pages)
+        {
+            lock (Pages)
+            {
+                for (var i = 0; i < pages.Length / VirtualPage.Size; i++)
+                    Pages.Add(first.Number - Base.Number + (ulong)i, pages.Slice(i * VirtualPage.Size, VirtualPage.Size).ToArray());
+            }
+        }
     }
 }

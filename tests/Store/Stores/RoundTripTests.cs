@@ -62,7 +62,7 @@ public sealed class RoundTripTests
         PageTarget[] targets = [.. new (ulong First, ulong Count)[] { (600, 60), (0, 1), (17, 300), (317, 3) }
             .Select(t => new PageTarget(new PageRange(Memory.Base + t.First, t.Count), Enumerable.Repeat((byte)0xee, (int)t.Count * VirtualPage.Size).ToArray()))];
         Read(temp, crid, targets);
-        foreach (var (range, read) in targets)
+        foreach (var (range, read, _) in targets)
             for (ulong i = 0; i < range.Count; i++)
             {
                 var want = memory.Pages.TryGetValue(range.Start.Number - Memory.Base.Number + i, out var page) ? page : new byte[VirtualPage.Size];

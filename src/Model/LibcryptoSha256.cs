@@ -1,0 +1,56 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+
+namespace Crstore.Model;
+
+/// <summary>
+/// SHA-256 by the plain functions of the libcrypto that .NET uses too, SHA256_Init(3): what .NET and EVP_Digest(3) do around them costs
+/// a quarter of the time of a page (measured: 0.357 against 0.465 s for 512 MiB). Where they are missing, .NET's own.
+/// </summary>
+internal static unsafe partial class LibcryptoSha256
+{
+    private const string Library = "libcrypto.so.3";
+    private const int ContextSize = 112; // sizeof(SHA256_CTX), openssl/sha.h
+    private static readonly bool IsThere = Find();
+
+    /// <summary>Hashes.</summary>
+    /// <param name="bytes">What.</param>
+    /// <param name="digest">32 bytes.</param>
+    public static void Hash(ReadOnlySpan<byte> bytes, Span<byte> digest)
+    {
+        if (IsThere) Run(bytes, digest);
+        else SHA256.HashData(bytes, digest);
+    }
+
+    private static void Run(ReadOnlySpan<byte> bytes, Span<byte> digest)
+    {
+        if (digest.Length != ContentHash.Size) throw new ArgumentException($"{digest.Length} bytes for a digest", nameof(digest));
+        var context = stackalloc ulong[ContextSize / sizeof(ulong)];
+        fixed (byte* from = bytes, to = digest)
+        {
+            // These fail for no reason but a broken context.
+            if (Init(context) != 1 || Update(context, from, (nuint)bytes.Length) != 1 || Final(to, context) != 1)
+                throw new InvalidOperationException("SHA256_Update failed");
+        }
+    }
+
+    // SHA-256 of nothing, FIPS 180-4: a library that says something else isn't what it is called.
+    private static bool Find()
+    {
+        if (!NativeLibrary.TryLoad(Library, out var library)) return false;
+        foreach (var name in new[] { "SHA256_Init", "SHA256_Update", "SHA256_Final" })
+            if (!NativeLibrary.TryGetExport(library, name, out _)) return false;
+        Span<byte> digest = stackalloc byte[ContentHash.Size];
+        Run(default, digest);
+        return ContentHash.Read(digest).A == 0xe3b0c44298fc1c14;
+    }
+
+    [LibraryImport(Library, EntryPoint = "SHA256_Init")]
+    private static partial int Init(ulong* context);
+
+    [LibraryImport(Library, EntryPoint = "SHA256_Update")]
+    private static partial int Update(ulong* context, byte* bytes, nuint length);
+
+    [LibraryImport(Library, EntryPoint = "SHA256_Final")]
+    private static partial int Final(byte* digest, ulong* context);
+}
