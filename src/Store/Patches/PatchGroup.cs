@@ -85,7 +85,10 @@ public sealed class PatchGroup
 
     /// <summary>Content address of the page that a live slot's patch makes.</summary>
     /// <exception cref="StoreDamagedException">The slot is dead: something refers to a page that is gone.</exception>
-    public ContentHash Hash(int slot) => ContentHash.Read(_group.Span[(PatchGroupLayout.HeaderSize + RankOf(slot) * ContentHash.Size)..]);
+    public ContentHash Hash(int slot) => ContentHash.Read(HashBytes(slot));
+
+    /// <summary>The same as it is stored.</summary>
+    internal ReadOnlySpan<byte> HashBytes(int slot) => _group.Span.Slice(PatchGroupLayout.HeaderSize + RankOf(slot) * ContentHash.Size, ContentHash.Size);
 
     /// <summary>The chunk that a live slot's patch changes: a page in a frame.</summary>
     /// <exception cref="StoreDamagedException">The slot is dead.</exception>

@@ -65,6 +65,9 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
             var scratch = FrameScratch.OfThisThread;
             var frame = scratch.Frame(db, pieces[first].Frame);
             var whole = IsWhole(pieces, first, end, frame.Live);
+            if (patches is not null)
+                for (var p = first; p < end; p++)
+                    if (pieces[p].Patch >= 0) patches.Prefetch(pieces[p]);
             var place = Span<byte>.Empty; // of all pages, if they are wanted as they lie in the frame
             if (whole) frame.Unpack(place = Place(targets, pieces[first], frame.LiveCount, scratch));
             else frame.UnpackInto(scratch.Unpacked);

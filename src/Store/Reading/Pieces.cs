@@ -11,7 +11,7 @@ namespace Crstore.Store.Reading;
 /// <param name="Page">Page of the first one, for messages.</param>
 /// <param name="Target">Index of the memory that they go to.</param>
 /// <param name="Place">Page in that memory.</param>
-/// <param name="Patch">Number of the patch that makes the page out of the slot's; negative if it is the page itself. With a patch there is one slot.</param>
+/// <param name="Patch">Place of the patch (<see cref="WantedPatches"/>) that makes the page out of the slot's; negative if it is the page itself. With a patch there is one slot.</param>
 internal readonly record struct Piece(FrameId Frame, int Slot, int Count, VirtualPage Page, int Target, int Place, int Patch)
 {
     /// <summary>Its slots, a bit each.</summary>
@@ -70,7 +70,8 @@ internal sealed class Pieces
                 var slot = PatchGroupId.SlotOf(at);
                 here = Math.Min(count - done, PatchGroupId.Slots - slot);
                 AddPatched(new PatchPiece(PatchGroupId.Of(at), slot, here, Count));
-                for (var i = 0; i < here; i++) Add(new Piece(default, 0, 1, page + (ulong)(done + i), target, place + done + i, Patches++));
+                for (var i = 0; i < here; i++) Add(new Piece(default, 0, 1, page + (ulong)(done + i), target, place + done + i, 0));
+                Patches += here;
             }
             else
             {

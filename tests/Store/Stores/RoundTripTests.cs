@@ -50,7 +50,7 @@ public sealed class RoundTripTests
         using var reader = store.OpenReader();
         using var image = reader.OpenImage(crid);
         memory.AssertEquals(image);
-        Assert.Equal(Pages / ChunkLocation.SlotsPerFrame, ((CheckpointImage)image).FramesFetched);
+        Assert.Equal(2 * Pages / ChunkLocation.SlotsPerFrame, ((CheckpointImage)image).FramesFetched); // for it reads twice
     }
 
     [Fact]
