@@ -106,8 +106,10 @@ public class FailureTests
         Assert.Contains($"shares its {what}", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
     }
 
-    [Theory, InlineData("libc.syscall(117, 1000, 1000, 1000)", "credentials"), InlineData("libc.prctl(38, 1, 0, 0, 0)", "seccomp")] // setresuid, PR_SET_NO_NEW_PRIVS
-    public void A_thread_with_rights_of_its_own_is_refused(string call, string what)
+    // setresuid, PR_SET_NO_NEW_PRIVS; unshare of CLONE_FILES, CLONE_FS, CLONE_NEWNET, CLONE_NEWPID (of which there is no link before it has a process)
+    [Theory, InlineData("libc.syscall(117, 1000, 1000, 1000)", "credentials"), InlineData("libc.prctl(38, 1, 0, 0, 0)", "seccomp"), InlineData("libc.unshare(0x400)", "files"),
+        InlineData("libc.unshare(0x200)", "directories"), InlineData("libc.unshare(0x40000000)", "net namespace"), InlineData("libc.unshare(0x20000000)", "pid_for_children namespace")]
+    public void A_thread_with_rights_files_or_namespaces_of_its_own_is_refused(string call, string what)
     {
         using var run = RestartRun.Python($"""
             import ctypes, sys, threading, time
@@ -126,5 +128,52 @@ public class FailureTests
         var crid = run.Capture();
         run.Kill();
         Assert.Contains($"it has other {what} than the main thread", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
+
+    [Fact]
+    public void A_new_pid_namespace_for_children_is_refused()
+    {
+        using var run = RestartRun.Python("import ctypes, sys\nprint('ready' if ctypes.CDLL(None).unshare(0x20000000) == 0 else 'no')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        Assert.Contains("pid_for_children namespace", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
+
+    [Fact]
+    public void Another_file_for_an_fd_that_nobody_has_is_wrong_use()
+    {
+        using var run = RestartRun.Python("import sys\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        Assert.Contains("--map-fd 77", Assert.Throws<UsageException>(() => run.Restart(crid, Options with { MappedFds = new Dictionary<int, string> { [77] = "/dev/null" } })).Message);
+    }
+
+    // A timer of CLOCK_THREAD_CPUTIME_ID (3), signal 0: by the main thread alone, or beside another one.
+    [Theory, InlineData(1), InlineData(2)]
+    public void A_timer_of_a_threads_processor_time_is_refused_if_there_are_several(int threads)
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, sys, threading, time
+            if sys.argv[1] == "2": threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+            libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
+            if libc.timer_create(3, (ctypes.c_char * 64)(*([0] * 12 + [1])), ctypes.byref(timer)): raise OSError("timer_create")
+            libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, 0, 1000, 0), None)
+            now = (ctypes.c_long * 4)()
+            print("ready")
+            for line in sys.stdin: print(libc.timer_gettime(timer, now), 900 < now[2] < 1000)
+            """, $"{threads}");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        if (threads > 1)
+        {
+            Assert.Contains("processor time", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+            return;
+        }
+
+        run.Restart(crid, Options);
+        Assert.Equal("0 True", run.Ask("?"));
     }
 }

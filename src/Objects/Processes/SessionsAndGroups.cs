@@ -17,6 +17,13 @@ public sealed class SessionsAndGroups : IProcessPart
         "sessions whose leader has exited while others of the tree are in them");
 
     /// <inheritdoc/>
+    public IEnumerable<string> Objects(Process process)
+    {
+        ArgumentNullException.ThrowIfNull(process);
+        return [NameOfSession(process), NameOfGroup(process)];
+    }
+
+    /// <inheritdoc/>
     public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
     {
         var processes = scene.Body.Processes;
@@ -24,9 +31,9 @@ public sealed class SessionsAndGroups : IProcessPart
         if (process == root)
         {
             if (process.Sid != process.Pid)
-                yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one"));
+                yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one"));
             else if (LosesTerminal(process, scene))
-                yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.But("it has no controlling terminal then: Ctrl-C is passed on, but Ctrl-Z stops only crstore, and /dev/tty can't be opened"));
+                yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.But("it has no controlling terminal then: Ctrl-C is passed on, but Ctrl-Z stops only crstore, and /dev/tty can't be opened"));
             yield break;
         }
 
@@ -35,9 +42,9 @@ public sealed class SessionsAndGroups : IProcessPart
         if (parent is null)
             yield return new ObjectVerdict(Name, $"process {process.Pid}", Verdict.Refused($"its parent {process.Ppid} is not in the checkpoint"));
         else if (process.Sid != process.Pid && process.Sid != parent.Sid && (parent.Sid != parent.Pid || !IsOlder(parent, process.Sid, processes)))
-            yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.Refused("its leader has exited, and no parent is in it"));
+            yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Refused("its leader has exited, and no parent is in it"));
         if (process.Pgid != root.Pgid && processes.All(p => p.Pid != process.Pgid))
-            yield return new ObjectVerdict(Name, $"group {process.Pgid} of process {process.Pid}", Verdict.Refused("its leader has exited"));
+            yield return new ObjectVerdict(Name, NameOfGroup(process), Verdict.Refused("its leader has exited"));
     }
 
     // A terminal has one session, and crstore's has that of the shell that it was run from; who restarts without a terminal misses none.
@@ -47,4 +54,8 @@ public sealed class SessionsAndGroups : IProcessPart
     // The session that a leader was born in is that of its own parent.
     private static bool IsOlder(Process leader, int session, IReadOnlyList<Process> processes) =>
         processes.FirstOrDefault(p => p.Pid == leader.Ppid) is { } parent ? parent.Sid == session : session != leader.Sid;
+
+    private static string NameOfSession(Process process) => $"session {process.Sid} of process {process.Pid}";
+
+    private static string NameOfGroup(Process process) => $"group {process.Pgid} of process {process.Pid}";
 }
