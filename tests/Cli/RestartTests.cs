@@ -108,6 +108,23 @@ public sealed class RestartTests
     }
 
     [Fact]
+    public void Check_all_has_a_verdict_on_every_mapping_thread_timer_namespace_and_file()
+    {
+        using var store = new CliStore();
+        using var target = Start(store, Counter, out var pid);
+        Await(store);
+        store.Capture(pid, "--series", "s");
+        foreach (var which in new[] { new[] { "--pid", $"{pid}" }, ["s"] })
+        {
+            var objects = store.Json(["check", .. which, "--all"]).GetProperty("objects").EnumerateArray().ToList();
+            foreach (var name in new[] { $"[stack] of process {pid}", $"thread {pid} of process {pid}", $"net namespace of process {pid}", $"program of process {pid}",
+                $"working directory of process {pid}", $"session {pid} of process {pid}", $"fd 0 of process {pid}" })
+                Assert.Equal("restarts", Assert.Single(objects, o => o.GetProperty("object").GetString()!.Contains(name, StringComparison.Ordinal)).GetProperty("verdict").GetString());
+            Assert.Equal(objects.Count, objects.DistinctBy(o => o.GetProperty("object").GetString()).Count());
+        }
+    }
+
+    [Fact]
     public void Hooks_are_told_of_crid_and_processes_and_one_that_fails_before_stops_the_work()
     {
         using var store = new CliStore();
@@ -117,7 +134,10 @@ public sealed class RestartTests
         Script(Path.Combine(hooks, "10-log"), $"echo \"$1 $CRSTORE_STAGE $CRSTORE_SERIES $CRSTORE_CRID $CRSTORE_PIDS $CRSTORE_RESULT\" >> '{store.File("log")}'");
         var with = new Dictionary<string, string?> { ["CRSTORE_HOOKS_DIR"] = hooks };
         var pid = target.Pid;
-        store.RunWith(with, "capture", $"{pid}", "--series", "s").MustSucceed();
+        var capture = store.RunWith(with, "capture", $"{pid}", "--series", "s", "--quiet", "--hook", Script(store.File("says"), "echo said by $1")).MustSucceed();
+        // What hooks print is no output of crstore's: scripts read that.
+        Assert.Equal("1", capture.Output.Trim());
+        Assert.Contains("said by pre-capture", capture.Error);
         Assert.Equal([$"pre-capture pre-capture s 1 {pid} ", $"post-capture post-capture s 1 {pid} ok"], Log());
 
         var no = Script(store.File("no"), "[ $1 != pre-capture ] || exit 3");
@@ -211,6 +231,8 @@ public sealed class RestartTests
         Expect.Failure(store.Run("restart", crids[0].Crid, "--clock", "what"), ExitCode.Usage, "what");
         Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "what"), ExitCode.Usage, "what");
         Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "1=/nosuch/file", "--detach"), ExitCode.Environment, "/nosuch/file");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "1=/dev/null", "--map-fd", "1=/dev/zero", "--detach"), ExitCode.Usage, "--map-fd 1", "twice");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "77=/dev/null", "--detach"), ExitCode.Usage, "--map-fd 77");
     }
 
     private static (int Pid, List<(string Crid, int N)> Crids) CaptureAndKill(CliStore store, int captures)
