@@ -108,6 +108,30 @@ public sealed class RestartTests
     }
 
     [Fact]
+    public void Captured_again_without_a_name_its_series_goes_on_and_that_of_another_process_does_not()
+    {
+        using var store = new CliStore();
+        int pid;
+        using (var target = Start(store, Counter, out pid))
+        {
+            Await(store);
+            store.Capture(pid);
+        }
+
+        store.Do("restart", "1", "--detach");
+        store.Capture(pid);
+        store.Capture(pid);
+        Assert.Equal(3, Assert.Single(store.Json("series").EnumerateArray()).GetProperty("checkpoints").GetInt32());
+        Assert.Equal(2u, store.Json("show", "3").GetProperty("parent_crid").GetUInt64());
+        End(pid);
+        // A copy has another process id: a series of its own.
+        var copy = int.Parse(store.Do("restart", "2", "--detach", "--new-pids"), CultureInfo.InvariantCulture);
+        store.Capture(copy);
+        Assert.Equal(2, store.Json("series").GetArrayLength());
+        End(copy);
+    }
+
+    [Fact]
     public void Check_all_has_a_verdict_on_every_mapping_thread_timer_namespace_and_file()
     {
         using var store = new CliStore();
