@@ -176,4 +176,15 @@ public class FailureTests
         run.Restart(crid, Options);
         Assert.Equal("0 True", run.Ask("?"));
     }
+
+    [Fact]
+    public void A_process_whose_system_calls_are_dispatched_to_itself_is_captured_unharmed_and_refused()
+    {
+        using var run = RestartRun.Start("self_dispatched");
+        run.Expect("ready");
+        var crid = Enumerable.Range(0, 3).Select(_ => run.Capture()).Last();
+        for (var round = 0; round < 3; round++) Assert.Equal("quiet", run.ReadLine());
+        run.Kill();
+        Assert.Contains("dispatched to itself", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
 }
