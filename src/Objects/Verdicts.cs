@@ -24,6 +24,10 @@ public static class Verdicts
     public static IEnumerable<string> Differences(IEnumerable<ObjectVerdict> verdicts) =>
         verdicts.Where(v => v.Verdict is { Outcome: Restartability.Restarts, Why.Length: > 0 }).Select(v => $"{v.Object}: {v.Verdict.Why}");
 
+    /// <summary>What comes back as an option says, a sentence for each.</summary>
+    public static IEnumerable<string> Decided(IEnumerable<ObjectVerdict> verdicts, string flag) =>
+        verdicts.Where(v => v.Verdict.Outcome == Restartability.WithPolicy && v.Verdict.Flag == flag).Select(v => $"{v.Object}: {v.Verdict.Why}").Distinct();
+
     /// <summary>Of processes what does not simply come back; of open files all.</summary>
     /// <param name="scene">Of the restart.</param>
     /// <param name="all">Of processes, too, what simply comes back: mappings, threads, timers, namespaces and so on.</param>

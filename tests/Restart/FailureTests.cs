@@ -39,8 +39,27 @@ public class FailureTests
         var error = Assert.Throws<TargetException>(() => run.Restart(crid, Options));
         Assert.Contains(file.File("data"), error.Message);
         Assert.Contains("from 3 to 6 bytes", error.Message);
-        run.Restart(crid, Options with { Files = FilesPolicy.Warn });
-        Assert.Equal("bcdef", run.Ask("?"));
+        foreach (var (policy, told) in new[] { (FilesPolicy.Warn, true), (FilesPolicy.Ignore, false) })
+        {
+            var warnings = run.Restart(crid, Options with { Files = policy }).Warnings;
+            Assert.Equal(told, warnings.Any(w => w.Contains("from 3 to 6 bytes", StringComparison.Ordinal)));
+            Assert.Equal("bcdef", run.Ask("?"));
+            run.Kill();
+        }
+    }
+
+    [Fact]
+    public void Another_file_for_an_fd_that_is_written_to_is_made()
+    {
+        using var run = RestartRun.Python("import sys\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        var path = run.Directory.File("new output");
+        run.Restart(crid, Options with { MappedFds = new Dictionary<int, string> { [1] = path } });
+        run.Send("?");
+        for (var clock = System.Diagnostics.Stopwatch.StartNew(); File.ReadAllText(path) != "alive\n"; Thread.Sleep(5))
+            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), File.ReadAllText(path));
     }
 
     [Fact]

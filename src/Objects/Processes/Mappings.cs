@@ -48,7 +48,7 @@ public sealed class Mappings : IProcessPart
             return scene.NewPids ? Verdict.Refused($"{file.Path} may be in use: a copy with --new-pids would write into it") : null;
         if (now.SizeBytes == file.SizeBytes && now.MtimeNs == file.MtimeNs) return null;
         var how = $"{file.Path}, which it shares, has changed since the capture";
-        return scene.ChangedFiles == FilesPolicy.MustMatch ? Verdict.Refused(how + "; --files warn takes it as it is") : Verdict.Policy("--files", how);
+        return scene.ChangedFiles == FilesPolicy.MustMatch ? Verdict.Refused(how + "; --files warn takes it as it is") : Verdict.Policy(RestartScene.FilesFlag, how);
     }
 
     private static Verdict? Judge(Vma vma, RestartScene scene)

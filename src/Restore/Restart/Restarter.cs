@@ -46,6 +46,7 @@ public sealed class Restarter
         var verdicts = Verdicts.Of(scene);
         Refuse(verdicts);
         scene.Warnings.AddRange(Verdicts.Differences(verdicts));
+        if (options.Files == FilesPolicy.Warn) scene.Warnings.AddRange(Verdicts.Decided(verdicts, RestartScene.FilesFlag));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(scene.Body));
         ThisProcess.AdoptOrphans(true);
