@@ -206,4 +206,24 @@ public class FailureTests
         run.Kill();
         Assert.Contains("dispatched to itself", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
     }
+
+    [Theory, InlineData(new uint[] { 2 }), InlineData(new uint[] { 4 }), InlineData(new uint[] { 1, 1 }), InlineData(new uint[0])]
+    public void A_pipes_content_that_its_reads_do_not_add_up_to_is_damage(uint[] reads)
+    {
+        using var run = RestartRun.Python("import os, sys\nr, w = os.pipe()\nos.write(w, b'abc')\nprint('ready')\nfor line in sys.stdin: print(os.read(r, 9))");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        var error = Assert.Throws<StoreDamagedException>(() => run.Restart(crid, edit: manifest =>
+        {
+            var end = Assert.Single(manifest.Body.OpenFiles, f => f.Pipe is { Content.IsEmpty: false }).Pipe;
+            Assert.Equal([3u], end.ReadBytes);
+            end.ReadBytes.Clear();
+            end.ReadBytes.AddRange(reads);
+        }));
+        Assert.Contains("pipe:[", error.Message);
+        Assert.False(Directory.Exists($"/proc/{run.Pid}"));
+        run.Restart(crid);
+        Assert.Equal("b'abc'", run.Ask("?"));
+    }
 }

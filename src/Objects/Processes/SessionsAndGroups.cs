@@ -42,7 +42,7 @@ public sealed class SessionsAndGroups : IProcessPart
         if (parent is null)
             yield return new ObjectVerdict(Name, $"process {process.Pid}", Verdict.Refused($"its parent {process.Ppid} is not in the checkpoint"));
         else if (process.Sid != process.Pid && process.Sid != parent.Sid && (parent.Sid != parent.Pid || !IsOlder(parent, process.Sid, processes)))
-            yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Refused("its leader has exited, and no parent is in it"));
+            yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Refused(processes.Any(p => p.Pid == process.Sid) ? "it was born in it to a process that is gone, and no parent is in it now" : "its leader has exited, and no parent is in it"));
         if (process.Pgid != root.Pgid && processes.All(p => p.Pid != process.Pgid))
             yield return new ObjectVerdict(Name, NameOfGroup(process), Verdict.Refused("its leader has exited"));
     }
