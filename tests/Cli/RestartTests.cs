@@ -131,6 +131,33 @@ public sealed class RestartTests
         End(copy);
     }
 
+    [Theory, InlineData("host", 0, 2), InlineData("capture", 0, 2), InlineData("restart", 0, 2), InlineData("restart", 100_000, 2, "host"), InlineData("capture", -2, 2, "continue"),
+        InlineData("restart", -2, 2, "continue")]
+    public void Clocks_go_on_right_when_crstore_is_in_a_time_namespace_itself(string where, int ahead, int within, string? clock = null)
+    {
+        Requires.Program("unshare");
+        using var store = new CliStore();
+        int pid;
+        using (Start(store, Counter.Replace("{n}", "{int(time.monotonic())}", StringComparison.Ordinal), out pid))
+        {
+            Await(store);
+            InNamespace(where == "capture", "capture", $"{pid}", "--series", "s");
+        }
+
+        Thread.Sleep(1000);
+        File.Delete(store.File("n"));
+        InNamespace(where == "restart", ["restart", "s", "--detach", .. clock is null ? Array.Empty<string>() : ["--clock", clock]]);
+        var seen = Await(store, pid).N;
+        End(pid);
+        Assert.InRange(seen - Linux.SystemInfo.MonotonicNs() / 1e9 - ahead, -within - 1, within);
+
+        void InNamespace(bool inOne, params string[] words)
+        {
+            if (!inOne) store.Do(words);
+            else Support.Run.Command("unshare", ["--time", "--monotonic", "100000", "--boottime", "100000", "--fork", CrstoreProgram.Path, .. words, "--store", store.Path]).MustSucceed();
+        }
+    }
+
     [Fact]
     public void Check_all_has_a_verdict_on_every_mapping_thread_timer_namespace_and_file()
     {
