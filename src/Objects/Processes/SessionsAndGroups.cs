@@ -51,9 +51,9 @@ public sealed class SessionsAndGroups : IProcessPart
     private static bool LosesTerminal(Process leader, RestartScene scene) =>
         scene.Stdio == StdioPolicy.Inherit && !leader.Stat.IsEmpty && StatLine.Parse(leader.Stat.Span).Terminal != 0 && !PseudoTerminal.IsOfCheckpoint(leader, scene);
 
-    // The session that a leader was born in is that of its own parent.
+    // The session that a leader was born in is that of its own parent; of a parent outside it is not known, but none of those that began below.
     private static bool IsOlder(Process leader, int session, IReadOnlyList<Process> processes) =>
-        processes.FirstOrDefault(p => p.Pid == leader.Ppid) is { } parent ? parent.Sid == session : session != leader.Sid;
+        processes.FirstOrDefault(p => p.Pid == leader.Ppid) is { } parent ? parent.Sid == session : processes.All(p => p.Pid != session);
 
     private static string NameOfSession(Process process) => $"session {process.Sid} of process {process.Pid}";
 
