@@ -3,6 +3,7 @@ using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;
 using Crstore.Linux;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
@@ -198,7 +199,7 @@ internal sealed class CaptureAttempt(
     public CheckpointManifest Describe()
     {
         var body = new CheckpointBody { Host = HostReader.Read() };
-        (body.Host.ClockMonotonicNs, body.Host.ClockBoottimeNs) = _clocks; // of the freeze, which may be seconds ago
+        (body.Host.ClockMonotonicNs, body.Host.ClockBoottimeNs) = ClockOffsets.ToHost(_clocks); // of the freeze, which may be seconds ago
         foreach (var capture in _captured) body.Processes.Add(capture.Build(body, StoppedBefore.Contains(capture.Pid)));
         body.Processes.AddRange(_zombies);
         if (options.Tcp == TcpPolicy.Close)

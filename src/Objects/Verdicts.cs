@@ -24,13 +24,27 @@ public static class Verdicts
     public static IEnumerable<string> Differences(IEnumerable<ObjectVerdict> verdicts) =>
         verdicts.Where(v => v.Verdict is { Outcome: Restartability.Restarts, Why.Length: > 0 }).Select(v => $"{v.Object}: {v.Verdict.Why}");
 
+    /// <summary>What comes back as an option says, a sentence for each.</summary>
+    public static IEnumerable<string> Decided(IEnumerable<ObjectVerdict> verdicts, string flag) =>
+        verdicts.Where(v => v.Verdict.Outcome == Restartability.WithPolicy && v.Verdict.Flag == flag).Select(v => $"{v.Object}: {v.Verdict.Why}").Distinct();
+
     /// <summary>Of processes what does not simply come back; of open files all.</summary>
-    public static List<ObjectVerdict> Of(RestartScene scene)
+    /// <param name="scene">Of the restart.</param>
+    /// <param name="all">Of processes, too, what simply comes back: mappings, threads, timers, namespaces and so on.</param>
+    public static List<ObjectVerdict> Of(RestartScene scene, bool all = false)
     {
         ArgumentNullException.ThrowIfNull(scene);
         var found = new List<ObjectVerdict>();
         foreach (var process in scene.Body.Processes)
-            foreach (var part in ProcessParts.All) found.AddRange(part.Check(process, scene));
+        {
+            foreach (var part in ProcessParts.All)
+            {
+                var told = part.Check(process, scene).ToList();
+                if (all) found.AddRange(part.Objects(process).Except(told.Select(v => v.Object)).Select(o => new ObjectVerdict(part.Name, o, Verdict.Restarts)));
+                found.AddRange(told);
+            }
+        }
+
         foreach (var file in scene.Files)
         {
             var kind = FileKinds.Of(file);

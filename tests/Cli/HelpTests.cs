@@ -56,6 +56,16 @@ public sealed partial class HelpTests
     }
 
     [Fact]
+    public void The_help_names_arguments_not_the_checkpoints_there_are()
+    {
+        using var store = new CliStore();
+        using var target = Support.TargetProcess.Start(new Support.TargetStart("/bin/sleep", ["1000"]));
+        store.Capture(target.Pid);
+        Assert.Contains("crstore restart <CRID>", store.Run("restart", "--help").MustSucceed().Output);
+        Assert.Contains("crstore check [<PID|CRID>]", store.Run("check", "--help").MustSucceed().Output);
+    }
+
+    [Fact]
     public void Version_is_one_line_with_a_number()
     {
         var result = CrstoreProgram.Start("--version").MustSucceed();
@@ -67,6 +77,7 @@ public sealed partial class HelpTests
     {
         var page = CrstoreProgram.Start("man").MustSucceed().Output.Replace("\\-", "-");
         Assert.StartsWith(".TH \"CRSTORE\" \"1\"", page);
+        foreach (var word in new[] { "pre-capture", "post-restart", "CRSTORE_CRID", "CRSTORE_PIDS", "CRSTORE_HOOKS_DIR" }) Assert.Contains(word, page);
         foreach (var verb in AllVerbs)
         {
             Assert.Contains($".SS \"crstore {verb}\"", page);

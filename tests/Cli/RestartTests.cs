@@ -108,6 +108,74 @@ public sealed class RestartTests
     }
 
     [Fact]
+    public void Captured_again_without_a_name_its_series_goes_on_and_that_of_another_process_does_not()
+    {
+        using var store = new CliStore();
+        int pid;
+        using (var target = Start(store, Counter, out pid))
+        {
+            Await(store);
+            store.Capture(pid);
+        }
+
+        store.Do("restart", "1", "--detach");
+        store.Capture(pid);
+        store.Capture(pid);
+        Assert.Equal(3, Assert.Single(store.Json("series").EnumerateArray()).GetProperty("checkpoints").GetInt32());
+        Assert.Equal(2u, store.Json("show", "3").GetProperty("parent_crid").GetUInt64());
+        End(pid);
+        // A copy has another process id: a series of its own.
+        var copy = int.Parse(store.Do("restart", "2", "--detach", "--new-pids"), CultureInfo.InvariantCulture);
+        store.Capture(copy);
+        Assert.Equal(2, store.Json("series").GetArrayLength());
+        End(copy);
+    }
+
+    [Theory, InlineData("host", 0, 2), InlineData("capture", 0, 2), InlineData("restart", 0, 2), InlineData("restart", 100_000, 2, "host"), InlineData("capture", -2, 2, "continue"),
+        InlineData("restart", -2, 2, "continue")]
+    public void Clocks_go_on_right_when_crstore_is_in_a_time_namespace_itself(string where, int ahead, int within, string? clock = null)
+    {
+        Requires.Program("unshare");
+        using var store = new CliStore();
+        int pid;
+        using (Start(store, Counter.Replace("{n}", "{int(time.monotonic())}", StringComparison.Ordinal), out pid))
+        {
+            Await(store);
+            InNamespace(where == "capture", "capture", $"{pid}", "--series", "s");
+        }
+
+        Thread.Sleep(1000);
+        File.Delete(store.File("n"));
+        InNamespace(where == "restart", ["restart", "s", "--detach", .. clock is null ? Array.Empty<string>() : ["--clock", clock]]);
+        var seen = Await(store, pid).N;
+        End(pid);
+        Assert.InRange(seen - Linux.SystemInfo.MonotonicNs() / 1e9 - ahead, -within - 1, within);
+
+        void InNamespace(bool inOne, params string[] words)
+        {
+            if (!inOne) store.Do(words);
+            else Support.Run.Command("unshare", ["--time", "--monotonic", "100000", "--boottime", "100000", "--fork", CrstoreProgram.Path, .. words, "--store", store.Path]).MustSucceed();
+        }
+    }
+
+    [Fact]
+    public void Check_all_has_a_verdict_on_every_mapping_thread_timer_namespace_and_file()
+    {
+        using var store = new CliStore();
+        using var target = Start(store, Counter, out var pid);
+        Await(store);
+        store.Capture(pid, "--series", "s");
+        foreach (var which in new[] { new[] { "--pid", $"{pid}" }, ["s"] })
+        {
+            var objects = store.Json(["check", .. which, "--all"]).GetProperty("objects").EnumerateArray().ToList();
+            foreach (var name in new[] { $"[stack] of process {pid}", $"thread {pid} of process {pid}", $"net namespace of process {pid}", $"program of process {pid}",
+                $"working directory of process {pid}", $"session {pid} of process {pid}", $"fd 0 of process {pid}" })
+                Assert.Equal("restarts", Assert.Single(objects, o => o.GetProperty("object").GetString()!.Contains(name, StringComparison.Ordinal)).GetProperty("verdict").GetString());
+            Assert.Equal(objects.Count, objects.DistinctBy(o => o.GetProperty("object").GetString()).Count());
+        }
+    }
+
+    [Fact]
     public void Hooks_are_told_of_crid_and_processes_and_one_that_fails_before_stops_the_work()
     {
         using var store = new CliStore();
@@ -117,7 +185,10 @@ public sealed class RestartTests
         Script(Path.Combine(hooks, "10-log"), $"echo \"$1 $CRSTORE_STAGE $CRSTORE_SERIES $CRSTORE_CRID $CRSTORE_PIDS $CRSTORE_RESULT\" >> '{store.File("log")}'");
         var with = new Dictionary<string, string?> { ["CRSTORE_HOOKS_DIR"] = hooks };
         var pid = target.Pid;
-        store.RunWith(with, "capture", $"{pid}", "--series", "s").MustSucceed();
+        var capture = store.RunWith(with, "capture", $"{pid}", "--series", "s", "--quiet", "--hook", Script(store.File("says"), "echo said by $1")).MustSucceed();
+        // What hooks print is no output of crstore's: scripts read that.
+        Assert.Equal("1", capture.Output.Trim());
+        Assert.Contains("said by pre-capture", capture.Error);
         Assert.Equal([$"pre-capture pre-capture s 1 {pid} ", $"post-capture post-capture s 1 {pid} ok"], Log());
 
         var no = Script(store.File("no"), "[ $1 != pre-capture ] || exit 3");
@@ -211,6 +282,8 @@ public sealed class RestartTests
         Expect.Failure(store.Run("restart", crids[0].Crid, "--clock", "what"), ExitCode.Usage, "what");
         Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "what"), ExitCode.Usage, "what");
         Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "1=/nosuch/file", "--detach"), ExitCode.Environment, "/nosuch/file");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "1=/dev/null", "--map-fd", "1=/dev/zero", "--detach"), ExitCode.Usage, "--map-fd 1", "twice");
+        Expect.Failure(store.Run("restart", crids[0].Crid, "--map-fd", "77=/dev/null", "--detach"), ExitCode.Usage, "--map-fd 77");
     }
 
     private static (int Pid, List<(string Crid, int N)> Crids) CaptureAndKill(CliStore store, int captures)

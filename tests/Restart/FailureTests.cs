@@ -39,8 +39,27 @@ public class FailureTests
         var error = Assert.Throws<TargetException>(() => run.Restart(crid, Options));
         Assert.Contains(file.File("data"), error.Message);
         Assert.Contains("from 3 to 6 bytes", error.Message);
-        run.Restart(crid, Options with { Files = FilesPolicy.Warn });
-        Assert.Equal("bcdef", run.Ask("?"));
+        foreach (var (policy, told) in new[] { (FilesPolicy.Warn, true), (FilesPolicy.Ignore, false) })
+        {
+            var warnings = run.Restart(crid, Options with { Files = policy }).Warnings;
+            Assert.Equal(told, warnings.Any(w => w.Contains("from 3 to 6 bytes", StringComparison.Ordinal)));
+            Assert.Equal("bcdef", run.Ask("?"));
+            run.Kill();
+        }
+    }
+
+    [Fact]
+    public void Another_file_for_an_fd_that_is_written_to_is_made()
+    {
+        using var run = RestartRun.Python("import sys\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        var path = run.Directory.File("new output");
+        run.Restart(crid, Options with { MappedFds = new Dictionary<int, string> { [1] = path } });
+        run.Send("?");
+        for (var clock = System.Diagnostics.Stopwatch.StartNew(); File.ReadAllText(path) != "alive\n"; Thread.Sleep(5))
+            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), File.ReadAllText(path));
     }
 
     [Fact]
@@ -106,8 +125,10 @@ public class FailureTests
         Assert.Contains($"shares its {what}", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
     }
 
-    [Theory, InlineData("libc.syscall(117, 1000, 1000, 1000)", "credentials"), InlineData("libc.prctl(38, 1, 0, 0, 0)", "seccomp")] // setresuid, PR_SET_NO_NEW_PRIVS
-    public void A_thread_with_rights_of_its_own_is_refused(string call, string what)
+    // setresuid, PR_SET_NO_NEW_PRIVS; unshare of CLONE_FILES, CLONE_FS, CLONE_NEWNET, CLONE_NEWPID (of which there is no link before it has a process)
+    [Theory, InlineData("libc.syscall(117, 1000, 1000, 1000)", "credentials"), InlineData("libc.prctl(38, 1, 0, 0, 0)", "seccomp"), InlineData("libc.unshare(0x400)", "files"),
+        InlineData("libc.unshare(0x200)", "directories"), InlineData("libc.unshare(0x40000000)", "net namespace"), InlineData("libc.unshare(0x20000000)", "pid_for_children namespace")]
+    public void A_thread_with_rights_files_or_namespaces_of_its_own_is_refused(string call, string what)
     {
         using var run = RestartRun.Python($"""
             import ctypes, sys, threading, time
@@ -126,5 +147,83 @@ public class FailureTests
         var crid = run.Capture();
         run.Kill();
         Assert.Contains($"it has other {what} than the main thread", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
+
+    [Fact]
+    public void A_new_pid_namespace_for_children_is_refused()
+    {
+        using var run = RestartRun.Python("import ctypes, sys\nprint('ready' if ctypes.CDLL(None).unshare(0x20000000) == 0 else 'no')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        Assert.Contains("pid_for_children namespace", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
+
+    [Fact]
+    public void Another_file_for_an_fd_that_nobody_has_is_wrong_use()
+    {
+        using var run = RestartRun.Python("import sys\nprint('ready')\nfor line in sys.stdin: print('alive')");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        Assert.Contains("--map-fd 77", Assert.Throws<UsageException>(() => run.Restart(crid, Options with { MappedFds = new Dictionary<int, string> { [77] = "/dev/null" } })).Message);
+    }
+
+    // A timer of CLOCK_THREAD_CPUTIME_ID (3), signal 0: by the main thread alone, or beside another one.
+    [Theory, InlineData(1), InlineData(2)]
+    public void A_timer_of_a_threads_processor_time_is_refused_if_there_are_several(int threads)
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, sys, threading, time
+            if sys.argv[1] == "2": threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+            libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
+            if libc.timer_create(3, (ctypes.c_char * 64)(*([0] * 12 + [1])), ctypes.byref(timer)): raise OSError("timer_create")
+            libc.timer_settime(timer, 0, (ctypes.c_long * 4)(0, 0, 1000, 0), None)
+            now = (ctypes.c_long * 4)()
+            print("ready")
+            for line in sys.stdin: print(libc.timer_gettime(timer, now), 900 < now[2] < 1000)
+            """, $"{threads}");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        if (threads > 1)
+        {
+            Assert.Contains("processor time", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+            return;
+        }
+
+        run.Restart(crid, Options);
+        Assert.Equal("0 True", run.Ask("?"));
+    }
+
+    [Fact]
+    public void A_process_whose_system_calls_are_dispatched_to_itself_is_captured_unharmed_and_refused()
+    {
+        using var run = RestartRun.Start("self_dispatched");
+        run.Expect("ready");
+        var crid = Enumerable.Range(0, 3).Select(_ => run.Capture()).Last();
+        for (var round = 0; round < 3; round++) Assert.Equal("quiet", run.ReadLine());
+        run.Kill();
+        Assert.Contains("dispatched to itself", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
+    }
+
+    [Theory, InlineData(new uint[] { 2 }), InlineData(new uint[] { 4 }), InlineData(new uint[] { 1, 1 }), InlineData(new uint[0])]
+    public void A_pipes_content_that_its_reads_do_not_add_up_to_is_damage(uint[] reads)
+    {
+        using var run = RestartRun.Python("import os, sys\nr, w = os.pipe()\nos.write(w, b'abc')\nprint('ready')\nfor line in sys.stdin: print(os.read(r, 9))");
+        run.Expect("ready");
+        var crid = run.Capture();
+        run.Kill();
+        var error = Assert.Throws<StoreDamagedException>(() => run.Restart(crid, edit: manifest =>
+        {
+            var end = Assert.Single(manifest.Body.OpenFiles, f => f.Pipe is { Content.IsEmpty: false }).Pipe;
+            Assert.Equal([3u], end.ReadBytes);
+            end.ReadBytes.Clear();
+            end.ReadBytes.AddRange(reads);
+        }));
+        Assert.Contains("pipe:[", error.Message);
+        Assert.False(Directory.Exists($"/proc/{run.Pid}"));
+        run.Restart(crid);
+        Assert.Equal("b'abc'", run.Ask("?"));
     }
 }

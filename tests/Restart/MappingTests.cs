@@ -99,4 +99,19 @@ public class MappingTests
         run.Cycle();
         Assert.Equal("True", run.Ask("?"));
     }
+
+    [Fact]
+    public void Tables_of_the_name_service_cache_come_back_empty_so_that_libc_asks_anew()
+    {
+        using var directory = new TempDir("crstore-nscd-");
+        Directory.CreateDirectory(directory.File("nscd"));
+        File.WriteAllText(directory.File("nscd/passwd"), "root");
+        using var run = RestartRun.Python("import mmap, sys\nf = open(sys.argv[1], 'rb')\nm = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)\nprint('ready')\nfor line in sys.stdin: print(m[:4])", directory.File("nscd/passwd"));
+        run.Expect("ready");
+        Assert.Equal("b'root'", run.Ask("?"));
+        var crid = run.Capture();
+        run.Kill();
+        run.Restart(crid);
+        Assert.Equal(@"b'\x00\x00\x00\x00'", run.Ask("?"));
+    }
 }

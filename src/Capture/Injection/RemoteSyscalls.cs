@@ -50,7 +50,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
 
     /// <summary>
     /// Prepares injection into a frozen process; touches nothing yet. Null, with the reason, where it isn't possible: no room in
-    /// the vDSO, a seccomp filter that can't be suspended, left-overs of a killed crstore that are still in use.
+    /// the vDSO, system calls that are filtered for good, left-overs of a killed crstore that are still in use.
     /// </summary>
     /// <exception cref="TargetException">The process died.</exception>
     public static RemoteSyscalls? TryBegin(FrozenProcess process, out string? whyNot)
@@ -58,7 +58,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         ProcessMemory? memory = null;
         try
         {
-            whyNot = CheckSeccomp(process.Pid, process.Leader.Tid, out _);
+            whyNot = CheckFilters(process.Pid, process.Leader.Tid, out _);
             if (whyNot is not null) return null;
             memory = ProcessMemory.Open(process.Leader.Tid);
             var area = SlotArea.Find(memory, out whyNot);
@@ -86,7 +86,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     }
 
     /// <inheritdoc/>
-    /// <remarks>-EPERM if that thread has a seccomp filter of its own which can't be suspended.</remarks>
+    /// <remarks>-EPERM if that thread has its system calls filtered by itself, and that can't be suspended.</remarks>
     public long Invoke(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0) => Guarded(() =>
         ThreadFor(tid) is { } thread ? Call(thread, number, [a0, a1, a2, a3, a4, a5], Acquires.Nothing) : -Errno.EPERM);
 
@@ -187,7 +187,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         if (tid == _process.Leader.Tid) return Owner();
         if (_visitor?.Tid == tid) return _visitor;
         EndVisitor();
-        if (CheckSeccomp(Pid, tid, out var suspended) is not null) return null;
+        if (CheckFilters(Pid, tid, out var suspended) is not null) return null;
         return _visitor = InjectedThread.Begin(Pid, tid, _slots, suspended);
     }
 
@@ -196,7 +196,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         EndVisitor(); // it may hold two of the three slots, and the owner needs a second one to move to
         if (_owner is not null) return _owner;
         var tid = _process.Leader.Tid;
-        if (CheckSeccomp(Pid, tid, out var suspended) is { } whyNot) throw new TargetException($"{TargetErrors.Name(Pid)}: {whyNot}");
+        if (CheckFilters(Pid, tid, out var suspended) is { } whyNot) throw new TargetException($"{TargetErrors.Name(Pid)}: {whyNot}");
         return _owner = InjectedThread.Begin(Pid, tid, _slots, suspended);
     }
 
@@ -214,10 +214,11 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         if (!_tids.Contains(tid)) throw new ArgumentException($"process {Pid} has no frozen thread {tid}", nameof(tid));
     }
 
-    /// <summary>Why seccomp forbids injecting into a thread; null if it doesn't. Suspends a filter, which ends with the loan or with us.</summary>
-    private static string? CheckSeccomp(int pid, int tid, out bool suspended)
+    /// <summary>Why nothing can be injected into a thread whose system calls are filtered; null if it can. Suspends a seccomp filter, which ends with the loan or with us.</summary>
+    private static string? CheckFilters(int pid, int tid, out bool suspended)
     {
         suspended = false;
+        if (Ptrace.HasUserDispatch(tid)) return "it has its system calls dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH), and an injected one would be, too";
         var mode = TaskStatusFile.Read(pid, tid)?.Seccomp ?? 0;
         if (mode == 0) return null;
         if (mode == StrictSeccomp) return "it runs under strict seccomp, where any injected system call would kill it";

@@ -19,9 +19,8 @@ public static class HostReader
             KernelVersion = SystemInfo.KernelVersion(),
             CpuVendorModel = SystemInfo.CpuModel(),
             CrstoreVersion = typeof(HostReader).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "",
-            ClockMonotonicNs = SystemInfo.MonotonicNs(),
-            ClockBoottimeNs = SystemInfo.BoottimeNs(),
         };
+        (host.ClockMonotonicNs, host.ClockBoottimeNs) = ClockOffsets.ToHost((SystemInfo.MonotonicNs(), SystemInfo.BoottimeNs()));
         using var self = ProcDirectory.Open(Environment.ProcessId);
         foreach (var kind in NamespaceLink.Names)
         {

@@ -2,6 +2,7 @@ using System.Globalization;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Linux;
+using Crstore.Linux.Memory;
 using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
@@ -26,6 +27,7 @@ public sealed class ProcessStateReader : IDisposable
     private readonly List<string> warnings = [];
     private PreparedState prepared;
     private StatusLines? status;
+    private List<(string Kind, string Link)>? namespaces;
 
     private ProcessStateReader(int pid, ProcDirectory proc, FileRefs files)
     {
@@ -183,7 +185,13 @@ public sealed class ProcessStateReader : IDisposable
         if (theirs.Seccomp != mine.Seccomp || theirs.NoNewPrivileges != mine.NoNewPrivileges) thread.Differs = "seccomp";
         else if (!theirs.Uids.SequenceEqual(mine.Uids) || !theirs.Gids.SequenceEqual(mine.Gids) || !theirs.Groups.SequenceEqual(mine.Groups) || theirs.Capabilities != mine.Capabilities)
             thread.Differs = "credentials";
+        else if (ProcessComparison.Apart(thread.Tid, Message.Threads[0].Tid) is { Length: > 0 } apart) thread.Differs = apart;
+        else if (NamespacesOf(thread.Tid).Except(namespaces ??= NamespacesOf(Message.Threads[0].Tid)).FirstOrDefault() is { Kind: { } kind }) thread.Differs = $"{kind} namespace";
     }
+
+    // A thread may have called setns(2) or unshare(2) for itself.
+    private List<(string Kind, string Link)> NamespacesOf(int tid) =>
+        [.. NamespaceLink.Names.Select(kind => (kind, proc.TryReadLink(string.Create(CultureInfo.InvariantCulture, $"task/{tid}/ns/{kind}"), out var link) == 0 ? link : ""))];
 
     private void MarkIncomplete(string why)
     {

@@ -67,7 +67,8 @@ public static unsafe partial class Descriptors
 
     /// <summary>The same file once more, with flags and an offset of its own.</summary>
     public static SafeFileHandle OpenAgain(SafeFileHandle file, int flags) =>
-        Memory.RawFile.Open(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)file.DangerousGetHandle()}"), (Memory.RawOpen)flags);
+        // O_NOFOLLOW, open(2): what it was opened by the first time was no link; what it is opened by now is one.
+        Memory.RawFile.Open(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"/proc/self/fd/{(int)file.DangerousGetHandle()}"), (Memory.RawOpen)flags & ~Memory.RawOpen.NoFollow);
 
     /// <summary>lseek(2) from the start.</summary>
     public static void Seek(SafeFileHandle file, long position) => RawSyscall.Checked("lseek", null, Lseek, file.DangerousGetHandle(), position, 0);

@@ -10,6 +10,10 @@ public static class ProcessComparison
     public static string Shared(int pid, int other) =>
         ShareMemory(pid, other) ? "memory" : RawSyscall.Invoke(SysKcmp, pid, other, KcmpFiles) == 0 ? "files" : RawSyscall.Invoke(SysKcmp, pid, other, KcmpFs) == 0 ? "directory" : "";
 
+    /// <summary>What one thread has apart from another of its process, by unshare(2): "files" (the table of fds), "directories" (and umask); empty if nothing, or if the kernel won't tell.</summary>
+    public static string Apart(int tid, int other) =>
+        RawSyscall.Invoke(SysKcmp, tid, other, KcmpFiles) > 0 ? "files" : RawSyscall.Invoke(SysKcmp, tid, other, KcmpFs) > 0 ? "directories" : "";
+
     /// <summary>True if both processes have the same address space. False as well where the kernel won't tell (no kcmp, no ptrace access).</summary>
     public static bool ShareMemory(int pid, int other) => RawSyscall.Invoke(SysKcmp, pid, other, KcmpVm) == 0;
 }

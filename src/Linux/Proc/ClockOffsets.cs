@@ -9,6 +9,20 @@ public static class ClockOffsets
     private const int SmallFile = 4096;
     private const long NsPerSecond = 1_000_000_000;
 
+    /// <summary>Of this process.</summary>
+    public static (long MonotonicNs, long BoottimeNs) OfSelf()
+    {
+        using var self = ProcDirectory.Open(Environment.ProcessId);
+        return Of(self);
+    }
+
+    /// <summary>What the host's clocks show when this process sees that.</summary>
+    public static (ulong MonotonicNs, ulong BoottimeNs) ToHost((ulong MonotonicNs, ulong BoottimeNs) seen)
+    {
+        var own = OfSelf();
+        return (seen.MonotonicNs - (ulong)own.MonotonicNs, seen.BoottimeNs - (ulong)own.BoottimeNs);
+    }
+
     /// <summary>Nanoseconds; 0 in the host's namespace, or where there are none.</summary>
     public static (long MonotonicNs, long BoottimeNs) Of(ProcDirectory proc)
     {

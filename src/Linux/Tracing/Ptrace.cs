@@ -10,7 +10,7 @@ public static unsafe class Ptrace
     // Requests, linux/ptrace.h.
     private const long PeekData = 2, Cont = 7, DetachRequest = 17, SyscallRequest = 24, SetOptionsRequest = 0x4200, GetEventMessageRequest = 0x4201, GetSigInfoRequest = 0x4202,
         GetRegSetRequest = 0x4204, SetRegSetRequest = 0x4205, SeizeRequest = 0x4206, InterruptRequest = 0x4207,
-        PeekSigInfoRequest = 0x4209, GetSigMaskRequest = 0x420a, SetSigMaskRequest = 0x420b, GetRseqRequest = 0x420f;
+        PeekSigInfoRequest = 0x4209, GetSigMaskRequest = 0x420a, SetSigMaskRequest = 0x420b, GetRseqRequest = 0x420f, GetUserDispatchRequest = 0x4211;
 
     /// <summary>siginfo_t in bytes.</summary>
     public const int SigInfoSize = 128;
@@ -142,6 +142,20 @@ public static unsafe class Ptrace
         if (errno is Errno.EIO or Errno.EINVAL) return null;
         Check(errno, "PTRACE_GET_RSEQ_CONFIGURATION", tid);
         return configuration;
+    }
+
+    /// <summary>
+    /// True if the thread has its system calls sent to itself as SIGSYS, prctl(2) with PR_SET_SYSCALL_USER_DISPATCH, as Wine does. False as well on
+    /// kernels that don't tell (before 6.4).
+    /// </summary>
+    public static bool HasUserDispatch(int tid)
+    {
+        const int off = 0, size = 32; // PR_SYS_DISPATCH_OFF; struct ptrace_sud_config: mode, selector, offset, length
+        var configuration = stackalloc ulong[size / sizeof(ulong)];
+        var errno = RawSyscall.Errno(RawSyscall.Ptrace, GetUserDispatchRequest, tid, size, (long)configuration);
+        if (errno is Errno.EIO or Errno.EINVAL) return false;
+        Check(errno, "PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG", tid);
+        return configuration[0] != off;
     }
 
     /// <summary>One word of the tracee's memory; null if it isn't readable.</summary>

@@ -48,7 +48,7 @@ public sealed class InotifyFile : IFileKind
 
         if (queue.UnreadBytes == 0) return Verdict.Restarts;
         const string why = "events that it had not read yet are lost";
-        return scene.ChangedFiles == FilesPolicy.MustMatch && !scene.JustCaptured ? Verdict.Refused(why + "; --files warn takes that") : Verdict.Policy("--files", why);
+        return scene.ChangedFiles == FilesPolicy.MustMatch && !scene.JustCaptured ? Verdict.Refused(why + "; --files warn takes that") : Verdict.Policy(RestartScene.FilesFlag, why);
     }
 
     /// <inheritdoc/>

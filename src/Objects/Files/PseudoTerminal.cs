@@ -77,7 +77,7 @@ public sealed class PseudoTerminal : IFileKind
     {
         if (terminal.UnreadBytes == 0) return Verdict.Restarts;
         var why = $"{terminal.UnreadBytes} bytes that were not read from it yet are lost";
-        return scene.ChangedFiles == FilesPolicy.MustMatch && !scene.JustCaptured ? Verdict.Refused(why + "; --files warn takes that") : Verdict.Policy("--files", why);
+        return scene.ChangedFiles == FilesPolicy.MustMatch && !scene.JustCaptured ? Verdict.Refused(why + "; --files warn takes that") : Verdict.Policy(RestartScene.FilesFlag, why);
     }
 
     /// <summary>The number of a terminal whose master is in the checkpoint; null: it is none.</summary>

@@ -76,7 +76,7 @@ public sealed class RegularFile : IFileKind
         if (IsPutBack(file, scene)) return Verdict.Policy("--with-files", $"{how} since the capture: what it was then is written over it");
         return scene.ChangedFiles == FilesPolicy.MustMatch && !IsLog(file)
             ? Verdict.Refused($"{how} since the capture; --files warn takes it as it is")
-            : Verdict.Policy("--files", $"{how} since the capture");
+            : Verdict.Policy(RestartScene.FilesFlag, $"{how} since the capture");
     }
 
     /// <inheritdoc/>

@@ -37,6 +37,9 @@ public enum FilesPolicy
 /// <summary>What is being restarted, how, and what its objects have in common.</summary>
 public sealed class RestartScene : IDisposable
 {
+    /// <summary>The option that decides about <see cref="ChangedFiles"/>.</summary>
+    public const string FilesFlag = "--files";
+
     private readonly Dictionary<string, IReadOnlyList<SafeFileHandle>> shared = [];
     private readonly Dictionary<Type, object> derived = [];
     private readonly List<IDisposable> kept = [];

@@ -15,6 +15,9 @@ public interface IProcessPart
     /// <summary>For docs/LIMITS.md.</summary>
     Coverage Coverage { get; }
 
+    /// <summary>The single objects of a process, named as <see cref="Check"/> does: those that it says nothing of simply come back.</summary>
+    IEnumerable<string> Objects(Process process) => [];
+
     /// <summary>What of it comes back by a policy only, or not at all; nothing if all simply comes back.</summary>
     IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene);
 }

@@ -18,6 +18,9 @@ public sealed class Mappings : IProcessPart
         "changed or missing files; device memory; huge TLB pages; protection keys; shadow stacks; rings of io_uring and perf; System V shared memory; AIO rings; what a capture excluded");
 
     /// <inheritdoc/>
+    public IEnumerable<string> Objects(Process process) => process.Vmas.Select(v => NameOf(v, process));
+
+    /// <inheritdoc/>
     public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
     {
         foreach (var exclusion in scene.Body.Exclusions.Where(e => e.Pid == process.Pid))
@@ -25,7 +28,7 @@ public sealed class Mappings : IProcessPart
         foreach (var vma in process.Vmas)
         {
             if (Judge(vma, scene) is { } verdict)
-                yield return new ObjectVerdict(Name, $"{vma.Start:x}-{vma.End:x} {vma.Name} of process {process.Pid}", verdict);
+                yield return new ObjectVerdict(Name, NameOf(vma, process), verdict);
         }
     }
 
@@ -35,6 +38,8 @@ public sealed class Mappings : IProcessPart
     /// <summary>Tables that the name service cache daemon shares with every process. Zeros in their place tell libc that it is gone, and it asks anew.</summary>
     public static bool IsNameServiceCache(Vma vma) => vma.Shared && vma.Name.Contains("/nscd/", StringComparison.Ordinal);
 
+    private static string NameOf(Vma vma, Process process) => $"{vma.Start:x}-{vma.End:x} {vma.Name} of process {process.Pid}";
+
     // A shared mapping shows what is in the file now; of a tmpfs (/dev/shm) what the checkpoint has is written back.
     private static Verdict? JudgeShared(FileRef file, RestartScene scene)
     {
@@ -43,7 +48,7 @@ public sealed class Mappings : IProcessPart
             return scene.NewPids ? Verdict.Refused($"{file.Path} may be in use: a copy with --new-pids would write into it") : null;
         if (now.SizeBytes == file.SizeBytes && now.MtimeNs == file.MtimeNs) return null;
         var how = $"{file.Path}, which it shares, has changed since the capture";
-        return scene.ChangedFiles == FilesPolicy.MustMatch ? Verdict.Refused(how + "; --files warn takes it as it is") : Verdict.Policy("--files", how);
+        return scene.ChangedFiles == FilesPolicy.MustMatch ? Verdict.Refused(how + "; --files warn takes it as it is") : Verdict.Policy(RestartScene.FilesFlag, how);
     }
 
     private static Verdict? Judge(Vma vma, RestartScene scene)

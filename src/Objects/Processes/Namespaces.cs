@@ -15,6 +15,9 @@ public sealed class Namespaces : IProcessPart
     public Coverage Coverage => new("the host's namespaces; of a pid or time namespace that all processes are in, the ids and the clocks inside", "a namespace's first process: --new-pids", "other namespaces of their own (containers)");
 
     /// <inheritdoc/>
+    public IEnumerable<string> Objects(Process process) => process.Namespaces.Select(n => NameOf(n.Kind, process));
+
+    /// <inheritdoc/>
     public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
     {
         ArgumentNullException.ThrowIfNull(process);
@@ -25,7 +28,7 @@ public sealed class Namespaces : IProcessPart
             // What children will be in is told apart only if it differs, namespaces(7).
             var host = scene.Body.Host.Namespaces.FirstOrDefault(n => n.Kind == own.Kind);
             if (host is null) continue;
-            var name = $"{own.Kind} namespace of process {process.Pid}";
+            var name = NameOf(own.Kind, process);
             var kind = own.Kind.Replace(ForChildren, "", StringComparison.Ordinal);
             if (kind is not ("pid" or "time"))
             {
@@ -37,7 +40,12 @@ public sealed class Namespaces : IProcessPart
             }
         }
 
+        // One for children that has no process yet can't be named.
+        foreach (var kind in scene.Body.Host.Namespaces.Select(n => n.Kind).Where(k => process.Namespaces.Count > 0 && process.Namespaces.All(n => n.Kind != k)))
+            yield return new ObjectVerdict(Name, NameOf(kind, process), Verdict.Refused("it is a new one, without a process in it"));
         if (process.Pid == 0 || process.Threads.Any(t => t.Tid == 0)) yield return new ObjectVerdict(Name, $"“{process.Comm}”", Verdict.Refused("its ids in its pid namespace are not known"));
         if (process.Pid == 1 && process == root && !scene.NewPids) yield return new ObjectVerdict(Name, "process 1", Verdict.Policy("--new-pids", "it is the first of a pid namespace"));
     }
+
+    private static string NameOf(string kind, Process process) => $"{kind} namespace of process {process.Pid}";
 }

@@ -17,6 +17,13 @@ public sealed class SessionsAndGroups : IProcessPart
         "sessions whose leader has exited while others of the tree are in them");
 
     /// <inheritdoc/>
+    public IEnumerable<string> Objects(Process process)
+    {
+        ArgumentNullException.ThrowIfNull(process);
+        return [NameOfSession(process), NameOfGroup(process)];
+    }
+
+    /// <inheritdoc/>
     public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
     {
         var processes = scene.Body.Processes;
@@ -24,9 +31,9 @@ public sealed class SessionsAndGroups : IProcessPart
         if (process == root)
         {
             if (process.Sid != process.Pid)
-                yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one"));
+                yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one"));
             else if (LosesTerminal(process, scene))
-                yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.But("it has no controlling terminal then: Ctrl-C is passed on, but Ctrl-Z stops only crstore, and /dev/tty can't be opened"));
+                yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.But("it has no controlling terminal then: Ctrl-C is passed on, but Ctrl-Z stops only crstore, and /dev/tty can't be opened"));
             yield break;
         }
 
@@ -35,16 +42,20 @@ public sealed class SessionsAndGroups : IProcessPart
         if (parent is null)
             yield return new ObjectVerdict(Name, $"process {process.Pid}", Verdict.Refused($"its parent {process.Ppid} is not in the checkpoint"));
         else if (process.Sid != process.Pid && process.Sid != parent.Sid && (parent.Sid != parent.Pid || !IsOlder(parent, process.Sid, processes)))
-            yield return new ObjectVerdict(Name, $"session {process.Sid} of process {process.Pid}", Verdict.Refused("its leader has exited, and no parent is in it"));
+            yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Refused(processes.Any(p => p.Pid == process.Sid) ? "it was born in it to a process that is gone, and no parent is in it now" : "its leader has exited, and no parent is in it"));
         if (process.Pgid != root.Pgid && processes.All(p => p.Pid != process.Pgid))
-            yield return new ObjectVerdict(Name, $"group {process.Pgid} of process {process.Pid}", Verdict.Refused("its leader has exited"));
+            yield return new ObjectVerdict(Name, NameOfGroup(process), Verdict.Refused("its leader has exited"));
     }
 
     // A terminal has one session, and crstore's has that of the shell that it was run from; who restarts without a terminal misses none.
     private static bool LosesTerminal(Process leader, RestartScene scene) =>
         scene.Stdio == StdioPolicy.Inherit && !leader.Stat.IsEmpty && StatLine.Parse(leader.Stat.Span).Terminal != 0 && !PseudoTerminal.IsOfCheckpoint(leader, scene);
 
-    // The session that a leader was born in is that of its own parent.
+    // The session that a leader was born in is that of its own parent; of a parent outside it is not known, but none of those that began below.
     private static bool IsOlder(Process leader, int session, IReadOnlyList<Process> processes) =>
-        processes.FirstOrDefault(p => p.Pid == leader.Ppid) is { } parent ? parent.Sid == session : session != leader.Sid;
+        processes.FirstOrDefault(p => p.Pid == leader.Ppid) is { } parent ? parent.Sid == session : processes.All(p => p.Pid != session);
+
+    private static string NameOfSession(Process process) => $"session {process.Sid} of process {process.Pid}";
+
+    private static string NameOfGroup(Process process) => $"group {process.Pgid} of process {process.Pid}";
 }

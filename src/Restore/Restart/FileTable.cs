@@ -109,12 +109,19 @@ internal sealed class FileTable : IDisposable
         foreach (var handle in handles) handle.Dispose();
     }
 
+    // As a shell's redirection: what is written to is made.
+    private static SafeFileHandle OpenInstead(string path, FileObject file)
+    {
+        const int create = 0x40, readAndWrite = 0x1b6; // O_CREAT, open(2); 0666, but for the umask
+        return file.Access == 0 ? RawFile.Open(path, (RawOpen)file.Info.Flags) : RawFile.Open(path, (RawOpen)(file.Info.Flags | create), readAndWrite);
+    }
+
     private SafeFileHandle? Open(FileObject file)
     {
         try
         {
             return scene.IsMapped(file)
-                ? RawFile.Open(file.Uses.Select(u => scene.MappedFds.GetValueOrDefault(u.Fd.Number)).First(p => p is not null)!, (RawOpen)file.Info.Flags)
+                ? OpenInstead(file.Uses.Select(u => scene.MappedFds.GetValueOrDefault(u.Fd.Number)).First(p => p is not null)!, file)
                 : FileKinds.Of(file).Open(file, scene);
         }
         catch (LinuxException e)

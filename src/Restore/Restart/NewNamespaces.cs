@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Crstore.Linux;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 
@@ -18,8 +19,10 @@ internal static class NewNamespaces
     /// <summary>Makes those that the options ask for.</summary>
     public static void Make(Puppet stub, RestartOptions options, CheckpointBody captured)
     {
-        var offsets = Offsets(options.Clock, captured.Host, captured.Processes[0]);
-        var shift = offsets != default;
+        // They would inherit crstore's.
+        var own = ClockOffsets.OfSelf();
+        var offsets = Offsets(options.Clock, captured.Host, captured.Processes[0], own);
+        var shift = offsets != own;
         var flags = (options.NewPids ? NewPid : 0) | (shift ? NewTime : 0);
         if (flags == 0) return;
         var result = stub.Call("unshare", Unshare, flags);
@@ -53,12 +56,13 @@ internal static class NewNamespaces
     }
 
     // The clocks may have been shifted at the capture already; on the same boot time has passed for them as for the host's.
-    private static (long MonotonicNs, long BoottimeNs) Offsets(ClockPolicy policy, Host host, Process root)
+    private static (long MonotonicNs, long BoottimeNs) Offsets(ClockPolicy policy, Host host, Process root, (long, long) own)
     {
-        if (policy == ClockPolicy.Host) return default;
+        if (policy == ClockPolicy.Host) return own;
         var (monotonicNs, boottimeNs) = (root.MonotonicOffsetNs, root.BoottimeOffsetNs);
         if (policy == ClockPolicy.Auto && host.BootId == SystemInfo.BootId()) return (monotonicNs, boottimeNs);
-        return ((long)host.ClockMonotonicNs + monotonicNs - (long)SystemInfo.MonotonicNs(), (long)host.ClockBoottimeNs + boottimeNs - (long)SystemInfo.BoottimeNs());
+        var now = ClockOffsets.ToHost((SystemInfo.MonotonicNs(), SystemInfo.BoottimeNs()));
+        return ((long)host.ClockMonotonicNs + monotonicNs - (long)now.MonotonicNs, (long)host.ClockBoottimeNs + boottimeNs - (long)now.BoottimeNs);
     }
 
     // /proc/PID/timens_offsets, time_namespaces(7): what is added to the host's clocks.

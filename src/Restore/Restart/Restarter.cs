@@ -41,9 +41,12 @@ public sealed class Restarter
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
         using var scene = new RestartScene(image.Manifest.Body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids };
+        foreach (var fd in options.MappedFds.Keys.Where(n => !scene.Body.Processes.Any(p => p.Fds.Any(f => f.Number == n))))
+            throw new UsageException($"--map-fd {fd}: no process of the checkpoint has that fd", "`crstore show CRID` lists them");
         var verdicts = Verdicts.Of(scene);
         Refuse(verdicts);
         scene.Warnings.AddRange(Verdicts.Differences(verdicts));
+        if (options.Files == FilesPolicy.Warn) scene.Warnings.AddRange(Verdicts.Decided(verdicts, RestartScene.FilesFlag));
         DescriptorLimit.Raise();
         var inheritance = new Inheritance(Inheritance.FirstAbove(scene.Body));
         ThisProcess.AdoptOrphans(true);

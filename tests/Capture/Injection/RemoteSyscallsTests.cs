@@ -120,6 +120,24 @@ public sealed class RemoteSyscallsTests
     }
 
     [Fact]
+    public void A_process_whose_system_calls_are_dispatched_to_itself_is_not_injected_into()
+    {
+        using var target = TargetProcess.Start("self_dispatched");
+        target.Expect("ready");
+        for (var round = 0; round < 10; round++)
+        {
+            Frozen.During(target.Pid, frozen =>
+            {
+                using var remote = RemoteSyscalls.TryBegin(frozen.Processes[0], out var whyNot);
+                remote?.Invoke(target.Pid, Remote.Getpid);
+                Assert.Contains("dispatched to itself", whyNot);
+            });
+        }
+
+        for (var round = 0; round < 3; round++) Assert.Equal("quiet", target.ReadLine());
+    }
+
+    [Fact]
     public void A_stopped_process_is_injected_into_and_stays_stopped()
     {
         using var target = TargetProcess.Start("thread_storm", "2", "0");

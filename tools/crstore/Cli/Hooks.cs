@@ -9,7 +9,7 @@ namespace Crstore.Cli;
 /// <summary>
 /// Scripts of the user's around a capture or restart: the executables in /etc/crstore/hooks.d in the order of their names, then those of `--hook`.
 /// Each is called with the stage as its argument and CRSTORE_STAGE, CRSTORE_STORE, CRSTORE_SERIES, CRSTORE_CRID, CRSTORE_PIDS and, afterwards,
-/// CRSTORE_RESULT (ok or failed) in its environment. One that fails before the work stops it; after it, that is a warning.
+/// CRSTORE_RESULT (ok or failed) in its environment; its output goes to standard error. One that fails before the work stops it; after it, that is a warning.
 /// </summary>
 internal sealed class Hooks
 {
@@ -66,7 +66,8 @@ internal sealed class Hooks
         if (FileStatus.TryOf(script, out var status) is var errno and not 0) return $"the hook {script} is gone: {Errno.Describe(errno)}";
         if ((status.Mode & WritableByOthers) != 0 || (status.Uid != 0 && status.Uid != ThisProcess.EffectiveUser()))
             return $"the hook {script} can be changed by others: it is not run";
-        var start = new ProcessStartInfo(script, [stage]);
+        // What they print goes where messages go: standard output is the verb's, or the restarted program's.
+        var start = new ProcessStartInfo("/bin/sh", ["-c", "exec \"$0\" \"$@\" >&2", script, stage]);
         start.Environment["CRSTORE_STAGE"] = stage;
         foreach (var (key, value) in Facts) start.Environment[key] = value;
         try

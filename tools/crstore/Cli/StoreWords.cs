@@ -9,7 +9,12 @@ namespace Crstore.Cli;
 internal static class StoreWords
 {
     /// <summary>Completes an argument with CRIDs, and with names of series where they stand for a checkpoint.</summary>
-    public static void Complete(Argument argument, bool series) => argument.CompletionSources.Add(context => Words(context, crids: true, series));
+    public static void Complete(Argument argument, bool series)
+    {
+        // Without a name of its own the help shows the words themselves, all of them.
+        argument.HelpName ??= argument.Name;
+        argument.CompletionSources.Add(context => Words(context, crids: true, series));
+    }
 
     /// <summary>Completes an option with names of series.</summary>
     public static void CompleteSeries(Option option) => option.CompletionSources.Add(context => Words(context, crids: false, series: true));

@@ -93,6 +93,15 @@ internal sealed class ManPage(TextWriter output)
         Item("CRSTORE_STORE", "The store directory, if --store is not given.");
         Item("XDG_STATE_HOME", "For users other than root: the store is $XDG_STATE_HOME/crstore, else ~/.local/state/crstore.");
         Item("CRSTORE_DEBUG", "Set to 1 to see where an error came from.");
+        Item("CRSTORE_HOOKS_DIR", $"The directory of hooks, instead of {Hooks.DefaultDirectory}.");
+        Macro("SH", "HOOKS");
+        Text("Executables around capture and restart, called with the stage as argument: pre-capture, post-capture, pre-restart or post-restart. What they print goes to standard error. In their environment:");
+        Item("CRSTORE_STAGE", "The stage.");
+        Item("CRSTORE_STORE", "The store directory.");
+        Item("CRSTORE_SERIES", "The series.");
+        Item("CRSTORE_CRID", "The checkpoint.");
+        Item("CRSTORE_PIDS", "The process ids, with blanks between them; after a restart those that the host sees.");
+        Item("CRSTORE_RESULT", "Afterwards: ok or failed.");
     }
 
     private void Item(string term, string? description)

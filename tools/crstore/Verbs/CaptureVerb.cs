@@ -29,7 +29,7 @@ internal sealed class CaptureVerb : Verb
     private readonly Option<string> _series = new("--series")
     {
         HelpName = "SERIES",
-        Description = "Series to continue or to start; default: command name, pid and start time (redis-server.1234.8765432)",
+        Description = "Series to continue or to start; default: command name, pid and start time (redis-server.1234.8765432); of a restarted process, the one that it had",
     };
     private readonly Option<string> _tracker = new("--tracker")
     {
@@ -130,12 +130,12 @@ internal sealed class CaptureVerb : Verb
     {
         var quiet = parsed.GetValue(_quiet);
         var target = TargetFinder.Find(parsed.GetValue(_pid), parsed.GetValue(_pidFile), parsed.GetValue(_name));
-        var series = parsed.GetValue(_series) ?? target.DefaultSeries();
         var options = OptionsFor(target, parsed);
 
         var storeOptions = StoreOptionsOf(parsed);
         using var store = CheckpointStore.OpenOrCreate(storeOptions, out var created);
         if (created) CommandContext.Tell($"created store {storeOptions.Directory} (mode 0700)");
+        var series = parsed.GetValue(_series) ?? DefaultSeries.Of(target, store);
         using var progress = ProgressDisplay.Start("capturing", quiet: quiet);
         var hooks = new Hooks(parsed.GetValue(_hook) ?? [], Context.Cancel) { Facts = { ["CRSTORE_STORE"] = storeOptions.Directory, ["CRSTORE_SERIES"] = series } };
         hooks.SetPids([target.Pid]);

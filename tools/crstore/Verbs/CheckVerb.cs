@@ -18,7 +18,7 @@ internal sealed class CheckVerb : Verb
     private readonly Option<int?> _pid = new("--pid") { HelpName = "PID", Description = "A running process", CustomParser = Quantities.Parser(Quantities.Pid, "a process id") };
     private readonly Option<string?> _crid = new("--crid") { HelpName = "CRID", Description = "A checkpoint" };
     private readonly Option<bool> _tree = new("--tree") { Description = "Of a process: all its descendants too" };
-    private readonly Option<bool> _all = new("--all", "-a") { Description = "Also what simply restarts" };
+    private readonly Option<bool> _all = new("--all", "-a") { Description = "Also what simply restarts: every mapping, thread, timer, namespace and open file" };
     private readonly Option<bool> _objects = new("--objects") { Description = "List all kinds of objects, and what becomes of each" };
     private readonly Option<bool> _json;
 
@@ -53,7 +53,7 @@ internal sealed class CheckVerb : Verb
 
         var body = Find(parsed, out var name);
         List<ObjectVerdict> verdicts;
-        using (var scene = new RestartScene(body) { JustCaptured = body.Crid == 0 }) verdicts = Verdicts.Of(scene);
+        using (var scene = new RestartScene(body) { JustCaptured = body.Crid == 0 }) verdicts = Verdicts.Of(scene, parsed.GetValue(_all));
         var restartable = verdicts.TrueForAll(v => v.Verdict.Outcome != Restartability.Refused);
         var shown = verdicts.Where(v => parsed.GetValue(_all) || v.Verdict is not { Outcome: Restartability.Restarts, Why: "" }).ToList();
         if (parsed.GetValue(_json)) WriteJson(name, restartable, shown);

@@ -94,7 +94,7 @@ internal sealed class RestartVerb : Verb
             Files = Choice(parsed.GetRequiredValue(_files), FilesPolicies, "--files"),
             CloseConnections = Choice(parsed.GetRequiredValue(_tcp), TcpPolicies, "--tcp"),
             Warn = CommandContext.Warn,
-            MappedFds = (parsed.GetValue(_mapFd) ?? []).Select(MappedFd).ToDictionary(),
+            MappedFds = MappedFds(parsed.GetValue(_mapFd) ?? []),
         };
         RestartResult? result = null;
         ulong crid;
@@ -150,6 +150,14 @@ internal sealed class RestartVerb : Verb
 
     private static T Choice<T>(string word, Dictionary<string, T> choices, string option) => choices.TryGetValue(word, out var choice) ? choice
         : throw new UsageException($"{option} can't be '{word}'", $"it is one of {string.Join(", ", choices.Keys)}");
+
+    private static Dictionary<int, string> MappedFds(string[] words)
+    {
+        var mapped = new Dictionary<int, string>();
+        foreach (var (fd, path) in words.Select(MappedFd))
+            if (!mapped.TryAdd(fd, path)) throw new UsageException($"--map-fd {fd} is given twice");
+        return mapped;
+    }
 
     private static (int, string) MappedFd(string text)
     {
