@@ -142,6 +142,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             {
                 FaultPoint.Hit("commit.locked");
                 SessionFile.Sweep(paths, out _);
+                DiskRoom.Ensure(paths, toFree: false);
                 using var db = RocksDb.Open(paths.Database, RocksMode.ReadWrite);
                 FaultPoint.Hit("commit.opened");
                 CheckGeneration(db);
@@ -149,6 +150,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 IngestIndex(db);
                 FaultPoint.Hit("commit.index-ingested");
                 TidyUp(db);
+                DiskRoom.KeepReserve(paths);
                 FaultPoint.Hit("commit.maintained");
             }
 

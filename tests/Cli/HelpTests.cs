@@ -56,6 +56,21 @@ public sealed partial class HelpTests
     }
 
     [Fact]
+    public void Help_names_its_arguments_and_not_what_the_store_holds()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        store.Capture(target.Pid, "--series", "in-no-help");
+        foreach (var verb in AllVerbs.Prepend(""))
+        {
+            string[] arguments = verb.Length > 0 ? [verb, "--help"] : ["--help"];
+            Assert.Equal(CrstoreProgram.Start(arguments).MustSucceed().Output, store.Do(arguments) + "\n");
+        }
+
+        Assert.Contains("\n  <A>  CRID, or SERIES[@latest|@N|@TIME]\n  <B>  The other one\n", store.Do("diff", "--help"));
+    }
+
+    [Fact]
     public void Version_is_one_line_with_a_number()
     {
         var result = CrstoreProgram.Start("--version").MustSucceed();

@@ -61,7 +61,7 @@ public sealed class ProcessStateReader : IDisposable
         }
         catch (LinuxException e)
         {
-            throw Refused(pid, e);
+            throw TargetErrors.BeforeAll(e, pid);
         }
         finally
         {
@@ -89,7 +89,7 @@ public sealed class ProcessStateReader : IDisposable
         }
         catch (LinuxException e)
         {
-            throw Refused(pid, e);
+            throw TargetErrors.BeforeAll(e, pid);
         }
     }
 
@@ -125,7 +125,7 @@ public sealed class ProcessStateReader : IDisposable
         }
         catch (LinuxException e)
         {
-            throw Refused(Pid, e);
+            throw TargetErrors.From(e, Pid);
         }
     }
 
@@ -238,12 +238,4 @@ public sealed class ProcessStateReader : IDisposable
             Seccomp = status.Seccomp,
         };
     }
-
-    private static TargetException Refused(int pid, LinuxException e) => e.ErrorNumber switch
-    {
-        Errno.ESRCH or Errno.ENOENT => new TargetException($"process {pid} is gone ({e.Message})", null, e),
-        Errno.EACCES or Errno.EPERM => new TargetException($"no access to process {pid}: {e.Message}",
-            "run as the same user or with CAP_SYS_PTRACE; `crstore doctor PID` says what is missing", e),
-        _ => new TargetException($"the state of process {pid} can't be read: {e.Message}", null, e),
-    };
 }

@@ -81,6 +81,7 @@ internal static class StoreCreation
         // RocksDB would make a new database over what is there, and remove it as obsolete.
         if (!File.Exists(Path.Combine(paths.Database, "CURRENT")) && Directory.EnumerateFiles(paths.Database, "*.sst").Any())
             throw new StoreDamagedException($"{paths.Database} has tables but no file CURRENT", "restore the rest of the backup, or name another directory with --store");
+        DiskRoom.Ensure(paths, toFree: false);
         using var db = RocksDb.Open(paths.Database, RocksMode.Create);
         if (StoreMeta.StoreId(db) is { } known) return known;
         var id = Guid.NewGuid();

@@ -116,9 +116,11 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
     private T Locked<T>(Func<RocksDb, T> work)
     {
         using var held = HeldLock.Take(Paths.WriteLock, "gc", $"the store {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting);
+        DiskRoom.Ensure(Paths, toFree: true);
         using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
         var result = work(db);
         Housekeeping.Run(db);
+        DiskRoom.KeepReserve(Paths);
         return result;
     }
 }

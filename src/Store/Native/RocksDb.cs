@@ -103,8 +103,16 @@ internal sealed unsafe class RocksDb : IDisposable
         if (!RocksNative.IsPresent)
             throw new EnvironmentException("the RocksDB library librocksdb.so.7.8 is not installed", "apt-get install librocksdb7.8");
         if (mode != RocksMode.ReadOnly) StoreErrors.Guard(() => SyncLogs(path));
-        StoreErrors.Guard(() => WalTails.Check(path));
-        return new RocksDb(path, mode);
+        try
+        {
+            StoreErrors.Guard(() => WalTails.Check(path));
+            return new RocksDb(path, mode);
+        }
+        catch (StoreDamagedException e)
+        {
+            // Not "run verify": it could not open it either.
+            throw new StoreDamagedException(e.Message, "the database does not open, so nothing of this store can be read: restore its directory from a backup", e);
+        }
     }
 
     /// <summary>

@@ -9,7 +9,12 @@ namespace Crstore.Cli;
 internal static class StoreWords
 {
     /// <summary>Completes an argument with CRIDs, and with names of series where they stand for a checkpoint.</summary>
-    public static void Complete(Argument argument, bool series) => argument.CompletionSources.Add(context => Words(context, crids: true, series));
+    public static void Complete(Argument argument, bool series)
+    {
+        argument.CompletionSources.Add(context => Words(context, crids: true, series));
+        // Without a name of its own the help shows what completion offers: it would open the store and list all of it.
+        argument.HelpName = argument.Name;
+    }
 
     /// <summary>Completes an option with names of series.</summary>
     public static void CompleteSeries(Option option) => option.CompletionSources.Add(context => Words(context, crids: false, series: true));

@@ -4,6 +4,7 @@ using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects;
 using Crstore.Objects.Files;
+using Crstore.Store;
 
 namespace Crstore.Cli.Verbs;
 
@@ -109,9 +110,21 @@ internal sealed class CheckVerb : Verb
 
         using var store = CommandContext.OpenStore(parsed);
         using var reader = store.OpenReader();
-        using var image = reader.OpenImage(reader.Resolve(crid!));
+        using var image = reader.OpenImage(Resolve(reader, crid!, mayBePid: what is not null));
         name = $"CRID {image.Manifest.Crid} ({image.Manifest.Header.Command})";
         return image.Manifest.Body;
+    }
+
+    private static Crid Resolve(StoreReader reader, string crid, bool mayBePid)
+    {
+        try
+        {
+            return reader.Resolve(crid);
+        }
+        catch (UsageException none) when (mayBePid && Quantities.Pid(crid) is { } pid)
+        {
+            throw new UsageException($"there is no process {pid}, and {none.Message}", none.Hint);
+        }
     }
 
     private static bool HasCheckpoint(ParseResult parsed, string crid)

@@ -15,7 +15,12 @@ internal sealed class ForgetVerb : Verb
         CustomParser = ParseCrids,
     };
     private readonly Option<string> _series = new("--series") { HelpName = "SERIES", Description = "With --keep-last: the series to thin" };
-    private readonly Option<int?> _keepLast = new("--keep-last") { HelpName = "N", Description = "Remove all of the series but the last N" };
+    private readonly Option<int?> _keepLast = new("--keep-last")
+    {
+        HelpName = "N",
+        Description = "Remove all of the series but the last N",
+        CustomParser = Quantities.Parser(Quantities.Count, "a number of checkpoints, 0 or more"),
+    };
     private readonly Option<bool> _dryRun = new("--dry-run", "-n") { Description = "Only say what would be removed" };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print nothing but errors" };
     private readonly Option<bool> _json;
@@ -79,7 +84,6 @@ internal sealed class ForgetVerb : Verb
         }
         if (series is null || keepLast is not { } keep)
             throw new UsageException("nothing to forget is named", "give CRIDs, or --series S --keep-last N");
-        if (keep < 0) throw new UsageException($"--keep-last {keep}: cannot keep fewer than none", "give 0 or more");
 
         using var reader = store.OpenReader();
         var all = reader.Headers(series).Select(header => new Crid(header.Crid)).ToList();
