@@ -21,7 +21,7 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
     /// <summary>Runs.</summary>
     public GcResult Run()
     {
-        using var alone = HeldLock.Take(Paths.GcLock, "gc", $"gc of {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting);
+        using var alone = HeldLock.Take(Paths.GcLock, "gc", $"gc of {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting, cancel);
         var before = StoreSizes.DirectoryBytes(Paths.Database);
         SweepFiles();
         IReadOnlyList<string> heldBy = [];
@@ -115,7 +115,7 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
 
     private T Locked<T>(Func<RocksDb, T> work)
     {
-        using var held = HeldLock.Take(Paths.WriteLock, "gc", $"the store {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting);
+        using var held = HeldLock.Take(Paths.WriteLock, "gc", $"the store {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting, cancel);
         DiskRoom.Ensure(Paths, toFree: true);
         using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
         var result = work(db);

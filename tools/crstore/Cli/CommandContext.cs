@@ -39,8 +39,8 @@ internal sealed class CommandContext
     public static void Warn(string line) => Tell($"warning: {line}");
 
     /// <summary>Opens the store that the command line names.</summary>
-    public static CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
+    public CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
 
     /// <summary>How to open the store that the command line names: no lock timeout but the default.</summary>
-    public static StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell, Warning = Warn };
+    public StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell, Warning = Warn, Cancel = Cancel };
 }

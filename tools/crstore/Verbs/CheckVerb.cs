@@ -108,7 +108,7 @@ internal sealed class CheckVerb : Verb
             return StatePreview.Read(sketch.Pid, parsed.GetValue(_tree));
         }
 
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         using var image = reader.OpenImage(Resolve(reader, crid!, mayBePid: what is not null));
         name = $"CRID {image.Manifest.Crid} ({image.Manifest.Header.Command})";
@@ -127,11 +127,11 @@ internal sealed class CheckVerb : Verb
         }
     }
 
-    private static bool HasCheckpoint(ParseResult parsed, string crid)
+    private bool HasCheckpoint(ParseResult parsed, string crid)
     {
         try
         {
-            using var store = CommandContext.OpenStore(parsed);
+            using var store = Context.OpenStore(parsed);
             using var reader = store.OpenReader();
             reader.Resolve(crid);
             return true;

@@ -23,6 +23,7 @@ internal sealed class ForgetVerb : Verb
     };
     private readonly Option<bool> _dryRun = new("--dry-run", "-n") { Description = "Only say what would be removed" };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print nothing but errors" };
+    private readonly Option<TimeSpan?> _lockTimeout;
     private readonly Option<bool> _json;
 
     /// <summary>Creates the verb.</summary>
@@ -33,6 +34,7 @@ internal sealed class ForgetVerb : Verb
         foreach (var option in new Option[] { _series, _keepLast, _dryRun, _quiet }) Options.Add(option);
         StoreWords.Complete(_crids, series: false);
         StoreWords.CompleteSeries(_series);
+        _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
 
@@ -49,7 +51,7 @@ internal sealed class ForgetVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = CheckpointStore.Open(StoreOptionsOf(parsed, _lockTimeout));
         var crids = Chosen(parsed, store);
         var result = store.Forget(crids, parsed.GetValue(_dryRun), line => CommandContext.Warn($"{line}; it stays as it is"));
         if (parsed.GetValue(_json))

@@ -31,7 +31,7 @@ internal sealed class SeriesVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         var damage = new DamageWarnings();
         var all = reader.Series(damage.Tell);

@@ -52,7 +52,7 @@ internal sealed class VerifyVerb : Verb
         if (parsed.GetValue(_all) && specs.Length > 0)
             throw new UsageException("--all and CRIDs exclude each other", "give one of them");
 
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         var crids = specs.Select(reader.Resolve).Distinct().ToList();
         VerifyResult result;
