@@ -79,10 +79,11 @@ public sealed partial class StoreReader : IDisposable
         foreach (var header in Headers(damaged: damaged))
         {
             var when = TimeOf(header);
+            var logical = (header.Pages?.Logical ?? 0) * VirtualPage.Size;
             IReadOnlyList<TrackerKind> distrusted = records.TryGetValue(header.Series, out var record) ? [.. record.Distrusted] : [];
             all[header.Series] = all.TryGetValue(header.Series, out var known)
-                ? known with { Latest = new Crid(header.Crid), Checkpoints = known.Checkpoints + 1, Last = when, BytesStored = known.BytesStored + header.BytesStored }
-                : new SeriesInfo(header.Series, new Crid(header.Crid), 1, when, when, header.BytesStored, distrusted);
+                ? known with { Latest = new Crid(header.Crid), Checkpoints = known.Checkpoints + 1, Last = when, LogicalBytes = known.LogicalBytes + logical, BytesStored = known.BytesStored + header.BytesStored }
+                : new SeriesInfo(header.Series, new Crid(header.Crid), 1, when, when, logical, header.BytesStored, distrusted);
         }
 
         return [.. all.Values];

@@ -42,7 +42,7 @@ internal sealed class CaptureVerb : Verb
     private readonly Option<ExcludeRule[]> _exclude = new("--exclude")
     {
         HelpName = "RANGE|PATH",
-        Description = "Leave memory out: 0xSTART-0xEND, START+SIZE, or the path or name of a mapping; repeatable",
+        Description = "Leave memory out: 0xSTART-0xEND, START+SIZE, or the path or name of a mapping (* and ? fit any); repeatable",
         CustomParser = ExcludeParser.Parse,
         Arity = ArgumentArity.OneOrMore,
         AllowMultipleArgumentsPerToken = false,
