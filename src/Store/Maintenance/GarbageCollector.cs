@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Crstore.Model;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
 
@@ -56,7 +57,17 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
             if (condemned.IsEmpty) return [];
         }
 
-        foreach (var stage in new[] { sweeper.Steps(), sweeper.Compactions() }) Work(stage);
+        Work(sweeper.Steps());
+        try
+        {
+            Work(sweeper.Compactions());
+        }
+        catch (StoreDamagedException damage)
+        {
+            // Nobody reaches what is damaged, or the steps before would have met it: all that is lost is the space of its table.
+            store.Options.Warning?.Invoke($"gc is done, but a damaged table keeps its space: {damage.Message}");
+        }
+
         return [];
     }
 

@@ -284,6 +284,18 @@ internal sealed unsafe class RocksDb : IDisposable
         RocksError.Check(error, Path);
     }
 
+    /// <summary>Lets RocksDB compact a column family on its own, in the background, until the database is closed.</summary>
+    public void CompactByItself(ColumnFamily family)
+    {
+        ThrowIfClosed();
+        fixed (byte* key = "disable_auto_compactions"u8, value = "false"u8) // literals end with a zero
+        {
+            byte* k = key, v = value;
+            RocksNative.rocksdb_set_options_cf(db, Family(family), 1, &k, &v, out var error);
+            RocksError.Check(error, Path);
+        }
+    }
+
     /// <summary>An integer property ("rocksdb.num-files-at-level0" and some others are texts that hold a number).</summary>
     public ulong Property(ColumnFamily family, string name)
     {

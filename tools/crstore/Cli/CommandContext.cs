@@ -38,6 +38,9 @@ internal sealed class CommandContext
     /// <summary>A warning on standard error.</summary>
     public static void Warn(string line) => Tell($"warning: {line}");
 
+    /// <summary>What to do, on standard error.</summary>
+    public static void Hint(string line) => Console.Error.WriteLine($"hint: {Printable.Of(line)}");
+
     /// <summary>Opens the store that the command line names.</summary>
     public CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
 
