@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 only=() vm=1 build=1
 while [ $# -gt 0 ]; do
     case $1 in
-        --only) only+=("$2"); shift 2 ;;
+        --only) only+=("${2:?--only needs the name of a project, Capture for instance}"); shift 2 ;;
         --no-vm) vm=0; shift ;;
         --no-build) build=0; shift ;;
         *) sed -n '2,5s/^# //p' "$0"; exit 2 ;;

@@ -213,6 +213,7 @@ internal sealed class CaptureAttempt(
         if (!Rehearsal)
             foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))
                 body.Warnings.Add($"process {process.Pid}: signal handlers, brk and thread details are missing: {process.StateIncomplete}");
+        body.Warnings.AddRange(ExclusionRules.WithoutEffect(options.Exclude, body.Processes));
         var header = new CheckpointHeader
         {
             Tracker = _captured[0].Memory.Tracker,

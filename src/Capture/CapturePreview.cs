@@ -28,7 +28,7 @@ public sealed record CapturePreview(TrackerKind Tracker, string Reason, bool Par
         }
         catch (LinuxException error)
         {
-            throw TargetErrors.From(error, pid);
+            throw TargetErrors.BeforeAll(error, pid);
         }
         catch (UnauthorizedAccessException error)
         {

@@ -38,7 +38,7 @@ public static class Untracking
         }
         catch (LinuxException error)
         {
-            throw TargetErrors.From(error, pid);
+            throw TargetErrors.BeforeAll(error, pid);
         }
         catch (UnauthorizedAccessException error)
         {

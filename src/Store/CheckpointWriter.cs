@@ -73,7 +73,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     public static CheckpointWriter Begin(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full)
     {
         SeriesRecords.CheckName(series);
-        var seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", options.LockTimeout, options.Waiting);
+        var seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", options.LockTimeout, options.Waiting, options.Cancel);
         SessionFile? session = null;
         StoreReader? snapshot = null;
         try
@@ -138,10 +138,11 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             var bodyBytes = ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is locked
             var indexBytes = index.GetAwaiter().GetResult();
             var verb = string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}");
-            using (HeldLock.Take(paths.WriteLock, verb, $"the store {paths.Root}", options.LockTimeout, options.Waiting))
+            using (HeldLock.Take(paths.WriteLock, verb, $"the store {paths.Root}", options.LockTimeout, options.Waiting, options.Cancel))
             {
                 FaultPoint.Hit("commit.locked");
                 SessionFile.Sweep(paths, out _);
+                DiskRoom.Ensure(paths, toFree: false);
                 using var db = RocksDb.Open(paths.Database, RocksMode.ReadWrite);
                 FaultPoint.Hit("commit.opened");
                 CheckGeneration(db);
@@ -149,6 +150,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 IngestIndex(db);
                 FaultPoint.Hit("commit.index-ingested");
                 TidyUp(db);
+                DiskRoom.KeepReserve(paths);
                 FaultPoint.Hit("commit.maintained");
             }
 

@@ -24,6 +24,9 @@ public sealed record StoreOptions(string Directory)
     /// </summary>
     internal int SmallCapturePages { get; init; } = 5000;
 
+    /// <summary>Ends the waiting for another writer, with <see cref="OperationCanceledException"/>.</summary>
+    public CancellationToken Cancel { get; init; }
+
     /// <summary>Told, once, when something waits: a sentence that names for whom.</summary>
     public Action<string>? Waiting { get; init; }
 

@@ -79,10 +79,11 @@ public sealed partial class StoreReader : IDisposable
         foreach (var header in Headers(damaged: damaged))
         {
             var when = TimeOf(header);
+            var logical = (header.Pages?.Logical ?? 0) * VirtualPage.Size;
             IReadOnlyList<TrackerKind> distrusted = records.TryGetValue(header.Series, out var record) ? [.. record.Distrusted] : [];
             all[header.Series] = all.TryGetValue(header.Series, out var known)
-                ? known with { Latest = new Crid(header.Crid), Checkpoints = known.Checkpoints + 1, Last = when, BytesStored = known.BytesStored + header.BytesStored }
-                : new SeriesInfo(header.Series, new Crid(header.Crid), 1, when, when, header.BytesStored, distrusted);
+                ? known with { Latest = new Crid(header.Crid), Checkpoints = known.Checkpoints + 1, Last = when, LogicalBytes = known.LogicalBytes + logical, BytesStored = known.BytesStored + header.BytesStored }
+                : new SeriesInfo(header.Series, new Crid(header.Crid), 1, when, when, logical, header.BytesStored, distrusted);
         }
 
         return [.. all.Values];
@@ -95,7 +96,7 @@ public sealed partial class StoreReader : IDisposable
     /// <summary>Header and body. <see cref="UsageException"/> if there is no such CRID.</summary>
     public CheckpointManifest Manifest(Crid crid)
     {
-        var header = Header(crid) ?? throw new UsageException($"there is no CRID {crid} in {Paths.Root}", "crstore list shows what there is");
+        var header = Header(crid) ?? throw new UsageException($"there is no CRID {crid} in {Paths.Root}", "`crstore list` shows what there is");
         using var body = Database.GetPinned(ColumnFamily.Bodies, Keys.Crid(crid));
         return new CheckpointManifest(header, ManifestCodec.DecodeBody(crid, body.Span));
     }
@@ -106,7 +107,7 @@ public sealed partial class StoreReader : IDisposable
         if (Crid.TryParse(spec, out var crid))
         {
             if (Header(crid) is not null) return crid;
-            if (!Headers(spec).Any()) throw new UsageException($"there is no CRID {crid} in {Paths.Root}", "crstore list shows what there is");
+            if (!Headers(spec).Any()) throw new UsageException($"there is no CRID {crid} in {Paths.Root}", "`crstore list` shows what there is");
         }
 
         // A name may hold an @ itself: the whole text is tried first.
@@ -115,7 +116,7 @@ public sealed partial class StoreReader : IDisposable
         var at = spec.LastIndexOf('@');
         var (name, which) = at > 0 ? (spec[..at], spec[(at + 1)..]) : (spec, "latest");
         var all = at > 0 ? Headers(name).ToList() : [];
-        if (all.Count == 0) throw new UsageException($"there is no series \"{name}\" in {Paths.Root}", "crstore series shows what there is");
+        if (all.Count == 0) throw new UsageException($"there is no series \"{name}\" in {Paths.Root}", "`crstore series` shows what there is");
         return Pick(all, name, which);
     }
 
@@ -143,16 +144,22 @@ public sealed partial class StoreReader : IDisposable
 
     private static DateTimeOffset TimeOf(CheckpointHeader header) => DateTimeOffset.UnixEpoch.AddTicks(header.CapturedUnixNs / 100);
 
+    /// <summary>As `list` shows it.</summary>
+    private static string Local(DateTimeOffset time) => time.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
+
     private static Crid Pick(List<CheckpointHeader> all, string name, string which)
     {
         if (which == "latest") return new Crid(all[^1].Crid);
         if (int.TryParse(which, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
             return number >= 1 && number <= all.Count ? new Crid(all[number - 1].Crid)
-                : throw new UsageException($"series \"{name}\" has checkpoints @1 to @{all.Count}, no @{number}");
+                : throw new UsageException($"series \"{name}\" has checkpoints @1 to @{all.Count}, no @{number}", $"`crstore list --series {name}` shows them; a CRID is given without the series");
         if (!DateTimeOffset.TryParse(which, CultureInfo.InvariantCulture, DateTimeStyles.AssumeLocal, out var time))
-            throw new UsageException($"\"@{which}\" is neither @latest, a number nor a time", "for instance redis@latest, redis@3, redis@2026-01-31T12:00");
-        var before = all.Where(h => TimeOf(h) <= time).ToList();
+            throw new UsageException($"\"@{which}\" is neither @latest, a number nor a time", $"for instance {name}@latest, {name}@3, {name}@2026-01-31T12:00, '{name}@2026-01-31 12:00:05'");
+        // A whole second means all of it: `list` shows no fractions, and what it shows must find what it shows.
+        var end = time.Ticks % TimeSpan.TicksPerSecond == 0 ? time.AddTicks(TimeSpan.TicksPerSecond - 1) : time;
+        var before = all.Where(h => TimeOf(h) <= end).ToList();
         return before.Count > 0 ? new Crid(before.MaxBy(h => (h.CapturedUnixNs, h.Crid))!.Crid)
-            : throw new UsageException($"series \"{name}\" has no checkpoint at or before {time:O}; the first one is of {TimeOf(all[0]):O}");
+            : throw new UsageException($"series \"{name}\" has no checkpoint at or before {Local(time)}; the first one is of {Local(TimeOf(all.MinBy(h => h.CapturedUnixNs)!))}",
+                $"`crstore list --series {name}` shows all of them; {name}@1 is the first one");
     }
 }

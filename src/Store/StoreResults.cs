@@ -5,7 +5,7 @@ namespace Crstore.Store;
 
 /// <summary>One series.</summary>
 public sealed record SeriesInfo(string Name, Crid Latest, int Checkpoints, DateTimeOffset First, DateTimeOffset Last,
-    ulong BytesStored, IReadOnlyList<TrackerKind> Distrusted);
+    ulong LogicalBytes, ulong BytesStored, IReadOnlyList<TrackerKind> Distrusted);
 
 /// <summary>Pages that differ between two CRIDs, by process and VMA.</summary>
 public sealed record DiffResult(Crid A, Crid B, IReadOnlyList<DiffSpace> Spaces);

@@ -80,6 +80,19 @@ public sealed class CaptureOptionsTests
     }
 
     [Fact]
+    public void An_exclusion_that_fits_nothing_is_a_warning_and_one_that_fits_is_none()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        var slip = store.Run("capture", $"{target.Pid}", "--exclude", "/no/such/file", "--exclude", "0x1000-0x2000").MustSucceed();
+        Assert.Contains("crstore: warning: --exclude /no/such/file left nothing out", slip.Error);
+        Assert.Contains("crstore: warning: --exclude 0x1000-0x2000 left nothing out", slip.Error);
+        var right = store.Json("capture", $"{target.Pid}", "--exclude", "[stack]", "--exclude", "*/sleep");
+        Assert.Empty(right.GetProperty("warnings").EnumerateArray());
+        Assert.True(right.GetProperty("incomplete").GetBoolean());
+    }
+
+    [Fact]
     public void A_capture_larger_than_its_buffer_is_still_whole()
     {
         using var store = new CliStore();

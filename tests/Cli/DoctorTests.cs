@@ -27,6 +27,31 @@ public sealed class DoctorTests
     }
 
     [Fact]
+    public void Another_users_process_is_refused_by_every_verb_with_who_may()
+    {
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        using var home = new TempDir().OpenToAll();
+        foreach (string[] verb in new string[][] { ["capture", "--quiet"], ["untrack"], ["check", "--pid"], ["doctor"] })
+        {
+            var result = OtherUser.Run(OtherUser.Nobody, [], [.. verb, $"{target.Pid}", "--store", home.File("store")]);
+            Assert.Equal((int)ExitCode.Target, result.ExitCode);
+            Assert.Contains($"process {target.Pid} (sleep) runs as uid 0, crstore as uid {OtherUser.Nobody}", result.Output + result.Error);
+            Assert.Contains("CAP_SYS_PTRACE", (result.Output + result.Error).Split("runs as uid")[1]);
+        }
+    }
+
+    [Fact]
+    public void Doctor_says_what_to_do_about_a_store_that_does_not_open()
+    {
+        using var store = new CliStore();
+        Directory.CreateDirectory(store.Path);
+        File.WriteAllText(Path.Combine(store.Path, "letter"), "");
+        var check = store.Json("doctor").GetProperty("checks").EnumerateArray().Single(c => c.GetProperty("name").GetString() == "store");
+        Assert.Equal("no", check.GetProperty("verdict").GetString());
+        Assert.EndsWith("name another directory with --store", check.GetProperty("detail").GetString());
+    }
+
+    [Fact]
     public void Doctor_works_where_there_is_no_home_directory()
     {
         var result = OtherUser.Run(65533, [], "doctor");

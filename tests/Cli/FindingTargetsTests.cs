@@ -20,6 +20,31 @@ public sealed class FindingTargetsTests : IDisposable
     }
 
     [Fact]
+    public void A_kernel_thread_and_a_zombie_are_told_for_what_they_are()
+    {
+        using var parent = TargetProcess.Python("import os,sys\npid=os.fork()\nif pid==0: os._exit(0)\nos.waitid(os.P_PID, pid, os.WEXITED|os.WNOWAIT)\nprint('ready', pid, flush=True)\nsys.stdin.readline()");
+        var zombie = parent.Expect("ready ");
+        foreach (var verb in new[] { "capture", "untrack" })
+            Expect.Failure(_store.Run(verb, zombie), ExitCode.Target, $"process {zombie} (", "zombie");
+        Assert.Contains("zombie", _store.Run("doctor", zombie).Output);
+        // kthreadd, or in a container what has its number
+        Assert.SkipUnless(File.Exists("/proc/2/comm") && File.ReadAllText("/proc/2/comm").Trim() == "kthreadd", "no kernel thread is visible here (a container)");
+        foreach (string[] verb in new string[][] { ["capture", "2"], ["untrack", "2"], ["check", "--pid", "2"] })
+            Expect.Failure(_store.Run(verb), ExitCode.Target, "process 2 (kthreadd) is a kernel thread", "hint: ");
+        var doctor = _store.Run("doctor", "2");
+        Assert.Equal((int)ExitCode.Target, doctor.ExitCode);
+        Assert.Contains("\n    process 2 (kthreadd) is a kernel thread: it has no memory of its own\n", doctor.Output);
+    }
+
+    [Fact]
+    public void A_number_that_is_neither_a_process_nor_a_checkpoint_is_told_as_both()
+    {
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        _store.Capture(target.Pid);
+        Expect.Failure(_store.Run("check", "4190000"), ExitCode.Usage, "there is no process 4190000, and there is no CRID 4190000");
+    }
+
+    [Fact]
     public void A_pid_file_that_is_not_there_is_told() =>
         Expect.Failure(CapturePidFile(null), ExitCode.Target, "there is no pid file", "hint: is the service running?");
 

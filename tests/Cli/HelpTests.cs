@@ -56,13 +56,18 @@ public sealed partial class HelpTests
     }
 
     [Fact]
-    public void The_help_names_arguments_not_the_checkpoints_there_are()
+    public void Help_names_its_arguments_and_not_what_the_store_holds()
     {
         using var store = new CliStore();
-        using var target = Support.TargetProcess.Start(new Support.TargetStart("/bin/sleep", ["1000"]));
-        store.Capture(target.Pid);
-        Assert.Contains("crstore restart <CRID>", store.Run("restart", "--help").MustSucceed().Output);
-        Assert.Contains("crstore check [<PID|CRID>]", store.Run("check", "--help").MustSucceed().Output);
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        store.Capture(target.Pid, "--series", "in-no-help");
+        foreach (var verb in AllVerbs.Prepend(""))
+        {
+            string[] arguments = verb.Length > 0 ? [verb, "--help"] : ["--help"];
+            Assert.Equal(CrstoreProgram.Start(arguments).MustSucceed().Output, store.Do(arguments) + "\n");
+        }
+
+        Assert.Contains("\n  <A>  CRID, or SERIES[@latest|@N|@TIME]\n  <B>  The other one\n", store.Do("diff", "--help"));
     }
 
     [Fact]

@@ -64,9 +64,10 @@ public sealed class JsonShapeTests : IDisposable
     public void Series_stats_verify_diff_restore_forget_and_gc_have_their_names()
     {
         var crid = _store.Capture(_target.Pid, "--series", "s");
-        Assert.Equal(["bytes_stored", "checkpoints", "distrusted_trackers", "first", "last", "latest_crid", "series"], Names(_store.Json("series")[0]));
+        Assert.Equal(["bytes_stored", "checkpoints", "distrusted_trackers", "first", "last", "latest_crid", "logical_bytes", "series"], Names(_store.Json("series")[0]));
         Assert.Equal(["checkpoints", "chunks", "compressed_bytes", "compression_ratio", "dedup_ratio", "directory_bytes", "index_bytes",
             "logical_bytes", "map_bytes", "series", "unique_bytes"], Names(_store.Json("stats")));
+        Assert.Equal(_store.Json("stats").GetProperty("logical_bytes").GetUInt64(), _store.Json("series")[0].GetProperty("logical_bytes").GetUInt64());
         Assert.Equal(["broken", "frames_read", "pages_read", "problems", "store_problems", "whole"], Names(_store.Json("verify", crid, "--read-data")));
         Assert.Equal(["a", "b", "processes"], Names(_store.Json("diff", crid, crid)));
         Assert.Equal(["bytes", "crid", "files", "format", "warnings"], Names(_store.Json("restore", crid, "--to", _store.File("core"))));

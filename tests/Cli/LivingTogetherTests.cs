@@ -121,6 +121,31 @@ public sealed class LivingTogetherTests
         Assert.Contains(before, store.Do("list", "--quiet").Split('\n'));
     }
 
+    [Theory]
+    [InlineData("capture")]
+    [InlineData("forget")]
+    [InlineData("gc")]
+    public void Interrupted_while_it_waits_for_another_writer_it_ends_and_does_nothing(string verb)
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        var crid = store.Capture(target.Pid);
+        using (var holder = TargetProcess.Start(Requires.Program("flock", "util-linux"), "--no-fork", Path.Combine(store.Path, "lock"), "/bin/sh", "-c", "echo ready; exec sleep 1000"))
+        {
+            holder.Expect("ready");
+            using var waiting = Start(store, verb switch { "capture" => ["capture", $"{target.Pid}"], "forget" => ["forget", crid], _ => ["gc"] });
+            Assert.StartsWith("crstore: waiting for ", waiting.StandardError.ReadLine());
+            Run.Command("/bin/kill", [$"-{SigTerm}", $"{waiting.Id}"]);
+            Assert.True(waiting.WaitForExit(TimeSpan.FromSeconds(20)), "it does not end when it is asked to");
+            Assert.Equal("crstore: interrupted\n", waiting.StandardError.ReadToEnd());
+            Assert.Equal((int)ExitCode.Interrupted, waiting.ExitCode);
+            var impatient = store.Run(verb == "capture" ? ["capture", $"{target.Pid}", "--lock-timeout", "100ms"] : verb == "forget" ? ["forget", crid, "--lock-timeout", "100ms"] : ["gc", "--lock-timeout", "100ms"]);
+            Expect.Failure(impatient, ExitCode.Busy, "did not finish within 0.1 s", "--lock-timeout");
+        }
+
+        Assert.Equal(crid, store.Do("list", "--quiet"));
+    }
+
     [Fact]
     public void Another_user_captures_a_process_of_his_own()
     {

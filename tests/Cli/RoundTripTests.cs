@@ -198,4 +198,34 @@ public sealed class RoundTripTests
         }
         return crids;
     }
+
+    [Fact]
+    public void Damage_that_many_checkpoints_share_is_told_in_a_line_with_what_to_do_and_that_helps()
+    {
+        using var store = new CliStore();
+        using var target = new DemoTarget(mib: 40);
+        var crids = Enumerable.Range(0, 4).Select(i => store.Capture(target.Pid, "--series", $"s{i}")).ToArray();
+        var table = new DirectoryInfo(Path.Combine(store.Path, "db")).GetFiles("*.sst").MaxBy(file => file.Length)!.FullName; // frames, ingested
+        using (var file = new FileStream(table, FileMode.Open, FileAccess.ReadWrite))
+        {
+            file.Position = file.Length / 2;
+            var there = file.ReadByte();
+            file.Position = file.Length / 2;
+            file.WriteByte((byte)(there ^ 1));
+        }
+
+        var verify = store.Run("verify", "--all", "--read-data");
+        Assert.Equal((int)ExitCode.Damaged, verify.ExitCode);
+        Assert.Matches($@"(?m)^CRID {string.Join(' ', crids)}, process {target.Pid}, \S.*, \d+ pages from 0x[0-9a-f]+: ", verify.Output);
+        Assert.InRange(verify.Output.Split('\n').Length, 3, 12);
+        Assert.Contains($"broken: {string.Join(' ', crids)}\nwhole: none\n", verify.Output);
+        Assert.StartsWith($"hint: `crstore forget {string.Join(' ', crids)}` and then `crstore gc`", verify.Error);
+
+        store.Do(["forget", .. crids]);
+        store.Run("gc").MustSucceed();
+        var next = store.Capture(target.Pid, "--series", "s0");
+        store.Do("verify", next, "--read-data");
+        store.Do("restore", next, "--to", store.File("core"));
+        Assert.True(target.IsIn(store.File("core"), target.Generation));
+    }
 }

@@ -28,6 +28,8 @@ public sealed class WrongUseTests
     [InlineData("--to", "restore", "5")]
     [InlineData("is not a CRID", "forget", "redis")]
     [InlineData("'0' is not a CRID", "forget", "0")]
+    [InlineData("'abc' is not a number of checkpoints", "forget", "--series", "s", "--keep-last", "abc")]
+    [InlineData("'-1' is not a number of checkpoints", "forget", "--series", "s", "--keep-last", "-1")]
     [InlineData("'200%' is not a share", "verify", "--read-data-subset", "200%")]
     [InlineData("argument", "diff", "1")]
     public void Wrong_options_are_told_with_exit_code_2(string words, params string[] arguments)

@@ -148,6 +148,6 @@ public sealed class FrozenTree : IDisposable
         if (status.ThreadGroup != pid)
             throw new TargetException($"{pid} is a thread of {TargetErrors.Name(status.ThreadGroup)}", $"give the process id {status.ThreadGroup}");
         if (TaskStat.Read(pid) is { IsDead: true, ThreadCount: <= 1 })
-            throw new TargetException($"{TargetErrors.Name(pid)} has exited and only waits for its parent to reap it (zombie)", "start the target again");
+            throw TargetErrors.Exited(pid);
     }
 }

@@ -18,22 +18,42 @@ public static class TargetErrors
     /// <summary>No such process.</summary>
     public static TargetException Gone(int pid) => new($"there is no process {pid}", "look the pid up again");
 
-    /// <summary>Turns ESRCH of ptrace or /proc on a frozen target into <see cref="Died"/>; other errors into words with the call and errno.</summary>
-    public static TargetException From(LinuxException e, int pid) => e.ErrorNumber is Errno.ESRCH or Errno.ECHILD or Errno.ENOENT
-        ? Died(pid, e)
-        : new TargetException($"{Name(pid)}: {e.Message}", null, e);
+    /// <summary>Turns ESRCH of ptrace or /proc on a target into <see cref="Died"/>, and a refusal into who may; other errors into words with the call and errno.</summary>
+    public static TargetException From(LinuxException e, int pid) => e.ErrorNumber switch
+    {
+        Errno.ESRCH or Errno.ECHILD or Errno.ENOENT => NoMemory(pid) ?? Died(pid, e),
+        Errno.EACCES or Errno.EPERM when Refusal(pid, pid, e.Message, seizing: false) is { } refusal => refusal,
+        _ => new TargetException($"{Name(pid)}: {e.Message}", null, e),
+    };
+
+    /// <summary>The same for what is read of a process before anything is done to it.</summary>
+    public static TargetException BeforeAll(LinuxException e, int pid) => e.ErrorNumber is Errno.ESRCH or Errno.ENOENT
+        ? NoMemory(pid) ?? (TaskStat.Read(pid) is { IsDead: true } ? Exited(pid) : Gone(pid))
+        : From(e, pid);
+
+    /// <summary>A zombie.</summary>
+    internal static TargetException Exited(int pid) =>
+        new($"{Name(pid)} has exited and only waits for its parent to reap it (zombie)", "start the target again");
+
+    /// <summary>Kernel threads answer to a process id, and to questions about their memory with ESRCH. Null for all others.</summary>
+    private static TargetException? NoMemory(int pid) => TaskStat.Read(pid) is { IsKernelThread: true }
+        ? new TargetException($"{Name(pid)} is a kernel thread: it has no memory of its own", "choose a user process")
+        : null;
 
     /// <summary>Why the kernel refused to attach. Null if the thread has just exited, which looks the same at first.</summary>
-    internal static TargetException? Refused(int pid, int tid, int errno)
+    internal static TargetException? Refused(int pid, int tid, int errno) =>
+        errno == Errno.ESRCH ? null : Refusal(pid, tid, $"ptrace(PTRACE_SEIZE) thread {tid}: {Errno.Describe(errno)}", seizing: true);
+
+    /// <summary>One tracer shuts out another, but nobody from /proc: while it is frozen, that is crstore itself.</summary>
+    private static TargetException? Refusal(int pid, int tid, string said, bool seizing)
     {
         var stat = TaskStat.Read(pid, tid);
         var status = TaskStatusFile.Read(pid, tid);
-        if (stat is null || status is null || stat.IsDead || errno == Errno.ESRCH) return null;
+        if (stat is null || status is null || stat.IsDead) return null;
         var name = $"process {pid} ({stat.Name})";
-        var said = $"ptrace(PTRACE_SEIZE) thread {tid}: {Errno.Describe(errno)}";
-        if (stat.IsKernelThread) return new TargetException($"{name} is a kernel thread: it has no memory of its own", "choose a user process");
+        if (NoMemory(pid) is { } kernelThread) return kernelThread;
         if (pid == Environment.ProcessId) return new TargetException($"{name} is crstore itself", "run crstore from outside the target");
-        if (status.TracerPid != 0)
+        if (seizing && status.TracerPid != 0)
             return new TargetException($"{name} is already traced by {Name(ProcessOf(status.TracerPid))}", "a debugger, strace or another crstore: let it finish or detach it first");
         var me = TaskStatusFile.Read(Environment.ProcessId);
         if (me is not null && (me.Capabilities("CapEff") >> CapSysPtrace & 1) == 0) return RefusedUnprivileged(name, said, pid, status, me);

@@ -1,5 +1,6 @@
 using System.IO.Enumeration;
 using Crstore.Linux;
+using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
 
@@ -22,13 +23,28 @@ public sealed class ExclusionRules
     /// <summary>The ranges that apply to a VMA, sorted; they may reach beyond it.</summary>
     public ReadOnlySpan<PageRange> For(PlannedVma vma)
     {
-        if (_names.Length == 0 || !Array.Exists(_names, n => Matches(n, vma))) return _ranges;
+        if (_names.Length == 0 || !Array.Exists(_names, n => Matches(n, vma.Entry))) return _ranges;
         return new PageRange[] { vma.Range };
     }
 
-    private static bool Matches(string pattern, PlannedVma vma) =>
-        FileSystemName.MatchesSimpleExpression(pattern, vma.Entry.Path, ignoreCase: false)
-        || FileSystemName.MatchesSimpleExpression(pattern, vma.Entry.Name, ignoreCase: false);
+    /// <summary>A warning for each rule that fits nothing: a slip of the pen here may store what was never to be stored.</summary>
+    public static IEnumerable<string> WithoutEffect(IReadOnlyList<ExcludeRule> rules, IEnumerable<Process> processes)
+    {
+        var vmas = processes.SelectMany(p => p.Vmas).ToList();
+        foreach (var rule in rules)
+        {
+            if (rule.Path is { } name && !vmas.Exists(v => Matches(name, EntryOf(v))))
+                yield return $"--exclude {name} left nothing out: no mapping has that path or name (`crstore show` lists them)";
+            if (rule.Path is null && !vmas.Exists(v => v.Start < rule.End && v.End > rule.Start))
+                yield return $"--exclude 0x{rule.Start:x}-0x{rule.End:x} left nothing out: nothing is mapped there";
+        }
+    }
+
+    private static bool Matches(string pattern, MapsEntry entry) => Fits(pattern, entry.Path) || Fits(pattern, entry.Name);
+
+    private static MapsEntry EntryOf(Vma vma) => new(vma.Start, vma.End, default, vma.Shared, vma.OffsetBytes, default, vma.Inode, vma.Name);
+
+    private static bool Fits(string pattern, string name) => FileSystemName.MatchesSimpleExpression(pattern, name, ignoreCase: false);
 
     // A page that is excluded in part is excluded: the user does not want those bytes stored.
     private static PageRange ToPages(ExcludeRule rule)

@@ -63,7 +63,7 @@ public sealed class ProcessStateReader : IDisposable
         }
         catch (LinuxException e)
         {
-            throw Refused(pid, e);
+            throw TargetErrors.BeforeAll(e, pid);
         }
         finally
         {
@@ -91,7 +91,7 @@ public sealed class ProcessStateReader : IDisposable
         }
         catch (LinuxException e)
         {
-            throw Refused(pid, e);
+            throw TargetErrors.BeforeAll(e, pid);
         }
     }
 
@@ -127,7 +127,7 @@ public sealed class ProcessStateReader : IDisposable
         }
         catch (LinuxException e)
         {
-            throw Refused(Pid, e);
+            throw TargetErrors.From(e, Pid);
         }
     }
 
@@ -246,12 +246,4 @@ public sealed class ProcessStateReader : IDisposable
             Seccomp = status.Seccomp,
         };
     }
-
-    private static TargetException Refused(int pid, LinuxException e) => e.ErrorNumber switch
-    {
-        Errno.ESRCH or Errno.ENOENT => new TargetException($"process {pid} is gone ({e.Message})", null, e),
-        Errno.EACCES or Errno.EPERM => new TargetException($"no access to process {pid}: {e.Message}",
-            "run as the same user or with CAP_SYS_PTRACE; `crstore doctor PID` says what is missing", e),
-        _ => new TargetException($"the state of process {pid} can't be read: {e.Message}", null, e),
-    };
 }

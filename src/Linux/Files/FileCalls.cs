@@ -63,6 +63,9 @@ public static partial class FileCalls
     [LibraryImport("libc", SetLastError = true)]
     private static partial int ftruncate(SafeFileHandle file, long length);
 
+    [LibraryImport("libc", SetLastError = true)]
+    private static partial int fallocate(SafeFileHandle file, int mode, long offset, long length);
+
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int mkdir(string path, uint mode);
 
@@ -172,6 +175,20 @@ public static partial class FileCalls
     /// <summary>ftruncate(2).</summary>
     public static void SetLength(SafeFileHandle file, long length, string path) =>
         LinuxException.Check(ftruncate(file, length), "ftruncate", path);
+
+    /// <summary>Gives a file space on the disk: fallocate(2), or zeros written where the file system has no such call.</summary>
+    public static void Allocate(SafeFileHandle file, long length, string path)
+    {
+        while (fallocate(file, 0, 0, length) != 0)
+        {
+            var errno = Marshal.GetLastPInvokeError();
+            if (errno == Errno.EINTR) continue;
+            if (errno is not (Errno.EOPNOTSUPP or Errno.ENOSYS)) throw new LinuxException("fallocate", errno, path);
+            var zeros = new byte[64 << 10];
+            for (long at = 0; at < length; at += zeros.Length) WriteAt(file, zeros.AsSpan(0, (int)Math.Min(zeros.Length, length - at)), at, path);
+            return;
+        }
+    }
 
     /// <summary>The text of a small file (up to 64 KiB), without .NET's implicit lock on it; null if it isn't there.</summary>
     public static string? ReadText(string path)

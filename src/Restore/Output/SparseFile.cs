@@ -81,5 +81,5 @@ internal static class Refusals
     }
 
     internal static EnvironmentException Of(string what, string path, Exception e) =>
-        new($"can't {what} {path}: {e.Message}", "free some space, or give --to a path where there is room and you may write", e);
+        new($"can't {what} {path}: {e.Message.Split($" : '{path}'")[0]}", "free some space, or give --to a path where there is room and you may write", e);
 }

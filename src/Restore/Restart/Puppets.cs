@@ -63,7 +63,7 @@ internal static class Puppets
     {
         Errno.EEXIST => new TargetException($"the id {id} is in use{NameOf(id)}: a process comes back with the ids that it had",
             "end that process, or restart with --new-pids"),
-        Errno.EPERM => new EnvironmentException($"{what}: choosing process ids needs CAP_CHECKPOINT_RESTORE or root", "run it as root"),
+        Errno.EPERM => new EnvironmentException($"{what}: choosing process ids needs CAP_CHECKPOINT_RESTORE or root", "run it as root; --new-pids needs that too"),
         _ => new EnvironmentException($"{what}: {Errno.Describe(errno)}"),
     };
 

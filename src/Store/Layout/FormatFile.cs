@@ -12,6 +12,7 @@ internal sealed record FormatFile(int Version, Guid StoreId)
     public const int CurrentVersion = 2;
 
     private const string Magic = "crstore";
+    private const string WriteAnew = "remove that file, and the next `crstore capture` into the store writes it anew: the database knows the id";
 
     /// <summary>Reads it; null if there is none.</summary>
     /// <exception cref="EnvironmentException">A newer version made the store, or one of before the first release.</exception>
@@ -25,7 +26,7 @@ internal sealed record FormatFile(int Version, Guid StoreId)
         if (first.Length != 3 || first[0] != Magic || first[1] != "format" ||
             !int.TryParse(first[2], NumberStyles.None, CultureInfo.InvariantCulture, out var version) || version < 1)
             throw new StoreDamagedException($"{paths.Format} is not the format file of a crstore store",
-                $"it should read \"{Magic} format {CurrentVersion}\" and \"id GUID\"");
+                WriteAnew);
         if (version > CurrentVersion)
             throw new EnvironmentException($"the store {paths.Root} has format {version}; this crstore knows formats up to {CurrentVersion}",
                 "use a newer crstore");
@@ -34,7 +35,7 @@ internal sealed record FormatFile(int Version, Guid StoreId)
                 "use the crstore that made it, or name another directory with --store");
         return lines.Length >= 2 && lines[1].StartsWith("id ", StringComparison.Ordinal) && Guid.TryParse(lines[1][3..], out var id)
             ? new FormatFile(version, id)
-            : throw new StoreDamagedException($"{paths.Format} has no store id");
+            : throw new StoreDamagedException($"{paths.Format} has no store id", WriteAnew);
     }
 
     /// <summary>Writes it beside and renames: it is there whole or not at all.</summary>

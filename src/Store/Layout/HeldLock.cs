@@ -24,8 +24,9 @@ internal sealed class HeldLock : IDisposable
     /// <param name="what">What is locked, for the message of the one who gives up.</param>
     /// <param name="timeout">How long to wait.</param>
     /// <param name="waiting">Told once if it must wait.</param>
+    /// <param name="cancel">Ends the waiting.</param>
     /// <exception cref="StoreBusyException">Not free in time; names the holder.</exception>
-    public static HeldLock Take(string path, string verb, string what, TimeSpan timeout, Action<string>? waiting) => StoreErrors.Guard(() =>
+    public static HeldLock Take(string path, string verb, string what, TimeSpan timeout, Action<string>? waiting, CancellationToken cancel = default) => StoreErrors.Guard(() =>
     {
         var file = FileCalls.Open(path, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
         try
@@ -44,7 +45,8 @@ internal sealed class HeldLock : IDisposable
                     told = true;
                 }
 
-                Thread.Sleep(pause + Random.Shared.Next(pause)); // two that wait must not march in step
+                cancel.WaitHandle.WaitOne(pause + Random.Shared.Next(pause)); // two that wait must not march in step
+                cancel.ThrowIfCancellationRequested();
             }
 
             WriteHolder(file, path, verb);

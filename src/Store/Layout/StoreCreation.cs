@@ -34,7 +34,7 @@ internal static class StoreCreation
         MakeParents(paths.Root);
         if (Look(paths) == Content.Foreign)
             throw new UsageException($"{paths.Root} is not a crstore store and not empty: it holds other files", "name an empty or new directory with --store");
-        using (HeldLock.Take(paths.WriteLock, "creation of the store", $"the store {paths.Root}", options.LockTimeout, options.Waiting))
+        using (HeldLock.Take(paths.WriteLock, "creation of the store", $"the store {paths.Root}", options.LockTimeout, options.Waiting, options.Cancel))
         {
             if (FormatFile.Read(paths) is { } other) return other; // somebody else was faster
             foreach (var directory in new[] { paths.Sessions, paths.SeriesLocks, paths.Incoming, paths.Database }) FileCalls.MakeDirectory(directory);
@@ -81,6 +81,7 @@ internal static class StoreCreation
         // RocksDB would make a new database over what is there, and remove it as obsolete.
         if (!File.Exists(Path.Combine(paths.Database, "CURRENT")) && Directory.EnumerateFiles(paths.Database, "*.sst").Any())
             throw new StoreDamagedException($"{paths.Database} has tables but no file CURRENT", "restore the rest of the backup, or name another directory with --store");
+        DiskRoom.Ensure(paths, toFree: false);
         using var db = RocksDb.Open(paths.Database, RocksMode.Create);
         if (StoreMeta.StoreId(db) is { } known) return known;
         var id = Guid.NewGuid();

@@ -19,7 +19,8 @@ internal static class StoreErrors
         }
         catch (DirectoryNotFoundException e)
         {
-            throw new StoreDamagedException($"store: a directory of it is missing: {e.Message}", inner: e);
+            throw new StoreDamagedException($"store: a directory of it is missing: {e.Message}",
+                "restore the store's directory from a backup: without db nothing of it can be read", e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException) // .NET's own calls, which name the path
         {
@@ -37,9 +38,12 @@ internal static class StoreErrors
     /// <summary>The message already names call, path and errno.</summary>
     public static EnvironmentException Of(LinuxException e) => new($"store: {e.Message}", Hint(e.ErrorNumber), e);
 
+    /// <summary>What to do about a full disk.</summary>
+    public const string FreeSpace = "free some space (`crstore forget`, then `crstore gc`) and try again; what is committed is whole";
+
     private static string? Hint(int errno) => errno switch
     {
-        Errno.ENOSPC or Errno.EDQUOT => "free some space (crstore forget, crstore gc) and try again; what is committed is whole",
+        Errno.ENOSPC or Errno.EDQUOT => FreeSpace,
         Errno.EROFS => "the store is on a read-only file system: it can be listed and restored, not written",
         Errno.EACCES or Errno.EPERM => "use the store as the user who owns it, or another one with --store",
         Errno.EMFILE or Errno.ENFILE => "raise the limit on open files (ulimit -n)",

@@ -10,7 +10,7 @@ internal sealed class StorePaths(string root)
 {
     /// <summary>Everything that a store directory holds; a directory with other things in it is no store of ours.</summary>
     public static readonly IReadOnlySet<string> KnownNames =
-        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "gc", "sessions", "series", "incoming" };
+        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "gc", "sessions", "series", "incoming", "reserve", "room" };
 
     /// <summary>The directory, absolute.</summary>
     public string Root { get; } = Path.GetFullPath(root);
@@ -38,6 +38,12 @@ internal sealed class StorePaths(string root)
 
     /// <summary>SST files being built.</summary>
     public string Incoming => Path.Combine(Root, "incoming");
+
+    /// <summary>Space that forget and gc may use when the disk is full.</summary>
+    public string Reserve => Path.Combine(Root, "reserve");
+
+    /// <summary>Shows for a moment that there is room for a writer; a leftover of one that was killed is removed by the next.</summary>
+    public string Room => Path.Combine(Root, "room");
 
     /// <summary>Session file of a CRID.</summary>
     public string Session(Crid crid) => Path.Combine(Sessions, crid.ToString());

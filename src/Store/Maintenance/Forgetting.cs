@@ -17,7 +17,7 @@ internal static class Forgetting
         var wanted = crids.Distinct().Order().ToList();
         var unknown = wanted.Where(c => db.Get(ColumnFamily.Manifests, Keys.Crid(c)) is null).ToList();
         return unknown.Count == 0 ? wanted : throw new UsageException(
-            $"there is no CRID {string.Join(", ", unknown)} in the store; nothing was forgotten", "crstore list shows what there is");
+            $"there is no CRID {string.Join(", ", unknown)} in the store; nothing was forgotten", "`crstore list` shows what there is");
     }
 
     /// <summary>Forgets. The caller holds the write lock.</summary>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Crstore.Model;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
 
@@ -21,7 +22,7 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
     /// <summary>Runs.</summary>
     public GcResult Run()
     {
-        using var alone = HeldLock.Take(Paths.GcLock, "gc", $"gc of {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting);
+        using var alone = HeldLock.Take(Paths.GcLock, "gc", $"gc of {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting, cancel);
         var before = StoreSizes.DirectoryBytes(Paths.Database);
         SweepFiles();
         IReadOnlyList<string> heldBy = [];
@@ -56,7 +57,17 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
             if (condemned.IsEmpty) return [];
         }
 
-        foreach (var stage in new[] { sweeper.Steps(), sweeper.Compactions() }) Work(stage);
+        Work(sweeper.Steps());
+        try
+        {
+            Work(sweeper.Compactions());
+        }
+        catch (StoreDamagedException damage)
+        {
+            // Nobody reaches what is damaged, or the steps before would have met it: all that is lost is the space of its table.
+            store.Options.Warning?.Invoke($"gc is done, but a damaged table keeps its space: {damage.Message}");
+        }
+
         return [];
     }
 
@@ -115,10 +126,12 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
 
     private T Locked<T>(Func<RocksDb, T> work)
     {
-        using var held = HeldLock.Take(Paths.WriteLock, "gc", $"the store {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting);
+        using var held = HeldLock.Take(Paths.WriteLock, "gc", $"the store {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting, cancel);
+        DiskRoom.Ensure(Paths, toFree: true);
         using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
         var result = work(db);
         Housekeeping.Run(db);
+        DiskRoom.KeepReserve(Paths);
         return result;
     }
 }

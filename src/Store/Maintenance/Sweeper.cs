@@ -123,10 +123,9 @@ internal sealed class Sweeper
     {
         Span<byte> key = stackalloc byte[Keys.FrameSize];
         Keys.Frame(id, key);
-        if (db.Get(ColumnFamily.Chunks, key) is not { } bytes) return null;
         try
         {
-            return FrameReader.Parse(id, bytes);
+            return db.Get(ColumnFamily.Chunks, key) is { } bytes ? FrameReader.Parse(id, bytes) : null;
         }
         catch (StoreDamagedException)
         {

@@ -27,7 +27,7 @@ internal sealed class Verifier(StoreReader reader, VerifyOptions options, IProgr
     {
         var existing = Existing();
         var unknown = crids.Where(c => !existing.Contains(c)).Distinct().ToList();
-        if (unknown.Count > 0) throw new UsageException($"there is no CRID {string.Join(", ", unknown)} in the store", "crstore list shows what there is");
+        if (unknown.Count > 0) throw new UsageException($"there is no CRID {string.Join(", ", unknown)} in the store", "`crstore list` shows what there is");
         var wanted = crids.Count == 0 ? existing : new SortedSet<Crid>(crids);
         var everything = wanted.Count == existing.Count;
 

@@ -28,7 +28,9 @@ internal static class Housekeeping
         var began = Stopwatch.GetTimestamp();
         foreach (var family in Enum.GetValues<ColumnFamily>())
         {
-            while (Level0(db, family) >= MaxLevel0Files && Stopwatch.GetElapsedTime(began) < Patience && Busy(db, family))
+            if (Level0(db, family) < MaxLevel0Files) continue;
+            db.CompactByItself(family);
+            while (Level0(db, family) >= MaxLevel0Files && Stopwatch.GetElapsedTime(began) < Patience && Busy(db, family) && !HasFailed(db, family))
                 Thread.Sleep(2);
         }
     }
@@ -71,6 +73,9 @@ internal static class Housekeeping
     }
 
     private static ulong Level0(RocksDb db, ColumnFamily family) => db.Property(family, "rocksdb.num-files-at-level0");
+
+    /// <summary>A compaction has met damage: no other one will begin in this process.</summary>
+    private static bool HasFailed(RocksDb db, ColumnFamily family) => db.Property(family, "rocksdb.background-errors") != 0;
 
     private static bool Busy(RocksDb db, ColumnFamily family) =>
         db.Property(family, "rocksdb.compaction-pending") != 0 || db.Property(family, "rocksdb.num-running-compactions") != 0;

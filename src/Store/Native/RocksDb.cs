@@ -103,8 +103,16 @@ internal sealed unsafe class RocksDb : IDisposable
         if (!RocksNative.IsPresent)
             throw new EnvironmentException("the RocksDB library librocksdb.so.7.8 is not installed", "apt-get install librocksdb7.8");
         if (mode != RocksMode.ReadOnly) StoreErrors.Guard(() => SyncLogs(path));
-        StoreErrors.Guard(() => WalTails.Check(path));
-        return new RocksDb(path, mode);
+        try
+        {
+            StoreErrors.Guard(() => WalTails.Check(path));
+            return new RocksDb(path, mode);
+        }
+        catch (StoreDamagedException e)
+        {
+            // Not "run verify": it could not open it either.
+            throw new StoreDamagedException(e.Message, "the database does not open, so nothing of this store can be read: restore its directory from a backup", e);
+        }
     }
 
     /// <summary>
@@ -274,6 +282,18 @@ internal sealed unsafe class RocksDb : IDisposable
         RocksNative.rocksdb_flush_cf(db, flushOptions, Family(family), out var error);
         RocksNative.rocksdb_flushoptions_destroy(flushOptions);
         RocksError.Check(error, Path);
+    }
+
+    /// <summary>Lets RocksDB compact a column family on its own, in the background, until the database is closed.</summary>
+    public void CompactByItself(ColumnFamily family)
+    {
+        ThrowIfClosed();
+        fixed (byte* key = "disable_auto_compactions"u8, value = "false"u8) // literals end with a zero
+        {
+            byte* k = key, v = value;
+            RocksNative.rocksdb_set_options_cf(db, Family(family), 1, &k, &v, out var error);
+            RocksError.Check(error, Path);
+        }
     }
 
     /// <summary>An integer property ("rocksdb.num-files-at-level0" and some others are texts that hold a number).</summary>

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Crstore.Model;
+using Crstore.Store.Layout;
 
 namespace Crstore.Store.Native;
 
@@ -19,10 +20,10 @@ internal static class RocksError
     public static CrstoreException Of(string text, string path)
     {
         if (Has(text, "No space left on device") || Has(text, "Disk quota exceeded") || Has(text, "NoSpace"))
-            return new EnvironmentException($"{path}: {text}", "free some space (crstore forget, crstore gc) and try again; what is committed is whole");
+            return new EnvironmentException($"{path}: {text}", StoreErrors.FreeSpace);
         if (Has(text, "Resource temporarily unavailable") || Has(text, "lock hold by current process"))
             return new StoreBusyException($"{path}: another process has the store open for writing: {text}");
-        if (text.StartsWith("Corruption", StringComparison.Ordinal) || Has(text, "No such file or directory") ||
+        if (text.StartsWith("Corruption", StringComparison.Ordinal) || Has(text, "No such file or directory") || Has(text, "create_if_missing") ||
             text.StartsWith("Invalid argument: Column family", StringComparison.Ordinal) || IsUnreadable(text))
             return new StoreDamagedException($"{path}: {text}");
         return new EnvironmentException($"{path}: {text}", Has(text, "Permission denied") ? "use the store as the user who owns it"

@@ -93,6 +93,7 @@ internal static unsafe partial class RocksNative
     [LibraryImport(Lib)] public static partial nint rocksdb_flushoptions_create();
     [LibraryImport(Lib)] public static partial void rocksdb_flushoptions_destroy(nint options);
     [LibraryImport(Lib)] public static partial void rocksdb_flush_cf(nint db, nint options, nint cf, out nint error);
+    [LibraryImport(Lib)] public static partial void rocksdb_set_options_cf(nint db, nint cf, int count, byte** keys, byte** values, out nint error);
     [LibraryImport(Lib)] public static partial int rocksdb_property_int_cf(nint db, nint cf, byte* name, out ulong value);
     [LibraryImport(Lib)] public static partial nint rocksdb_property_value_cf(nint db, nint cf, byte* name);
     [LibraryImport(Lib)] public static partial nint rocksdb_livefiles(nint db);

@@ -61,7 +61,11 @@ internal sealed class RocksOptions : IDisposable
         "bytes_per_sync=4194304",
         "max_manifest_file_size=4194304");
 
-    private static string FamilyText(ColumnFamily family) => family switch
+    /// <summary>
+    /// Nothing is compacted on its own from the moment of opening: a compaction that meets a damaged block would take the database's right to write
+    /// before the commit is done, and this in each process anew. Housekeeping turns it on when the commit is behind it.
+    /// </summary>
+    private static string FamilyText(ColumnFamily family) => "disable_auto_compactions=true;" + family switch
     {
         // Frames are compressed already; ingested files are never to be rewritten for their level's sake.
         ColumnFamily.Chunks => "compression=kNoCompression;write_buffer_size=33554432;target_file_size_base=67108864;max_bytes_for_level_base=268435456",

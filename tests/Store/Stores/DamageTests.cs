@@ -1,5 +1,8 @@
 using Crstore.Model;
 using Crstore.Store;
+using Crstore.Store.Frames;
+using Crstore.Store.Layout;
+using Crstore.Store.Native;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -197,6 +200,61 @@ public sealed class DamageTests
         {
             using var image = reader.OpenImage(crid);
             memory.AssertEquals(image);
+        }
+    }
+
+    [Fact]
+    public void Beside_a_table_with_a_damaged_block_writing_goes_on()
+    {
+        using var temp = new TempStore();
+        var first = temp.Capture(Memory.Random(1, 20));
+        var path = new StorePaths(temp.Directory).Database;
+        for (var i = 0; i < 3; i++) Flush(path, i);
+        var table = new DirectoryInfo(path).GetFiles("*.sst").MaxBy(f => f.Length)!.FullName;
+        using (var file = new FileStream(table, FileMode.Open, FileAccess.ReadWrite))
+        {
+            file.Position = file.Length / 2;
+            var there = file.ReadByte();
+            file.Position = file.Length / 2;
+            file.WriteByte((byte)(there ^ 1));
+        }
+
+        // More tables than RocksDB wants: it begins to merge them as soon as it is open, meets the damage, and takes no writes any more.
+        for (var i = 3; i < 6; i++) Flush(path, i);
+        using (var db = RocksDb.Open(path, RocksMode.ReadWrite))
+        {
+            System.Threading.Thread.Sleep(500);
+            Put(db, 6);
+        }
+
+        var memory = Memory.Random(2, 20);
+        var second = temp.Capture(memory);
+        Assert.Equal(first.Crid, second.ParentCrid);
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(new Crid(second.Crid));
+        memory.AssertEquals(image);
+
+        static void Flush(string path, int i)
+        {
+            using var db = RocksDb.Open(path, RocksMode.ReadWrite);
+            Put(db, i);
+            db.Flush(ColumnFamily.Chunks);
+        }
+
+        static void Put(RocksDb db, int i)
+        {
+            var frame = new byte[60_000];
+            new Random(i).NextBytes(frame);
+            using var batch = db.NewBatch();
+            for (ulong n = 0; n < 4; n++)
+            {
+                var key = new byte[Keys.FrameSize];
+                Keys.Frame(new FrameId(new Crid(1_000_000 + n), (uint)i), key);
+                batch.Put(ColumnFamily.Chunks, key, frame);
+            }
+
+            db.Write(batch);
         }
     }
 }

@@ -101,6 +101,22 @@ public sealed class DirectoryTests
     }
 
     [Fact]
+    public void A_database_that_does_not_open_is_told_with_something_that_helps()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 10));
+        File.Delete(Path.Combine(temp.Directory, "db", "CURRENT"));
+        using var store = CheckpointStore.Open(temp.Options);
+        foreach (var open in new Action[] { () => store.OpenReader(), () => store.Forget([new Crid(1)], false) })
+        {
+            var e = Assert.Throws<StoreDamagedException>(open);
+            Assert.Contains("CURRENT", e.Message, StringComparison.Ordinal);
+            Assert.Contains("backup", e.Hint, StringComparison.Ordinal);
+            Assert.DoesNotContain("verify", e.Hint, StringComparison.Ordinal); // it can't open it either
+        }
+    }
+
+    [Fact]
     public void A_newer_format_is_refused_by_its_number()
     {
         using var temp = new TempStore();

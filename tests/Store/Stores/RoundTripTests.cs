@@ -224,6 +224,32 @@ public sealed class RoundTripTests
     }
 
     [Fact]
+    public void A_time_as_list_shows_it_finds_the_checkpoint_that_list_shows_with_it()
+    {
+        using var temp = new TempStore();
+        var first = CaptureAt(new DateTimeOffset(2026, 3, 1, 12, 0, 5, 900, TimeSpan.Zero));
+        var second = CaptureAt(new DateTimeOffset(2026, 3, 1, 12, 0, 6, 100, TimeSpan.Zero));
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        Assert.Equal(first, reader.Resolve("s@2026-03-01T12:00:05Z").Value);
+        Assert.Equal(second, reader.Resolve("s@2026-03-01T12:00:06Z").Value);
+        Assert.Equal(second, reader.Resolve("s@2026-03-01T12:01Z").Value);
+        Assert.Equal(first, reader.Resolve("s@2026-03-01T12:00:06.05Z").Value);
+        var error = Assert.Throws<UsageException>(() => reader.Resolve("s@2026-03-01T12:00:04Z"));
+        var shown = new DateTimeOffset(2026, 3, 1, 12, 0, 5, TimeSpan.Zero).ToLocalTime();
+        Assert.EndsWith($"the first one is of {shown:yyyy-MM-dd HH:mm:ss}", error.Message, StringComparison.Ordinal);
+
+        ulong CaptureAt(DateTimeOffset time)
+        {
+            using var store = temp.Open();
+            using var writer = store.BeginCapture("s", full: true);
+            var manifest = Memory.Manifest(0);
+            manifest.Header.CapturedUnixNs = (time - DateTimeOffset.UnixEpoch).Ticks * 100;
+            return writer.Commit(manifest).Crid;
+        }
+    }
+
+    [Fact]
     public void Several_spaces_share_chunks_and_keep_apart()
     {
         using var temp = new TempStore();

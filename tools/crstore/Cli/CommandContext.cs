@@ -38,9 +38,12 @@ internal sealed class CommandContext
     /// <summary>A warning on standard error.</summary>
     public static void Warn(string line) => Tell($"warning: {line}");
 
+    /// <summary>What to do, on standard error.</summary>
+    public static void Hint(string line) => Console.Error.WriteLine($"hint: {Printable.Of(line)}");
+
     /// <summary>Opens the store that the command line names.</summary>
-    public static CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
+    public CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
 
     /// <summary>How to open the store that the command line names: no lock timeout but the default.</summary>
-    public static StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell, Warning = Warn };
+    public StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell, Warning = Warn, Cancel = Cancel };
 }

@@ -46,7 +46,7 @@ internal static class CommandRunner
         foreach (var error in errors) CommandContext.Tell(error);
         var command = parsed.CommandResult.Command;
         var name = command is RootCommand ? "crstore" : $"crstore {command.Name}";
-        Console.Error.WriteLine($"hint: see `{name} --help`");
+        CommandContext.Hint($"see `{name} --help`");
         return (int)ExitCode.Usage;
     }
 
@@ -68,7 +68,7 @@ internal static class CommandRunner
         catch (CrstoreException error)
         {
             CommandContext.Tell(error.Message);
-            if (error.Hint is { } hint) Console.Error.WriteLine($"hint: {Printable.Of(hint)}");
+            if (error.Hint is { } hint) CommandContext.Hint(hint);
             Debug(error);
             return (int)error.ExitCode;
         }
@@ -86,7 +86,7 @@ internal static class CommandRunner
         catch (Exception error)
         {
             CommandContext.Tell($"unexpected error: {error.GetType().Name}: {error.Message}");
-            Console.Error.WriteLine("hint: this is a bug; CRSTORE_DEBUG=1 shows where");
+            CommandContext.Hint("this is a bug; CRSTORE_DEBUG=1 shows where");
             Debug(error);
             return (int)ExitCode.Internal;
         }

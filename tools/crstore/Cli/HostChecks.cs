@@ -46,7 +46,7 @@ internal static class HostChecks
         }
         catch (CrstoreException error)
         {
-            return new("store", "no", error.Message);
+            return new("store", "no", error.Hint is { } hint ? $"{error.Message}; {hint}" : error.Message);
         }
     }
 

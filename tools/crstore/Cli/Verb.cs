@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Crstore.Model;
+using Crstore.Store;
 
 namespace Crstore.Cli;
 
@@ -29,6 +30,26 @@ internal abstract class Verb : Command
 
     /// <summary>Does it.</summary>
     protected abstract ExitCode Run(ParseResult parsed);
+
+    /// <summary>The `--lock-timeout` option of the verbs that write.</summary>
+    protected Option<TimeSpan?> AddLockTimeout()
+    {
+        var timeout = new Option<TimeSpan?>("--lock-timeout")
+        {
+            HelpName = "SECONDS",
+            Description = "How long to wait for another writer; default: 60",
+            CustomParser = Quantities.Parser(Quantities.Duration, "a time such as 30 or 500ms"),
+        };
+        Options.Add(timeout);
+        return timeout;
+    }
+
+    /// <summary>How to open the store, with that option.</summary>
+    protected StoreOptions StoreOptionsOf(ParseResult parsed, Option<TimeSpan?> lockTimeout)
+    {
+        var options = Context.OptionsOf(parsed);
+        return parsed.GetValue(lockTimeout) is { } timeout ? options with { LockTimeout = timeout } : options;
+    }
 
     /// <summary>The `--json` option of the verbs that print.</summary>
     protected Option<bool> AddJson()

@@ -47,5 +47,5 @@ internal static class ExcludeParser
     }
 
     /// <summary>/proc/PID/maps has absolute paths, and names such as [heap], anon_inode:…</summary>
-    private static string MappingName(string text) => text[0] is '[' or '/' || text.Contains(':') ? text : Path.GetFullPath(text);
+    private static string MappingName(string text) => text[0] is '[' or '/' or '*' or '?' || text.Contains(':') ? text : Path.GetFullPath(text);
 }

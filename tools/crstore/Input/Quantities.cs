@@ -37,6 +37,9 @@ internal static class Quantities
         double.TryParse(text.TrimEnd('%'), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var value) && value is > 0 and <= 100
             ? value : null;
 
+    /// <summary>How many: 0 or more.</summary>
+    public static int? Count(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var count) ? count : null;
+
     /// <summary>A process id.</summary>
     public static int? Pid(string text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var pid) && pid > 0 ? pid : null;

@@ -25,6 +25,7 @@ internal sealed class ManPage(TextWriter output)
         foreach (var verb in verbs) Verb(verb);
         ExitStatus();
         Environment();
+        Files();
         Macro("SH", "SEE ALSO");
         Text("gdb(1), gcore(1), criu(8), ptrace(2), userfaultfd(2), proc(5)");
     }
@@ -92,6 +93,7 @@ internal sealed class ManPage(TextWriter output)
         Macro("SH", "ENVIRONMENT");
         Item("CRSTORE_STORE", "The store directory, if --store is not given.");
         Item("XDG_STATE_HOME", "For users other than root: the store is $XDG_STATE_HOME/crstore, else ~/.local/state/crstore.");
+        Item("CRSTORE_HOOKS_DIR", $"Where the hooks of every capture and restart are, instead of {Hooks.DefaultDirectory}.");
         Item("CRSTORE_DEBUG", "Set to 1 to see where an error came from.");
         Item("CRSTORE_HOOKS_DIR", $"The directory of hooks, instead of {Hooks.DefaultDirectory}.");
         Macro("SH", "HOOKS");
@@ -102,6 +104,16 @@ internal sealed class ManPage(TextWriter output)
         Item("CRSTORE_CRID", "The checkpoint.");
         Item("CRSTORE_PIDS", "The process ids, with blanks between them; after a restart those that the host sees.");
         Item("CRSTORE_RESULT", "Afterwards: ok or failed.");
+    }
+
+    private void Files()
+    {
+        Macro("SH", "FILES");
+        Item(StoreLocation.SystemDirectory, "Root's store.");
+        Item(Hooks.DefaultDirectory, "Executables that are called before and after each capture and restart, in the order of their names, with the stage as their argument: " +
+            "pre-capture, post-capture, pre-restart, post-restart. One that fails before stops it. CRSTORE_STAGE, CRSTORE_STORE, CRSTORE_SERIES, CRSTORE_CRID, " +
+            "CRSTORE_PIDS and, afterwards, CRSTORE_RESULT (ok or failed) are in their environment.");
+        Item("/run/crstore/targets", "Which processes are tracked, and when their dirty state was last reset (for others than root in /run/user/UID/crstore or /tmp/crstore-UID).");
     }
 
     private void Item(string term, string? description)

@@ -3,7 +3,8 @@ using Spectre.Console;
 namespace Crstore.Cli;
 
 /// <summary>
-/// A table: aligned plain columns when the output is not a terminal (fast, and easy for scripts), drawn by Spectre when it is.
+/// A table: aligned plain columns when the output is not a terminal (fast, and easy for scripts), drawn by Spectre when it is. A table that is wider
+/// than the terminal is plain too: the terminal folds its lines, which can be read; cells of three letters, one above the other, can't.
 /// </summary>
 internal sealed class TextTable(params string[] columns)
 {
@@ -23,13 +24,16 @@ internal sealed class TextTable(params string[] columns)
     /// <summary>Writes it.</summary>
     public void Write(TextWriter output, string indent = "")
     {
-        if (Console.IsOutputRedirected) WritePlain(output, indent);
+        var widths = columns.Select((title, i) => _rows.Select(row => row[i].Length).Append(title.Length).Max()).ToArray();
+        if (Console.IsOutputRedirected || !FitsTheTerminal(widths)) WritePlain(output, indent, widths);
         else WriteDrawn(output);
     }
 
-    private void WritePlain(TextWriter output, string indent)
+    /// <summary>A line and two blanks around each column, and a line at the end.</summary>
+    private static bool FitsTheTerminal(int[] widths) => widths.Sum(width => width + 3) + 1 <= AnsiConsole.Profile.Width;
+
+    private void WritePlain(TextWriter output, string indent, int[] widths)
     {
-        var widths = columns.Select((title, i) => _rows.Select(row => row[i].Length).Append(title.Length).Max()).ToArray();
         WriteLine([.. columns.Select(title => title.ToUpperInvariant())]);
         foreach (var row in _rows) WriteLine(row);
 

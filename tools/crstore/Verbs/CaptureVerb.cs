@@ -42,18 +42,13 @@ internal sealed class CaptureVerb : Verb
     private readonly Option<ExcludeRule[]> _exclude = new("--exclude")
     {
         HelpName = "RANGE|PATH",
-        Description = "Leave memory out: 0xSTART-0xEND, START+SIZE, or the path or name of a mapping; repeatable",
+        Description = "Leave memory out: 0xSTART-0xEND, START+SIZE, or the path or name of a mapping (* and ? fit any); repeatable",
         CustomParser = ExcludeParser.Parse,
         Arity = ArgumentArity.OneOrMore,
         AllowMultipleArgumentsPerToken = false,
         DefaultValueFactory = _ => [],
     };
-    private readonly Option<TimeSpan?> _lockTimeout = new("--lock-timeout")
-    {
-        HelpName = "SECONDS",
-        Description = "How long to wait for another writer; default: 60",
-        CustomParser = Quantities.Parser(Quantities.Duration, "a time such as 30 or 500ms"),
-    };
+    private readonly Option<TimeSpan?> _lockTimeout;
     private readonly Option<bool> _keepStopped = new("--keep-stopped") { Description = "Leave the target stopped (SIGSTOP) afterwards" };
     private readonly Option<bool> _embedFiles = new("--embed-files") { Description = "Save unmodified pages of mapped files too, for a machine without these files" };
     private readonly Option<bool> _withFiles = new("--with-files")
@@ -103,13 +98,14 @@ internal sealed class CaptureVerb : Verb
         Arguments.Add(_pid);
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
-        foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _lockTimeout,
-            _keepStopped, _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _tcp, _maxFrozen, _compression, _requireRestartable, _hook, _quiet })
+        foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _keepStopped,
+             _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _tcp, _maxFrozen, _compression, _requireRestartable, _hook, _quiet })
         {
             Options.Add(option);
         }
         _tcp.CompletionSources.Add(static _ => ["refuse", "close", "wait"]);
         StoreWords.CompleteSeries(_series);
+        _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
 
@@ -217,8 +213,7 @@ internal sealed class CaptureVerb : Verb
 
     private StoreOptions StoreOptionsOf(ParseResult parsed)
     {
-        var options = CommandContext.OptionsOf(parsed);
-        if (parsed.GetValue(_lockTimeout) is { } timeout) options = options with { LockTimeout = timeout };
+        var options = StoreOptionsOf(parsed, _lockTimeout);
         if (parsed.GetValue(_compression) is { } compression) options = options with { Compression = compression };
         return options;
     }

@@ -4,6 +4,7 @@ using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects;
 using Crstore.Objects.Files;
+using Crstore.Store;
 
 namespace Crstore.Cli.Verbs;
 
@@ -107,18 +108,30 @@ internal sealed class CheckVerb : Verb
             return StatePreview.Read(sketch.Pid, parsed.GetValue(_tree));
         }
 
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
-        using var image = reader.OpenImage(reader.Resolve(crid!));
+        using var image = reader.OpenImage(Resolve(reader, crid!, mayBePid: what is not null));
         name = $"CRID {image.Manifest.Crid} ({image.Manifest.Header.Command})";
         return image.Manifest.Body;
     }
 
-    private static bool HasCheckpoint(ParseResult parsed, string crid)
+    private static Crid Resolve(StoreReader reader, string crid, bool mayBePid)
     {
         try
         {
-            using var store = CommandContext.OpenStore(parsed);
+            return reader.Resolve(crid);
+        }
+        catch (UsageException none) when (mayBePid && Quantities.Pid(crid) is { } pid)
+        {
+            throw new UsageException($"there is no process {pid}, and {none.Message}", none.Hint);
+        }
+    }
+
+    private bool HasCheckpoint(ParseResult parsed, string crid)
+    {
+        try
+        {
+            using var store = Context.OpenStore(parsed);
             using var reader = store.OpenReader();
             reader.Resolve(crid);
             return true;

@@ -35,7 +35,7 @@ internal sealed class DiffVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         var a = reader.Resolve(parsed.GetRequiredValue(_a));
         var b = reader.Resolve(parsed.GetRequiredValue(_b));

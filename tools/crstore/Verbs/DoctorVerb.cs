@@ -63,7 +63,7 @@ internal sealed class DoctorVerb : Verb
         Line(!target.Capturable ? "  it cannot be captured:" : target.Gaps.Count == 0 ? "  nothing would be missing" : "  would be missing:");
         foreach (var gap in target.Gaps)
         {
-            Line($"    {gap.What}: {gap.Why}");
+            Line(gap.Why.StartsWith(gap.What, StringComparison.Ordinal) ? $"    {gap.Why}" : $"    {gap.What}: {gap.Why}");
             if (gap.Hint is { } hint) Line($"      {hint}");
         }
     }

@@ -15,9 +15,15 @@ internal sealed class ForgetVerb : Verb
         CustomParser = ParseCrids,
     };
     private readonly Option<string> _series = new("--series") { HelpName = "SERIES", Description = "With --keep-last: the series to thin" };
-    private readonly Option<int?> _keepLast = new("--keep-last") { HelpName = "N", Description = "Remove all of the series but the last N" };
+    private readonly Option<int?> _keepLast = new("--keep-last")
+    {
+        HelpName = "N",
+        Description = "Remove all of the series but the last N",
+        CustomParser = Quantities.Parser(Quantities.Count, "a number of checkpoints, 0 or more"),
+    };
     private readonly Option<bool> _dryRun = new("--dry-run", "-n") { Description = "Only say what would be removed" };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print nothing but errors" };
+    private readonly Option<TimeSpan?> _lockTimeout;
     private readonly Option<bool> _json;
 
     /// <summary>Creates the verb.</summary>
@@ -28,6 +34,7 @@ internal sealed class ForgetVerb : Verb
         foreach (var option in new Option[] { _series, _keepLast, _dryRun, _quiet }) Options.Add(option);
         StoreWords.Complete(_crids, series: false);
         StoreWords.CompleteSeries(_series);
+        _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
 
@@ -44,7 +51,7 @@ internal sealed class ForgetVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = CheckpointStore.Open(StoreOptionsOf(parsed, _lockTimeout));
         var crids = Chosen(parsed, store);
         var result = store.Forget(crids, parsed.GetValue(_dryRun), line => CommandContext.Warn($"{line}; it stays as it is"));
         if (parsed.GetValue(_json))
@@ -79,7 +86,6 @@ internal sealed class ForgetVerb : Verb
         }
         if (series is null || keepLast is not { } keep)
             throw new UsageException("nothing to forget is named", "give CRIDs, or --series S --keep-last N");
-        if (keep < 0) throw new UsageException($"--keep-last {keep}: cannot keep fewer than none", "give 0 or more");
 
         using var reader = store.OpenReader();
         var all = reader.Headers(series).Select(header => new Crid(header.Crid)).ToList();

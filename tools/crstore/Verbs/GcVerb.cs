@@ -15,6 +15,7 @@ internal sealed class GcVerb : Verb
         CustomParser = Quantities.Parser(Quantities.Duration, "a time such as 30 or 5m"),
     };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print nothing but errors" };
+    private readonly Option<TimeSpan?> _lockTimeout;
     private readonly Option<bool> _json;
 
     /// <summary>Creates the verb.</summary>
@@ -22,6 +23,7 @@ internal sealed class GcVerb : Verb
         : base("gc", "Free what no checkpoint and no running capture can reach; safe beside captures and restores.", context)
     {
         foreach (var option in new Option[] { _dryRun, _wait, _quiet }) Options.Add(option);
+        _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
 
@@ -40,7 +42,7 @@ internal sealed class GcVerb : Verb
     {
         var quiet = parsed.GetValue(_quiet);
         var options = new GcOptions(parsed.GetValue(_dryRun), parsed.GetValue(_wait) ?? TimeSpan.FromSeconds(60));
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = CheckpointStore.Open(StoreOptionsOf(parsed, _lockTimeout));
         GcResult result;
         using (var progress = ProgressDisplay.Start("collecting", quiet: quiet))
             result = store.CollectGarbage(options, progress, Context.Cancel);

@@ -33,7 +33,7 @@ internal sealed class ListVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         var series = parsed.GetValue(_series);
         var damage = new DamageWarnings();

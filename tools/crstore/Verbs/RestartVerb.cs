@@ -98,7 +98,7 @@ internal sealed class RestartVerb : Verb
         };
         RestartResult? result = null;
         ulong crid;
-        using (var store = CommandContext.OpenStore(parsed))
+        using (var store = Context.OpenStore(parsed))
         using (var reader = store.OpenReader())
         using (var image = reader.OpenImage(reader.Resolve(parsed.GetRequiredValue(_crid))))
         {

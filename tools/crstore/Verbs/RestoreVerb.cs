@@ -63,7 +63,7 @@ internal sealed class RestoreVerb : Verb
             throw new UsageException($"there is no format {format}", $"the formats are {string.Join(", ", Exporters.All.Keys.Order())}");
         var options = new ExportOptions(Path.GetFullPath(path), parsed.GetValue(_pid), parsed.GetValue(_force));
 
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         using var image = reader.OpenImage(reader.Resolve(parsed.GetRequiredValue(_crid)));
         var header = image.Manifest.Header;

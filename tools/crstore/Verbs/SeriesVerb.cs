@@ -31,7 +31,7 @@ internal sealed class SeriesVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         var damage = new DamageWarnings();
         var all = reader.Series(damage.Tell);
@@ -58,12 +58,12 @@ internal sealed class SeriesVerb : Verb
     /// <summary>The table, which `stats` shows too.</summary>
     public static TextTable Table(IReadOnlyList<SeriesInfo> all)
     {
-        var table = new TextTable("series", "latest", "checkpoints", "first", "last", "stored", "distrusted trackers").Right(1, 2, 5);
+        var table = new TextTable("series", "latest", "checkpoints", "first", "last", "logical", "stored", "distrusted trackers").Right(1, 2, 5, 6);
         foreach (var series in all)
         {
             table.Add(series.Name, series.Latest.IsSome ? series.Latest.ToString() : "-", $"{series.Checkpoints}",
                 series.Checkpoints == 0 ? "-" : Units.Time(series.First), series.Checkpoints == 0 ? "-" : Units.Time(series.Last),
-                Units.Bytes(series.BytesStored), string.Join(", ", series.Distrusted.Select(Units.Name)));
+                Units.Bytes(series.LogicalBytes), Units.Bytes(series.BytesStored), string.Join(", ", series.Distrusted.Select(Units.Name)));
         }
         return table;
     }
@@ -77,6 +77,7 @@ internal sealed class SeriesVerb : Verb
         json.WriteNumber("checkpoints", series.Checkpoints);
         json.WriteString("first", series.First.UtcDateTime.ToString("O"));
         json.WriteString("last", series.Last.UtcDateTime.ToString("O"));
+        json.WriteNumber("logical_bytes", series.LogicalBytes);
         json.WriteNumber("bytes_stored", series.BytesStored);
         json.Strings("distrusted_trackers", series.Distrusted.Select(Units.Name));
     }

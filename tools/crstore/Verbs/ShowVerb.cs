@@ -31,7 +31,7 @@ internal sealed class ShowVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         var manifest = reader.Manifest(reader.Resolve(parsed.GetRequiredValue(_crid)));
         if (parsed.GetValue(_json))

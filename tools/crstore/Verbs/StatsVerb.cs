@@ -26,7 +26,7 @@ internal sealed class StatsVerb : Verb
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         var damage = new DamageWarnings();
         StoreStats stats;

@@ -52,13 +52,20 @@ internal sealed class VerifyVerb : Verb
         if (parsed.GetValue(_all) && specs.Length > 0)
             throw new UsageException("--all and CRIDs exclude each other", "give one of them");
 
-        using var store = CommandContext.OpenStore(parsed);
+        using var store = Context.OpenStore(parsed);
         using var reader = store.OpenReader();
         var crids = specs.Select(reader.Resolve).Distinct().ToList();
         VerifyResult result;
         using (var progress = ProgressDisplay.Start("verifying")) result = reader.Verify(crids, options, progress, Context.Cancel);
         if (parsed.GetValue(_json)) WriteJson(result);
         else WriteText(result, parsed.GetValue(_quiet));
+        if (result.Broken.Count > 0)
+        {
+            Context.Out.Flush();
+            CommandContext.Hint($"`crstore forget {string.Join(' ', result.Broken)}` and then `crstore gc` take out what is damaged, and the next capture stores it again; " +
+                "until then captures go on relying on it. Whatever of a broken checkpoint is to be kept, restore from a backup of the store first");
+        }
+
         return result.Problems.Count == 0 && result.StoreProblems.Count == 0 && result.Broken.Count == 0 ? ExitCode.Ok : ExitCode.Damaged;
     }
 
@@ -71,22 +78,12 @@ internal sealed class VerifyVerb : Verb
 
     private void WriteText(VerifyResult result, bool quiet)
     {
-        foreach (var problem in result.StoreProblems) Context.Out.WriteLine(Printable.Of($"store: {problem}"));
-        foreach (var problem in result.Problems) Context.Out.WriteLine(Printable.Of(Sentence(problem)));
+        foreach (var line in ProblemText.Lines(result)) Context.Out.WriteLine(Printable.Of(line));
         if (quiet) return;
         if (result.Broken.Count > 0) Context.Out.WriteLine($"broken: {string.Join(' ', result.Broken)}");
         Context.Out.WriteLine($"whole: {(result.Whole.Count == 0 ? "none" : string.Join(' ', result.Whole))}");
         if (result.FramesRead > 0)
             Context.Out.WriteLine($"read {Units.Count(result.PagesRead, "page")} in {Units.Count(result.FramesRead, "frame")}");
-    }
-
-    private static string Sentence(VerifyProblem problem)
-    {
-        var where = $"CRID {problem.Crid}";
-        if (problem.Pid is { } pid) where += $", process {pid}";
-        if (problem.Vma is { } vma) where += $", {vma}";
-        if (problem.PageAddress is { } page) where += $", page 0x{page:x}";
-        return $"{where}: {problem.Text}";
     }
 
     private void WriteJson(VerifyResult result) => JsonOutput.Object(Context, json =>
