@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Patches;
@@ -85,6 +87,12 @@ internal sealed class Pieces
 
     /// <summary>A piece of a frame.</summary>
     public ref Piece this[int number] => ref pieces[number];
+
+    /// <summary>Has the processor fetch a piece of a frame that will be written in a moment.</summary>
+    public unsafe void Prefetch(int number)
+    {
+        if (Sse.IsSupported) Sse.Prefetch0(Unsafe.AsPointer(ref pieces[number])); // only a hint, so nothing is pinned
+    }
 
     /// <summary>A piece of a patch group.</summary>
     public ref readonly PatchPiece Patched(int number) => ref patched[number];

@@ -79,6 +79,7 @@ internal sealed class WantedPatches : IDisposable
             var mine = writers.Value!;
             var id = pieces.Patched(from).Group;
             var isLast = to == pieces.PatchedCount || pieces.Patched(to).Group.Crid != id.Crid;
+            for (var i = from; i < to; i++) pieces.Prefetch(pieces.Patched(i).Piece); // a group's pages lie anywhere
             var group = cursor.Read(id, isLast);
             for (var i = from; i < to; i++)
             {
