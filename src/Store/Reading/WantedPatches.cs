@@ -15,7 +15,7 @@ namespace Crstore.Store.Reading;
 /// </summary>
 internal sealed class WantedPatches : IDisposable
 {
-    private const int UnitGroups = 32; // read by one cursor
+    private const int UnitGroups = 256; // read by one cursor
     private const int BlockBits = 17;  // 128 KiB: with 14 bits for the block's number a patch's place is an int
     private const int MaxBlocks = 1 << (31 - BlockBits);
     private const int CacheLine = 64;
