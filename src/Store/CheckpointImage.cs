@@ -48,7 +48,9 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     {
         var map = Map(space);
         var pieces = Interlocked.Exchange(ref idle, null) ?? new Pieces(); // two reads at once: one makes its own
-        pieces.Clear();
+        ulong pages = 0;
+        for (var i = 0; i < targets.Count; i++) pages += targets[i].Range.Count;
+        pieces.Clear(pages);
         for (var i = 0; i < targets.Count; i++)
         {
             var (range, destination, receiver) = targets[i];

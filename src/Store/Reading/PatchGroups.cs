@@ -7,7 +7,7 @@ namespace Crstore.Store.Reading;
 
 /// <summary>
 /// The patch groups of an image that is read window by window. In each window a CRID's patches begin in the group in which those of
-/// the window before ended: that one is kept. Thread safe.
+/// the window before ended: that one is kept, unless it is the CRID's last one, which has room left. Thread safe.
 /// </summary>
 internal sealed class PatchGroups(RocksDb db)
 {
@@ -73,7 +73,7 @@ internal sealed class PatchGroups(RocksDb db)
             if (!MoveTo(id)) throw new StoreDamagedException($"{id}: missing");
             var scratch = FrameScratch.OfThisThread;
             var group = PatchGroup.Parse(id, iterator!.ValueMemory, limits: null, scratch.Directory);
-            if (isLast && (current = groups.TryCopy(group)) is not null) return current.Group;
+            if (isLast && group.Slots == PatchGroupId.Slots && (current = groups.TryCopy(group)) is not null) return current.Group;
             group.UnpackInto(scratch.Unpacked);
             return group;
         }

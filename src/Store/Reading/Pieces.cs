@@ -36,6 +36,7 @@ internal readonly record struct PatchPiece(PatchGroupId Group, int Slot, int Cou
 /// </summary>
 internal sealed class Pieces
 {
+    private const ulong MostAhead = 1 << 18;
     private Piece[] pieces = new Piece[64];
     private Piece[] spare = [];
     private PatchPiece[] patched = [];
@@ -53,7 +54,12 @@ internal sealed class Pieces
     public int Patches { get; private set; }
 
     /// <summary>Starts over, keeping its memory: a window follows the other.</summary>
-    public void Clear() => (Count, PatchedCount, Patches) = (0, 0, 0);
+    /// <param name="pages">Wanted. Each may be a piece; room that isn't used is never touched.</param>
+    public void Clear(ulong pages)
+    {
+        (Count, PatchedCount, Patches) = (0, 0, 0);
+        if (pages > (ulong)pieces.Length) pieces = GC.AllocateUninitializedArray<Piece>((int)Math.Min(pages, MostAhead));
+    }
 
     /// <summary>Adds the pieces of a run of chunks.</summary>
     /// <param name="first">Where the first one is.</param>
