@@ -24,7 +24,7 @@ public sealed class CoreExporter : IExporter
         var single = processes.Count == 1 && (options.Pid is not null || image.Manifest.Body.Processes.Count == 1);
         using var files = new FileBackings();
         using var output = single ? PartialOutput.ForFile(options.Path, options.Force) : PartialOutput.ForDirectory(options.Path, options.Force);
-        using var copier = new RunCopier(bytesDone, cancel) { Straight = true };
+        using var copier = new RunCopier(bytesDone, cancel);
         var written = new List<string>();
         foreach (var process in processes)
         {

@@ -5,18 +5,17 @@ using Crstore.Model.Format;
 namespace Crstore.Restore;
 
 /// <summary>
-/// Copies pages of processes into files; zero pages stay holes. Runs of many VMAs and files are gathered in a window that is
-/// read at once, since in a long chain the pages of one stored frame are scattered; while one window is being read, the one
-/// before it is being written.
+/// Copies pages of processes into files or memory; zero pages stay holes. Runs of many VMAs and files are read at once, since in a long
+/// chain the pages of one stored frame are scattered; each page goes to its sink from the thread that has unpacked it, while it is in
+/// that processor's cache. What can't go there yet, and pages that come from mapped files, are gathered in windows.
 /// </summary>
 internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken cancel) : IDisposable
 {
-    // 64 MiB, twice. After many increments the pages of a stored frame lie far apart, and each window unpacks it anew: with 8 MiB the
-    // last CRID of a chain changed at random took 1.4 times as long as the first, with 64 MiB 1.2. The first loses nothing by it.
-    private const int WindowPages = 16384;
-    private const int EarlyPages = 4096;     // in a window that is only for what is read before anything may be written
+    // 512 MiB. After many increments the pages of a stored frame lie far apart, and each read unpacks it anew. It takes no memory for the
+    // pages, but up to 200 bytes for each that is a patch.
+    private const int PagesAtOnce = 131072;
+    private const int WindowPages = 4096;  // 16 MiB, twice
     private const ulong ReportBytes = 16 << 20;
-    private const int StraightPages = 131072; // read at once without memory for them
     private const int WindowWrites = 1024; // so many files may be open at a time
 
     private WindowWriter? writer;
@@ -31,12 +30,6 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
 
     /// <summary>Nothing is written before it is set; two windows may be read by then.</summary>
     internal ManualResetEventSlim? MayWrite { private get; init; }
-
-    /// <summary>
-    /// As soon as it may be written, each page goes to its sink from the thread that has unpacked it, without a window: for sinks that many
-    /// threads may write to at once.
-    /// </summary>
-    internal bool Straight { get; init; }
 
     /// <summary>Bytes of content copied so far.</summary>
     internal ulong Bytes { get; private set; }
@@ -57,9 +50,9 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
                 continue;
             for (ulong done = 0; done < run.Range.Count;)
             {
-                var goesStraight = Straight && MayWrite?.IsSet != false && run.Content == ImageContent.Saved;
+                var goesStraight = MayWrite?.IsSet != false && run.Content == ImageContent.Saved;
                 var open = goesStraight ? null : window ??= Writer.Free();
-                var room = open is null ? StraightPages - straight : (ulong)(WindowSize - open.Pages);
+                var room = open is null ? PagesAtOnce - straight : (ulong)(WindowPages - open.Pages);
                 var part = new PageRange(run.Range.Start + done, Math.Min(run.Range.Count - done, room));
                 var at = fileOffset + (part.Start.Address - range.Start.Address);
                 if (open is null)
@@ -76,7 +69,7 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
 
                 done += part.Count;
                 Bytes += part.SizeBytes;
-                if (straight == StraightPages || open?.Pages == WindowSize || open?.Writes >= WindowWrites) Flush();
+                if (straight == PagesAtOnce || open?.Pages == WindowPages || open?.Writes >= WindowWrites) Flush();
             }
         }
     }
@@ -99,9 +92,7 @@ internal sealed class RunCopier(IProgress<ulong>? bytesDone, CancellationToken c
     /// <summary>Ends the writing, done or not, and closes the files.</summary>
     public void Dispose() => writer?.Dispose();
 
-    private WindowWriter Writer => writer ??= new WindowWriter(WindowSize, MayWrite, cancel);
-
-    private int WindowSize => Straight ? EarlyPages : WindowPages;
+    private WindowWriter Writer => writer ??= new WindowWriter(WindowPages, MayWrite, cancel);
 
     private void Flush()
     {

@@ -6,7 +6,7 @@ namespace Crstore.Restore;
 /// <summary>Where pages are written to: a file by offset, a process by address.</summary>
 internal interface IPageSink
 {
-    /// <summary>Writes all bytes; by any thread, one at a time, but for what <see cref="RunCopier.Straight"/> goes to.</summary>
+    /// <summary>Writes all bytes; by many threads at once, never twice at one place.</summary>
     void Write(ReadOnlySpan<byte> bytes, ulong at);
 }
 

@@ -26,7 +26,7 @@ public sealed class RawExporter : IExporter
         var processes = ExportTargets.Select(image, options.Pid, warnings);
         using var files = new FileBackings();
         using var output = PartialOutput.ForDirectory(options.Path, options.Force);
-        using var copier = new RunCopier(bytesDone, cancel) { Straight = true };
+        using var copier = new RunCopier(bytesDone, cancel);
         var written = new List<string>();
         var images = processes.ConvertAll(p => new ProcessImage(image, p, files));
         foreach (var process in images)

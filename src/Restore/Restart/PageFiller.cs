@@ -82,7 +82,7 @@ internal sealed class PageFiller : IDisposable
     {
         try
         {
-            using var copier = new RunCopier(progress, cancel.Token) { FilePages = false, MayWrite = mappingsAreThere, Straight = true };
+            using var copier = new RunCopier(progress, cancel.Token) { FilePages = false, MayWrite = mappingsAreThere };
             foreach (var (source, sink) in spaces)
                 foreach (var vma in Private(source)) copier.Copy(source, vma, ProcessImage.RangeOf(vma), sink, vma.Start);
             foreach (var memory in mapped.Shared)
