@@ -209,18 +209,6 @@ public class CoreExporterTests : IDisposable
         Assert.Contains("65535 (70001)", header);
     }
 
-    [Fact]
-    public void Long_runs_are_read_in_pieces_of_bounded_size()
-    {
-        var process = Samples.Process(10, Samples.Anonymous(Base, 40_000));
-        using var image = new FakeImage(process);
-        for (ulong i = 0; i < 40_000; i++)
-            image.SetPage(0, Base + (i * P), Samples.Page($"page {i}"));
-        var core = Export(image, out _);
-        Assert.InRange(image.LongestRead, 1UL, 16384UL);
-        Assert.Equal(Samples.Page("page 39999"), core.Memory(Base + (39_999 * P), (int)P));
-    }
-
     private FileRef FileOf(string name, int size)
     {
         var path = directory.File(name);

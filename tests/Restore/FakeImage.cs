@@ -21,10 +21,13 @@ internal sealed class FakeImage : ICheckpointImage
     /// <summary>Called before each Read: for faults.</summary>
     public Action<PageRange>? BeforeRead { get; set; }
 
-    /// <summary>The longest single Read, in pages.</summary>
+    /// <summary>The most pages that were read at once.</summary>
     public ulong LongestRead { get; private set; }
 
-    public void SetPage(uint space, ulong address, ReadOnlySpan<byte> content) => pages[(space, address / VirtualPage.Size)] = content.ToArray();
+    public void SetPage(uint space, ulong address, ReadOnlySpan<byte> content) => SetShared(space, address, content.ToArray());
+
+    /// <summary>The same without a copy.</summary>
+    public void SetShared(uint space, ulong address, byte[] content) => pages[(space, address / VirtualPage.Size)] = content;
 
     public void SetZero(uint space, ulong address) => pages[(space, address / VirtualPage.Size)] = null;
 
@@ -45,6 +48,7 @@ internal sealed class FakeImage : ICheckpointImage
 
     public void Read(SpaceId space, IReadOnlyList<PageTarget> targets)
     {
+        LongestRead = Math.Max(LongestRead, targets.Aggregate(0UL, (sum, t) => sum + t.Range.Count));
         foreach (var target in targets)
         {
             if (target.Receiver is null)
@@ -53,9 +57,9 @@ internal sealed class FakeImage : ICheckpointImage
                 continue;
             }
 
-            var content = new byte[target.Range.SizeBytes];
-            Read(space, target.Range, content);
-            target.Receiver.Receive(target.Range.Start, content);
+            BeforeRead?.Invoke(target.Range);
+            for (var page = target.Range.Start; page.Number < target.Range.End.Number; page += 1)
+                if (pages.TryGetValue((space.Value, page.Number), out var content) && content is not null) target.Receiver.Receive(page, content);
         }
     }
 
@@ -64,7 +68,6 @@ internal sealed class FakeImage : ICheckpointImage
         BeforeRead?.Invoke(range);
         if ((ulong)destination.Length != range.SizeBytes)
             throw new ArgumentException("destination has another size than the range");
-        LongestRead = Math.Max(LongestRead, range.Count);
         destination.Clear();
         for (ulong i = 0; i < range.Count; i++)
         {
