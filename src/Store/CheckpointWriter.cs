@@ -65,7 +65,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         get
         {
             if (!ended && !sink.Failed) sink.Flush();
-            return new() { Dirty = sink.Read, Zero = sink.Zero, Fresh = sink.NewChunks };
+            return new() { Dirty = sink.Read, Zero = sink.Zero, Fresh = sink.Fresh.Count };
         }
     }
 
@@ -120,7 +120,6 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         {
             // Once all pages are hashed, the last of them are still being compressed.
             sink.Flush();
-            var moved = new PatchCleaner(snapshot.Database, sink).Run(spaces.Values);
             var index = Task.Run(BuildIndexFiles);
             try
             {
@@ -135,7 +134,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             var maps = spaces.Values.Where(s => named.Contains(s.Id.Value)).Select(s => (s.Id, Map: s.Build())).ToList();
             var header = manifest.Header;
             var body = manifest.Body;
-            Fill(header, body, maps, moved);
+            Fill(header, body, maps);
             var bodyBytes = ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is locked
             var indexBytes = index.GetAwaiter().GetResult();
             var verb = string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}");
@@ -184,7 +183,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     }
 
     /// <summary>What the store knows better than the caller.</summary>
-    private void Fill(CheckpointHeader header, CheckpointBody body, List<(SpaceId Id, PageMapResult Map)> maps, ulong moved)
+    private void Fill(CheckpointHeader header, CheckpointBody body, List<(SpaceId Id, PageMapResult Map)> maps)
     {
         header.Crid = body.Crid = Crid.Value;
         header.ParentCrid = Parent?.Crid.Value ?? 0;
@@ -198,8 +197,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             pages.Changed += map.Counters.Changed;
         }
 
-        pages.Changed -= Math.Min(pages.Changed, moved); // they only lie in another place
-        pages.Fresh = sink.NewChunks;
+        pages.Fresh = (ulong)sink.Fresh.Count;
         pages.Zero = sink.Zero;
         if (pages.Dirty == 0) pages.Dirty = sink.Read;
     }
