@@ -83,6 +83,7 @@ public sealed partial class HelpTests
         var page = CrstoreProgram.Start("man").MustSucceed().Output.Replace("\\-", "-");
         Assert.StartsWith(".TH \"CRSTORE\" \"1\"", page);
         foreach (var word in new[] { "pre-capture", "post-restart", "CRSTORE_CRID", "CRSTORE_PIDS", "CRSTORE_HOOKS_DIR" }) Assert.Contains(word, page);
+        Assert.Single(Regex.Matches(page, @"(?m)^\\fBCRSTORE_HOOKS_DIR\\fR")); // two branches had both told of it
         foreach (var verb in AllVerbs)
         {
             Assert.Contains($".SS \"crstore {verb}\"", page);

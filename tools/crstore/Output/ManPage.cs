@@ -95,7 +95,6 @@ internal sealed class ManPage(TextWriter output)
         Item("XDG_STATE_HOME", "For users other than root: the store is $XDG_STATE_HOME/crstore, else ~/.local/state/crstore.");
         Item("CRSTORE_HOOKS_DIR", $"Where the hooks of every capture and restart are, instead of {Hooks.DefaultDirectory}.");
         Item("CRSTORE_DEBUG", "Set to 1 to see where an error came from.");
-        Item("CRSTORE_HOOKS_DIR", $"The directory of hooks, instead of {Hooks.DefaultDirectory}.");
         Macro("SH", "HOOKS");
         Text("Executables around capture and restart, called with the stage as argument: pre-capture, post-capture, pre-restart or post-restart. What they print goes to standard error. In their environment:");
         Item("CRSTORE_STAGE", "The stage.");
