@@ -185,8 +185,15 @@ public sealed class ProcessStateReader : IDisposable
         if (theirs.Seccomp != mine.Seccomp || theirs.NoNewPrivileges != mine.NoNewPrivileges) thread.Differs = "seccomp";
         else if (!theirs.Uids.SequenceEqual(mine.Uids) || !theirs.Gids.SequenceEqual(mine.Gids) || !theirs.Groups.SequenceEqual(mine.Groups) || theirs.Capabilities != mine.Capabilities)
             thread.Differs = "credentials";
-        else if (ProcessComparison.Apart(thread.Tid, Message.Threads[0].Tid) is { Length: > 0 } apart) thread.Differs = apart;
-        else if (NamespacesOf(thread.Tid).Except(namespaces ??= NamespacesOf(Message.Threads[0].Tid)).FirstOrDefault() is { Kind: { } kind }) thread.Differs = $"{kind} namespace";
+        else thread.Differs = Apart(thread.Tid, Message.Threads[0].Tid);
+    }
+
+    // What a thread that is ending has given up already tells nothing.
+    private string Apart(int tid, int leader)
+    {
+        var what = ProcessComparison.Apart(tid, leader);
+        if (what.Length == 0 && NamespacesOf(tid).Except(namespaces ??= NamespacesOf(leader)).FirstOrDefault() is { Kind: { } kind }) what = $"{kind} namespace";
+        return what.Length > 0 && ProcessComparison.IsEnding(tid, leader) ? "" : what;
     }
 
     // A thread may have called setns(2) or unshare(2) for itself.

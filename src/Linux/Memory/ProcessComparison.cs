@@ -14,6 +14,9 @@ public static class ProcessComparison
     public static string Apart(int tid, int other) =>
         RawSyscall.Invoke(SysKcmp, tid, other, KcmpFiles) > 0 ? "files" : RawSyscall.Invoke(SysKcmp, tid, other, KcmpFs) > 0 ? "directories" : "";
 
+    /// <summary>True if one of two threads of a process is ending, or has: its memory is what it gives up first (do_exit, kernel/exit.c).</summary>
+    public static bool IsEnding(int tid, int other) => RawSyscall.Invoke(SysKcmp, tid, other, KcmpVm) is > 0 or -Errno.ESRCH;
+
     /// <summary>True if both processes have the same address space. False as well where the kernel won't tell (no kcmp, no ptrace access).</summary>
     public static bool ShareMemory(int pid, int other) => RawSyscall.Invoke(SysKcmp, pid, other, KcmpVm) == 0;
 }

@@ -233,6 +233,30 @@ public class ProcessStateTests
     }
 
     [Fact]
+    public void A_leader_that_exits_after_the_freeze_does_not_make_the_other_threads_different()
+    {
+        using var target = TargetProcess.Python("""
+            import ctypes, sys, threading, time
+            for _ in range(3): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+            print("ready", flush=True)
+            sys.stdin.readline()
+            ctypes.CDLL(None).syscall(60, 0)  # exit: of this thread alone
+            """);
+        target.Expect("ready");
+        using var reader = ProcessStateReader.Prepare(target.Pid, new FileRefs());
+        using var ptrace = new PtraceThread();
+        ptrace.Run(() =>
+        {
+            using var tree = FrozenTree.Freeze(target.Pid, tree: false, Freezing.Frozen.Patient);
+            reader.ReadFrozen(tree.Processes[0]);
+            reader.ReadInjected(null, "not asked for");
+        });
+        target.Send("go");
+        while (!File.ReadAllText($"/proc/{target.Pid}/stat").Contains(") Z ", StringComparison.Ordinal)) System.Threading.Thread.Sleep(1);
+        Assert.Equal(["", "", "", ""], reader.Build().Threads.Select(t => t.Differs));
+    }
+
+    [Fact]
     public void More_threads_than_fit_in_the_scratch_page_are_all_asked()
     {
         using var target = TargetProcess.Start("leader_gone", "200");
