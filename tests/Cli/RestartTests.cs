@@ -24,6 +24,16 @@ public sealed class RestartTests
             time.sleep(0.02)
         """;
 
+    // Runs a program with one system call forbidden (EPERM), seccomp(2): load its number, compare, refuse or allow.
+    private const string Sandbox = """
+        import ctypes, os, struct, sys
+        steps = [(0x20, 0, 0, 0), (0x15, 0, 1, int(sys.argv[1])), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7fff0000)]
+        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+        program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code)))
+        if ctypes.CDLL(None).prctl(22, 2, program, 0, 0) != 0: sys.exit("PR_SET_SECCOMP")
+        os.execv(sys.argv[2], sys.argv[2:])
+        """;
+
     [Fact]
     public void Detached_it_prints_the_process_id_and_goes_on_counting_from_any_checkpoint()
     {
@@ -46,6 +56,27 @@ public sealed class RestartTests
             {
                 End(pid);
             }
+        }
+    }
+
+    [Theory]
+    [InlineData(323)] // userfaultfd
+    [InlineData(438)] // pidfd_getfd
+    public void Where_a_sandbox_forbids_the_fast_way_to_fill_memory_there_is_a_slower_one(int forbidden)
+    {
+        using var store = new CliStore();
+        var (pid, crids) = CaptureAndKill(store, 1);
+        File.Delete(store.File("n"));
+        var environment = CrstoreProgram.Clean;
+        environment["CRSTORE_STORE"] = store.Path;
+        Assert.Equal($"{pid}\n", Run.Command("python3", ["-c", Sandbox, $"{forbidden}", CrstoreProgram.Path, "restart", crids[0].Crid, "--detach"], environment: environment).MustSucceed().Output);
+        try
+        {
+            Assert.InRange(Await(store, pid).N, crids[0].N, crids[0].N + 2000);
+        }
+        finally
+        {
+            End(pid);
         }
     }
 

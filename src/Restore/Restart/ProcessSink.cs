@@ -27,10 +27,10 @@ internal sealed class ProcessSink : IPageSink, IDisposable
         if (HugePagesComeByThemselves()) return; // a fault gives 512 pages at once
         var fd = puppet.Call("userfaultfd", Userfaultfd.SyscallNumber, Userfaultfd.CreateFlags);
         if (fd < 0) return; // not in this kernel, or not allowed: it is only slower
-        using (var process = PidFd.Open(puppet.Tid)) pages = new Userfaultfd(process.GetFd((int)fd));
+        pages = Take(puppet, (int)fd);
         puppet.Queue("close", SystemCalls.Close, fd);
         puppet.Flush();
-        if (pages.Enable() != 0) return;
+        if (pages is null || pages.Enable() != 0) return;
         foreach (var vma in empty)
             if (pages.RegisterMissing(vma.Start, vma.End - vma.Start) == 0) installed.Add((vma.Start, vma.End));
     }
@@ -67,6 +67,20 @@ internal sealed class ProcessSink : IPageSink, IDisposable
     {
         Close();
         memory?.Dispose();
+    }
+
+    // A sandbox may forbid pidfd_getfd and not userfaultfd; then this is slower, too.
+    private static Userfaultfd? Take(Puppet puppet, int fd)
+    {
+        try
+        {
+            using var process = PidFd.Open(puppet.Tid);
+            return new Userfaultfd(process.GetFd(fd));
+        }
+        catch (LinuxException)
+        {
+            return null;
+        }
     }
 
     // /sys/kernel/mm/transparent_hugepage/enabled, Documentation/admin-guide/mm/transhuge.rst.
