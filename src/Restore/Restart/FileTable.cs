@@ -109,11 +109,19 @@ internal sealed class FileTable : IDisposable
         foreach (var handle in handles) handle.Dispose();
     }
 
-    // As a shell's redirection: what is written to is made.
+    // As a shell's redirection, what is written to is made. Not with O_CREAT at once: fs.protected_fifos and protected_regular, proc(5), refuse
+    // that for what others have in /tmp.
     private static SafeFileHandle OpenInstead(string path, FileObject file)
     {
         const int create = 0x40, readAndWrite = 0x1b6; // O_CREAT, open(2); 0666, but for the umask
-        return file.Access == 0 ? RawFile.Open(path, (RawOpen)file.Info.Flags) : RawFile.Open(path, (RawOpen)(file.Info.Flags | create), readAndWrite);
+        try
+        {
+            return RawFile.Open(path, (RawOpen)file.Info.Flags);
+        }
+        catch (LinuxException e) when (e.ErrorNumber == Errno.ENOENT && file.Access != 0)
+        {
+            return RawFile.Open(path, (RawOpen)(file.Info.Flags | create), readAndWrite);
+        }
     }
 
     private SafeFileHandle? Open(FileObject file)

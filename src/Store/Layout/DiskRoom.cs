@@ -38,7 +38,15 @@ internal static class DiskRoom
         try
         {
             if (File.Exists(paths.Reserve) || FileCalls.FileSystem(paths.Root).FreeBytes < Plenty) return;
-            if (!Allocate(paths.Reserve, Reserve)) FileCalls.Unlink(paths.Reserve);
+            var made = false;
+            try
+            {
+                made = Allocate(paths.Reserve, Reserve);
+            }
+            finally
+            {
+                if (!made) FileCalls.Unlink(paths.Reserve); // a part of it would count as all of it
+            }
         }
         catch (LinuxException e)
         {

@@ -96,26 +96,25 @@ internal sealed class PatchGroups(RocksDb db)
         private bool MoveTo(PatchGroupId id)
         {
             iterator ??= db.Iterate(ColumnFamily.Patches, scan: false);
-            var there = true;
-            if (at.Crid.Value == id.Crid.Value && id.Number > at.Number && id.Number - at.Number <= Near)
+            var from = at;
+            at = default; // a move that meets damage leaves it nowhere, and RocksDB aborts the process that would go on from there
+            if (from.Crid.Value == id.Crid.Value && id.Number > from.Number && id.Number - from.Number <= Near)
             {
-                while (there && at.Crid.Value == id.Crid.Value && at.Number < id.Number) there = Note(iterator.Next());
+                do from = Where(iterator.Next());
+                while (from.Crid.Value == id.Crid.Value && from.Number < id.Number);
             }
             else
             {
                 Span<byte> key = stackalloc byte[Keys.FrameSize];
                 Keys.PatchGroup(id, key);
-                there = Note(iterator.Seek(key));
+                from = Where(iterator.Seek(key));
             }
 
-            return there && at.Crid.Value == id.Crid.Value && at.Number == id.Number;
+            at = from;
+            return at.Crid.Value == id.Crid.Value && at.Number == id.Number;
         }
 
-        private bool Note(bool there)
-        {
-            at = there ? Keys.PatchGroupOf(iterator!.Key) : default;
-            return there;
-        }
+        private PatchGroupId Where(bool there) => there ? Keys.PatchGroupOf(iterator!.Key) : default;
     }
 
     private sealed record Kept(PatchGroup Group, byte[] Buffer);
