@@ -8,7 +8,8 @@ namespace Crstore.Bench.Scenarios;
 
 /// <summary>
 /// From the command `crstore restart` to the first instruction of the restarted process, which looks at the clock without pause; and how
-/// fast its pages go in, against copying as much into fresh memory (page faults included) in the same run. The store is in the page cache.
+/// fast its pages go in, against copying as much into fresh memory (page faults included) in the same run: in all, and for each byte
+/// that a process is larger than the smallest, which is the speed without what every restart costs. The store is in the page cache.
 /// Reading begins while the processes are being made: what "pages in" counts begins there, too.
 /// </summary>
 internal sealed class RestartTime : IScenario
@@ -20,7 +21,8 @@ internal sealed class RestartTime : IScenario
     public void Run(BenchContext context)
     {
         var rows = new List<object[]>();
-        double slowest = double.MaxValue;
+        var (slowest, slowestWithStart) = (double.MaxValue, double.MaxValue);
+        (double Bytes, double Ms)? smallest = null;
         foreach (var mebibytes in context.Full ? [64, 512, 2048] : new[] { 64, 256 })
         {
             var crstore = new CrstoreProgram(context.Program, context.FreshPath("store"));
@@ -35,14 +37,20 @@ internal sealed class RestartTime : IScenario
             }
 
             var copy = copies.Median();
-            var fill = samples.Select(s => s.Bytes / 1e6 / (s.FillMs / 1000)).Median();
-            slowest = Math.Min(slowest, fill / copy);
-            rows.Add([mebibytes, samples.Select(s => s.FirstMs).Median(), samples.Min(s => s.FirstMs), samples.Select(s => s.FillMs).Median(), fill, copy, fill / copy]);
+            var (bytes, ms) = (samples[0].Bytes, samples.Select(s => s.FillMs).Median());
+            var whole = bytes / 1e3 / ms;
+            // What the smallest takes is mostly a runtime that starts and processes that are made; each byte beyond that is pages going in.
+            var further = smallest is { } less ? (bytes - less.Bytes) / 1e3 / (ms - less.Ms) : double.NaN;
+            if (smallest is not null) slowest = Math.Min(slowest, further / copy);
+            slowestWithStart = Math.Min(slowestWithStart, whole / copy);
+            smallest ??= (bytes, ms);
+            rows.Add([mebibytes, samples.Select(s => s.FirstMs).Median(), samples.Min(s => s.FirstMs), ms, whole, whole / copy, double.IsNaN(further) ? "" : $"{further:0}", copy]);
         }
 
-        context.Report.Table(["MiB", "first instruction ms", "best", "pages in ms", "MB/s", "copy into fresh memory MB/s", "ratio"], rows);
+        context.Report.Table(["MiB", "first instruction ms", "best", "pages in ms", "MB/s", "× copy", "MB/s beyond the smallest", "copy into fresh memory MB/s"], rows);
+        context.Report.Line(FormattableString.Invariant($"With all that comes before and between (processes are made, memory is mapped, code is compiled) the slowest is {slowestWithStart:0.00} × copying."));
         context.Report.Line(File.Exists("/usr/sbin/criu") ? "CRIU is installed; Debian's does not work on this kernel (docs)." : "CRIU: not installed.");
-        context.Report.Verdict("pages go in, over copying into fresh memory, the slowest of them", slowest, "×", 0.5, atMost: false);
+        context.Report.Verdict("pages beyond the smallest process go in, over copying into fresh memory, the slowest", slowest, "×", 0.5, atMost: false);
     }
 
     private static int Capture(BenchContext context, CrstoreProgram crstore, int mebibytes, string file)
