@@ -32,11 +32,14 @@ public class ProcessAttributeTests
             os.setresuid(1003, 1003, 1005)
             libc.prctl(38, 1, 0, 0, 0)
             libc.prctl(4, 0, 0, 0, 0)
+            libc.prctl(41, 1, 0, 0, 0)                 # PR_SET_THP_DISABLE
+            libc.syscall(251, 1, 0, 2 << 13 | 6)       # ioprio_set: best effort, 6
             def tell():
                 status = [l for l in open("/proc/thread-self/status") if l.split(":")[0] in ("Name", "Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")]
                 old = os.umask(0); os.umask(old)
                 return [oct(old), os.getcwd(), resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_NOFILE), os.nice(0), get(37), libc.prctl(3, 0, 0, 0, 0),
-                    libc.prctl(27, 0, 0, 0, 0), os.sched_getaffinity(0), hex(libc.personality(0xffffffff)), libc.prctl(39, 0, 0, 0, 0), os.getresuid(), os.getresgid(), os.getgroups(), status]
+                    libc.prctl(27, 0, 0, 0, 0), os.sched_getaffinity(0), hex(libc.personality(0xffffffff)), libc.prctl(39, 0, 0, 0, 0), os.getresuid(), os.getresgid(), os.getgroups(), status,
+                    libc.prctl(42, 0, 0, 0, 0), libc.syscall(252, 1, 0)]
             before = tell()
             print("ready", flush=True)
             for line in sys.stdin: print("same" if tell() == before else f"{before} {tell()}")

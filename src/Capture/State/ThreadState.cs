@@ -32,6 +32,7 @@ internal static class ThreadState
             Pending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(tid, shared: false)),
             CpuAffinity = UnsafeByteOperations.UnsafeWrap(CpuAffinity.Get(tid)),
             SchedAttributes = UnsafeByteOperations.UnsafeWrap(SchedulingAttributes.Get(tid)),
+            IoPriority = IoPriority.Get(tid),
             Stat = ByteString.CopyFrom(proc.Read(string.Create(CultureInfo.InvariantCulture, $"task/{tid}/stat"), StatLimit)),
             GroupStopped = frozen.WasStopped,
             Syscall = SyscallNames.Describe(registers.OrigRax),

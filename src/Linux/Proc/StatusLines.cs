@@ -33,6 +33,9 @@ public sealed record StatusLines
     /// <summary>prctl(PR_SET_NO_NEW_PRIVS).</summary>
     public bool NoNewPrivileges { get; init; }
 
+    /// <summary>Transparent huge pages: false with prctl(PR_SET_THP_DISABLE); null before Linux 5.0.</summary>
+    public bool? HugePages { get; init; }
+
     /// <summary>0 none, 1 strict, 2 filter; seccomp(2).</summary>
     public uint Seccomp { get; init; }
 
@@ -70,6 +73,7 @@ public sealed record StatusLines
             SignalsCaught = Mask(lines, "SigCgt"),
             Capabilities = (Mask(lines, "CapInh"), Mask(lines, "CapPrm"), Mask(lines, "CapEff"), Mask(lines, "CapBnd"), Mask(lines, "CapAmb")),
             NoNewPrivileges = lines.TryGetValue("NoNewPrivs", out var privileges) && privileges == "1",
+            HugePages = lines.TryGetValue("THP_enabled", out var huge) ? huge == "1" : null,
             Seccomp = lines.TryGetValue("Seccomp", out var seccomp) ? Number(seccomp, "Seccomp") : 0,
             NamespacePids = Pids(lines, "NSpid"),
             NamespaceGroups = Pids(lines, "NSpgid"),

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 
 namespace Crstore.Restore.Restart;
@@ -21,6 +22,9 @@ internal static class ProcessAttributes
         puppet.Queue($"chdir {cwd}", SystemCalls.Chdir, (long)puppet.Place([.. Encoding.UTF8.GetBytes(cwd), 0]));
         puppet.Queue("umask", SystemCalls.Umask, message.Umask);
         puppet.Queue("personality", SystemCalls.Personality, message.Personality);
+        // Inherited, so it's said either way.
+        if (!message.Status.IsEmpty && StatusLines.Parse(message.Status.Span).HugePages is { } hugePages)
+            puppet.Queue("prctl(PR_SET_THP_DISABLE)", SystemCalls.Prctl, SystemCalls.PrSetThpDisable, hugePages ? 0 : 1, 0, 0, 0);
         foreach (var limit in message.Rlimits)
         {
             var record = new byte[16];

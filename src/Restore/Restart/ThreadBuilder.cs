@@ -46,6 +46,10 @@ internal static class ThreadBuilder
         puppet.Queue("prctl(PR_SET_NAME)", SystemCalls.Prctl, SystemCalls.PrSetName, (long)puppet.Place([.. Encoding.UTF8.GetBytes(thread.Name), 0]));
         Schedule(puppet, thread);
         puppet.Flush();
+        // Behind the niceness, from which it follows unless it was set.
+        if (thread.IoPriority != 0 && thread.IoPriority != IoPriority.Get(puppet.Tid))
+            puppet.Queue($"ioprio_set of thread {thread.Tid}", SystemCalls.IoprioSet, 1, 0, thread.IoPriority);
+        puppet.Flush();
     }
 
     /// <summary>
