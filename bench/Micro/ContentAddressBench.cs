@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using BenchmarkDotNet.Attributes;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store.Codec;
 
@@ -32,7 +33,7 @@ public class ContentAddressBench
     public ulong Sha256()
     {
         ulong sum = 0;
-        for (var i = 0; i < Pages; i++) sum ^= ContentHash.Of(Page(i)).A;
+        for (var i = 0; i < Pages; i++) sum ^= PageHash.Of(Page(i)).A;
         return sum;
     }
 

@@ -1,4 +1,5 @@
 using BenchmarkDotNet.Attributes;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Frames;
@@ -23,7 +24,7 @@ public class FrameBenchmarks
         {
             var page = _pages.AsSpan(slot * VirtualPage.Size, VirtualPage.Size);
             Pattern.Fill(page, 1, 1, (ulong)slot);
-            _hashes[slot] = ContentHash.Of(page);
+            _hashes[slot] = PageHash.Of(page);
         }
         _frame = FrameEncoder.Encode(_id, _hashes, _pages, Compression.Default);
     }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using BenchmarkDotNet.Attributes;
+using Crstore.Linux;
 using Crstore.Model;
 
 namespace Crstore.Bench.Micro;
@@ -32,7 +33,7 @@ public class PageBenchmarks
 
     /// <summary>The content address in use.</summary>
     [Benchmark(Baseline = true)]
-    public ContentHash ContentAddress() => ContentHash.Of(_page);
+    public ContentHash ContentAddress() => PageHash.Of(_page);
 
     /// <summary>Alternative: keyed, with a proven bound.</summary>
     [Benchmark]

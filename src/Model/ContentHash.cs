@@ -11,14 +11,6 @@ public readonly record struct ContentHash(ulong A, ulong B, ulong C, ulong D)
     /// <summary>Length in bytes.</summary>
     public const int Size = 32;
 
-    /// <summary>Hashes one page.</summary>
-    public static ContentHash Of(ReadOnlySpan<byte> page)
-    {
-        Span<byte> digest = stackalloc byte[Size];
-        LibcryptoSha256.Hash(page, digest);
-        return Read(digest);
-    }
-
     /// <summary>Reads 32 bytes as they are stored.</summary>
     public static ContentHash Read(ReadOnlySpan<byte> source) => new(
         BinaryPrimitives.ReadUInt64BigEndian(source),

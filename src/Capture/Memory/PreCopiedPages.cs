@@ -1,4 +1,5 @@
 using Crstore.Capture.Tracking;
+using Crstore.Linux;
 using Crstore.Model;
 
 namespace Crstore.Capture.Memory;
@@ -40,7 +41,7 @@ public sealed class PreCopiedPages(ulong expected, double sampleShare)
         for (; at < count; at += 1 + Random.Shared.Next(2 * _meanGap - 1))
         {
             _sampled.Add(first + (ulong)at);
-            _hashes.Add(ContentHash.Of(content.Slice(at * VirtualPage.Size, VirtualPage.Size)));
+            _hashes.Add(PageHash.Of(content.Slice(at * VirtualPage.Size, VirtualPage.Size)));
         }
 
         _gap = at - count + 1;
@@ -53,7 +54,7 @@ public sealed class PreCopiedPages(ulong expected, double sampleShare)
     public bool Matches(VirtualPage page, ReadOnlySpan<byte> content)
     {
         var at = _sampled.BinarySearch(page);
-        return at >= 0 && _hashes[at] == ContentHash.Of(content);
+        return at >= 0 && _hashes[at] == PageHash.Of(content);
     }
 
     private void AddSpan(PageRange range, PageKind kind)

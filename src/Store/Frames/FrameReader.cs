@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store.Codec;
 using Crstore.Store.Native;
@@ -136,7 +137,7 @@ public sealed class FrameReader
     /// <exception cref="StoreDamagedException">The slot is dead, or its bytes are not what its address says.</exception>
     public void Check(int slot, ReadOnlySpan<byte> page)
     {
-        if (ContentHash.Of(page) != Hash(slot)) throw Damaged(Id, $"slot {slot} is not what its content address says");
+        if (PageHash.Of(page) != Hash(slot)) throw Damaged(Id, $"slot {slot} is not what its content address says");
     }
 
     /// <summary>A live slot's page, checked; valid as long as the reader.</summary>

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store.Codec;
 using Crstore.Store.Frames;
@@ -108,7 +109,7 @@ public sealed class PatchGroup
     public void Apply(int slot, Span<byte> page)
     {
         if (!PatchCodec.Apply(Patch(slot), page)) throw Damaged(Id, $"slot {slot} has no patch");
-        if (ContentHash.Of(page) != Hash(slot)) throw NotItsAddress(Id, slot, Anchor(slot));
+        if (PageHash.Of(page) != Hash(slot)) throw NotItsAddress(Id, slot, Anchor(slot));
     }
 
     /// <summary>The group without some of its slots, under the same key; null if none would be left.</summary>

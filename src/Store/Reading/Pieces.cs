@@ -58,7 +58,8 @@ internal sealed class Pieces
     public void Clear(ulong pages)
     {
         (Count, PatchedCount, Patches) = (0, 0, 0);
-        if (pages > (ulong)pieces.Length) pieces = GC.AllocateUninitializedArray<Piece>((int)Math.Min(pages, MostAhead));
+        var ahead = (int)Math.Min(pages, MostAhead);
+        if (ahead > pieces.Length) pieces = GC.AllocateUninitializedArray<Piece>(ahead);
     }
 
     /// <summary>Adds the pieces of a run of chunks.</summary>

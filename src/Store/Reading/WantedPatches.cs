@@ -3,6 +3,7 @@ using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Patches;
@@ -58,7 +59,7 @@ internal sealed class WantedPatches : IDisposable
     public void Apply(in Piece piece, Span<byte> page)
     {
         var record = blocks[piece.Patch >> BlockBits].AsSpan(piece.Patch & ((1 << BlockBits) - 1));
-        if (!PatchCodec.Apply(record.Slice(Record.PatchAt, Record.LengthOf(record)), page) || ContentHash.Of(page) != ContentHash.Read(record[Record.HashAt..]))
+        if (!PatchCodec.Apply(record.Slice(Record.PatchAt, Record.LengthOf(record)), page) || PageHash.Of(page) != ContentHash.Read(record[Record.HashAt..]))
             throw PatchGroup.NotItsAddress(Record.GroupOf(record), Record.SlotOf(record), piece.Frame.Location(piece.Slot));
     }
 

@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store.Native;
 
@@ -81,7 +82,7 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
                 continue;
             }
 
-            var hash = hashes[i] = ContentHash.Of(page);
+            var hash = hashes[i] = PageHash.Of(page);
             if (taken.TryFind(hash, out _))
             {
                 fates[i] = PageFate.Taken;

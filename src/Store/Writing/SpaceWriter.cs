@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store.PageMaps;
 using Crstore.Store.Reading;
@@ -67,7 +68,7 @@ internal sealed class SpaceWriter : ISpaceWriter
         return run.Kind switch
         {
             PageKind.Zero => !content.ContainsAnyExcept((byte)0),
-            PageKind.Chunk => chunks.Hash(run.First) == ContentHash.Of(content),
+            PageKind.Chunk => chunks.Hash(run.First) == PageHash.Of(content),
             _ => false,
         };
     }

@@ -1,6 +1,7 @@
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Linux.Memory;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Tests.Support;
 using Xunit;
@@ -49,7 +50,7 @@ public sealed class PageReaderTests
         foreach (var page in asked.Where(p => p != hole && p != hole + 1))
         {
             memory.Read(page.Address, content);
-            Assert.Equal(ContentHash.Of(content), space.Pages[page.Number].Hash);
+            Assert.Equal(PageHash.Of(content), space.Pages[page.Number].Hash);
         }
     }
 

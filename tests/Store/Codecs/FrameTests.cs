@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Codec;
@@ -20,7 +21,7 @@ public class FrameTests
     {
         var bytes = new byte[size];
         new Random(size).NextBytes(bytes);
-        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes)), ContentHash.Of(bytes).ToString());
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes)), PageHash.Of(bytes).ToString());
     }
 
     [Fact]
@@ -74,7 +75,7 @@ public class FrameTests
                 for (var slot = 0; slot < frame.Slots; slot++)
                 {
                     frame.Read(slot, all);
-                    Assert.Equal(frame.Hash(slot), ContentHash.Of(all.AsSpan(0, 4096)));
+                    Assert.Equal(frame.Hash(slot), PageHash.Of(all.AsSpan(0, 4096)));
                 }
             }
             catch (StoreDamagedException)
@@ -145,7 +146,7 @@ public class FrameTests
     public void A_page_is_not_what_its_address_says_is_told_for_that_slot_alone()
     {
         var (hashes, pages) = Pages(new Random(3), 16);
-        hashes[5] = ContentHash.Of(new byte[4096]);
+        hashes[5] = PageHash.Of(new byte[4096]);
         var frame = FrameReader.Parse(Id, FrameEncoder.Encode(Id, hashes, pages, Compression.Default));
         var error = Assert.Throws<StoreDamagedException>(() => frame.Read(5, new byte[4096]));
         Assert.Contains("frame 12/345", error.Message);
@@ -226,7 +227,7 @@ public class FrameTests
 
     private static ReadOnlySpan<byte> Page(byte[] pages, int slot) => pages.AsSpan(slot * 4096, 4096);
 
-    private static ContentHash[] Hashes(byte[] pages) => Enumerable.Range(0, pages.Length / 4096).Select(i => ContentHash.Of(Page(pages, i))).ToArray();
+    private static ContentHash[] Hashes(byte[] pages) => Enumerable.Range(0, pages.Length / 4096).Select(i => PageHash.Of(Page(pages, i))).ToArray();
 
     private static (ContentHash[] Hashes, byte[] Pages) Pages(Random random, int count)
     {

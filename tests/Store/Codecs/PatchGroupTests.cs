@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Codec;
@@ -54,7 +55,7 @@ public class PatchGroupTests
             var page = anchor.ToArray();
             random.NextBytes(page.AsSpan(random.Next(4000), 64));
             var patch = new byte[200];
-            var all = new List<(ContentHash, ChunkLocation, byte[])> { (ContentHash.Of(page), new ChunkLocation(new Crid(3), 4), patch[..PatchCodec.Make(anchor, page, patch)]) };
+            var all = new List<(ContentHash, ChunkLocation, byte[])> { (PageHash.Of(page), new ChunkLocation(new Crid(3), 4), patch[..PatchCodec.Make(anchor, page, patch)]) };
             var bytes = Encode(all, random);
             for (var i = random.Next(3); i >= 0; i--) bytes[random.Next(1, bytes.Length - 4)] ^= (byte)(1 << random.Next(8));
             BitConverter.TryWriteBytes(bytes.AsSpan(bytes.Length - 4), Crc32C.Of(bytes.AsSpan(0, bytes.Length - 4), Id.Crid.Value, Id.Number, ChecksumMark));
@@ -134,7 +135,7 @@ public class PatchGroupTests
         random.NextBytes(patch.AsSpan(0, random.Next(patch.Length + 1)));
         var crid = new Crid(random.Next(3) switch { 0 => 1UL, 1 => (ulong)random.NextInt64(1, long.MaxValue), _ => ulong.MaxValue });
         var ordinal = random.Next(2) == 0 ? (uint)random.Next(1000) : (uint)random.NextInt64(ChunkLocation.FirstPatch);
-        return (ContentHash.Of(patch), new ChunkLocation(crid, ordinal), patch);
+        return (PageHash.Of(patch), new ChunkLocation(crid, ordinal), patch);
     })];
 
     private static byte[] Encode(List<(ContentHash Hash, ChunkLocation Anchor, byte[] Patch)> all, Random random)

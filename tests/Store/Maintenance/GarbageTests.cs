@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Frames;
@@ -285,7 +286,7 @@ public sealed class GarbageTests
         var pages = new byte[2 * 4096];
         pages[5] = 1;
         StoreSurgery.Edit(temp, (batch, _) => batch.Put(ColumnFamily.Chunks, StoreSurgery.Key(orphan),
-            FrameEncoder.Encode(orphan, [ContentHash.Of(pages.AsSpan(0, 4096)), ContentHash.Of(pages.AsSpan(4096))], pages, Compression.Default)));
+            FrameEncoder.Encode(orphan, [PageHash.Of(pages.AsSpan(0, 4096)), PageHash.Of(pages.AsSpan(4096))], pages, Compression.Default)));
         using var store = temp.Open();
         var result = store.CollectGarbage(Now, null, default);
         Assert.Equal((2UL, 1UL), (result.ChunksFreed, result.FramesDeleted));

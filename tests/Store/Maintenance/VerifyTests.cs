@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store;
@@ -134,9 +135,9 @@ public sealed class VerifyTests
         var a = new Crid(temp.Capture(memory).Crid);
         StoreSurgery.Edit(temp, (batch, _) =>
         {
-            Put(batch, ContentHash.Of(memory.Pages[3]), new ChunkLocation(a, 4));
-            Put(batch, ContentHash.Of(memory.Pages[5]), new ChunkLocation(a, 100_000));
-            Put(batch, ContentHash.Of(new byte[1]), new ChunkLocation(a, 7));
+            Put(batch, PageHash.Of(memory.Pages[3]), new ChunkLocation(a, 4));
+            Put(batch, PageHash.Of(memory.Pages[5]), new ChunkLocation(a, 100_000));
+            Put(batch, PageHash.Of(new byte[1]), new ChunkLocation(a, 7));
         });
         var result = Verify(temp, [], 0);
         Assert.Equal([a], result.Whole);

@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Frames;
@@ -134,7 +135,7 @@ public sealed class DamageTests
             foreach (var page in memory.Pages.Values)
             {
                 var key = new byte[ContentHash.Size];
-                ContentHash.Of(page).Write(key);
+                PageHash.Of(page).Write(key);
                 batch.Put(Crstore.Store.Native.ColumnFamily.Index, key, [1, 2, 3]);
             }
         });
@@ -150,7 +151,7 @@ public sealed class DamageTests
         Maintenance.StoreSurgery.Edit(temp, (batch, _) =>
         {
             var key = new byte[ContentHash.Size];
-            ContentHash.Of(next.Pages[100]).Write(key);
+            PageHash.Of(next.Pages[100]).Write(key);
             batch.Put(Crstore.Store.Native.ColumnFamily.Index, key, [1, 2, 3]);
         });
         using var store = temp.Open();

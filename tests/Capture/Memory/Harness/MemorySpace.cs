@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 
 namespace Crstore.Tests.Memory;
@@ -8,7 +9,7 @@ internal sealed class MemorySpace(MemorySpace? parent) : ISpaceWriter
     private readonly SortedDictionary<ulong, (PageKind Kind, ContentHash Hash)> _pages = [];
     private IReadOnlyList<PageSpan>? _parentSpans;
 
-    public static readonly ContentHash ZeroHash = ContentHash.Of(new byte[VirtualPage.Size]);
+    public static readonly ContentHash ZeroHash = PageHash.Of(new byte[VirtualPage.Size]);
 
     public IReadOnlyList<PageSpan> ParentSpans => _parentSpans ??= parent?.Spans() ?? [];
 
@@ -45,13 +46,13 @@ internal sealed class MemorySpace(MemorySpace? parent) : ISpaceWriter
     {
         for (var i = 0; i < pages.Length / VirtualPage.Size; i++)
         {
-            var hash = ContentHash.Of(pages.Span.Slice(i * VirtualPage.Size, VirtualPage.Size));
+            var hash = PageHash.Of(pages.Span.Slice(i * VirtualPage.Size, VirtualPage.Size));
             _pages[first.Number + (ulong)i] = (hash == ZeroHash ? PageKind.Zero : PageKind.Chunk, hash);
         }
     }
 
     public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) =>
-        parent is not null && parent._pages.TryGetValue(page.Number, out var entry) && entry.Hash == ContentHash.Of(content);
+        parent is not null && parent._pages.TryGetValue(page.Number, out var entry) && entry.Hash == PageHash.Of(content);
 
     private List<PageSpan> Spans()
     {

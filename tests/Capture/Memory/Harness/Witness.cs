@@ -1,5 +1,6 @@
 using Crstore.Capture.Memory;
 using Crstore.Linux.Memory;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Xunit;
@@ -60,7 +61,7 @@ internal sealed class Witness
     private void Look(RemoteMemory memory, VirtualPage page, PagemapEntry entry, PlannedVma vma, byte[] content)
     {
         if (memory.TryReadForced(page.Address, content) != VirtualPage.Size) return; // guard pages, and what the capture must list
-        _pages[page.Number] = ContentHash.Of(content);
+        _pages[page.Number] = PageHash.Of(content);
         if (vma.Policy == ReadPolicy.Modified && entry.FileOrShared) _files.Add(page.Number);
     }
 }
