@@ -65,7 +65,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         get
         {
             if (!ended && !sink.Failed) sink.Flush();
-            return new() { Dirty = sink.Read, Zero = sink.Zero, Fresh = sink.Fresh.Count };
+            return new() { Dirty = sink.Read, Zero = sink.Zero, Fresh = sink.NewChunks };
         }
     }
 
@@ -120,6 +120,9 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         {
             // Once all pages are hashed, the last of them are still being compressed.
             sink.Flush();
+            var named = manifest.Body.Processes.Where(p => !p.Zombie).Select(p => p.Space).ToHashSet();
+            var kept = spaces.Values.Where(s => named.Contains(s.Id.Value)).ToList();
+            var moved = new PatchCleaner(snapshot.Database, sink).Run(kept);
             var index = Task.Run(BuildIndexFiles);
             try
             {
@@ -130,11 +133,10 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 Task.WaitAny(index); // also when this fails: its files are to be removed
             }
 
-            var named = manifest.Body.Processes.Where(p => !p.Zombie).Select(p => p.Space).ToHashSet();
-            var maps = spaces.Values.Where(s => named.Contains(s.Id.Value)).Select(s => (s.Id, Map: s.Build())).ToList();
+            var maps = kept.Select(s => (s.Id, Map: s.Build())).ToList();
             var header = manifest.Header;
             var body = manifest.Body;
-            Fill(header, body, maps);
+            Fill(header, body, maps, moved);
             var bodyBytes = ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is locked
             var indexBytes = index.GetAwaiter().GetResult();
             var verb = string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}");
@@ -183,7 +185,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     }
 
     /// <summary>What the store knows better than the caller.</summary>
-    private void Fill(CheckpointHeader header, CheckpointBody body, List<(SpaceId Id, PageMapResult Map)> maps)
+    private void Fill(CheckpointHeader header, CheckpointBody body, List<(SpaceId Id, PageMapResult Map)> maps, ulong moved)
     {
         header.Crid = body.Crid = Crid.Value;
         header.ParentCrid = Parent?.Crid.Value ?? 0;
@@ -197,7 +199,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             pages.Changed += map.Counters.Changed;
         }
 
-        pages.Fresh = (ulong)sink.Fresh.Count;
+        pages.Changed -= Math.Min(pages.Changed, moved); // they only lie in another place
+        pages.Fresh = sink.NewChunks;
         pages.Zero = sink.Zero;
         if (pages.Dirty == 0) pages.Dirty = sink.Read;
     }

@@ -119,6 +119,35 @@ public sealed class PageMapBuilder
         return assembler.Finish();
     }
 
+    /// <summary>Calls back for each page that is kept and made by a patch, in segments in which another page has got a chunk.</summary>
+    /// <exception cref="StoreDamagedException">The parent's map is damaged.</exception>
+    public void VisitKeptPatches(Action<VirtualPage, ChunkLocation> visit)
+    {
+        if (_parent is null) return;
+        List<Operation> pieces = [.. _inOrder ? _operations : Sweep()];
+        var written = new List<ulong>(); // segments, ascending
+        foreach (var piece in pieces)
+        {
+            if (piece.Verb != Verb.Chunk) continue;
+            for (var segment = Segment.NumberOf(piece.Range.Start); segment <= (piece.Range.End.Number - 1) >> Segment.Shift; segment++)
+                if (written.Count == 0 || written[^1] != segment) written.Add(segment);
+        }
+
+        foreach (var piece in pieces)
+        {
+            if (piece.Verb != Verb.Keep) continue;
+            var next = written.BinarySearch(Segment.NumberOf(piece.Range.Start));
+            for (next = next < 0 ? ~next : next; next < written.Count && written[next] <= (piece.Range.End.Number - 1) >> Segment.Shift; next++)
+            {
+                _parent.Visit(piece.Range.Intersect(Segment.RangeOf(written[next], 1)), run =>
+                {
+                    if (run.Kind != PageKind.Chunk || !run.First.IsPatch) return;
+                    for (var page = run.Range.Start; page.Number < run.Range.End.Number; page += 1) visit(page, run.LocationOf(page));
+                });
+            }
+        }
+    }
+
     private void Add(PageRange range, Verb verb, ChunkLocation first)
     {
         Check(range);

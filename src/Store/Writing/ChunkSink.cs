@@ -24,6 +24,7 @@ internal sealed class ChunkSink : IDisposable
     private readonly List<Run> gathered = [];
     private byte[] buffer = [];
     private int bufferedPages;
+    private uint moved;
 
     public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, ChunkLookup chunks, StoreOptions options)
     {
@@ -53,8 +54,14 @@ internal sealed class ChunkSink : IDisposable
     /// <summary>Of them all zero.</summary>
     public ulong Zero { get; private set; }
 
-    /// <summary>Chunks new to the store, in the order in which they came: what the index will get.</summary>
+    /// <summary>This capture's chunks, in the order in which they came: what the index will get.</summary>
     public FreshChunks Fresh => fresh;
+
+    /// <summary>Chunks new to the store: the others were only moved.</summary>
+    public uint NewChunks => fresh.Count - moved;
+
+    /// <summary>Patches among the chunks.</summary>
+    public uint PatchCount { get; private set; }
 
     /// <summary>Where a new chunk will be.</summary>
     public ChunkLocation LocationOf(uint sequence) => new(crid, ordinals[sequence]);
@@ -93,6 +100,22 @@ internal sealed class ChunkSink : IDisposable
         ThrowIfFailed();
         if (bufferedPages > 0) Process(buffer.AsMemory(0, bufferedPages * VirtualPage.Size));
         bufferedPages = 0;
+    }
+
+    /// <summary>Stores a patch that the store has in another place again: <see cref="PatchCleaner"/>. Everything was flushed before.</summary>
+    /// <returns>Its new place.</returns>
+    public ChunkLocation Move(in ContentHash hash, ChunkLocation anchor, ReadOnlySpan<byte> patch)
+    {
+        ThrowIfFailed();
+        if (fresh.TryAdd(hash, out var sequence))
+        {
+            Failed = true; // unless it gets to its end
+            AddPatch(hash, anchor, patch);
+            moved++;
+            Failed = false;
+        }
+
+        return LocationOf(sequence);
     }
 
     /// <summary>Waits until the spools have everything.</summary>
@@ -168,8 +191,15 @@ internal sealed class ChunkSink : IDisposable
         ref readonly var hash = ref hasher.Hashes[index];
         if (!fresh.TryAdd(hash, out var sequence)) return sequence; // twice in one batch
         var patch = patcher.PatchOf(index, out var anchor);
-        ordinals.Add(patch.IsEmpty ? pipeline.Add(hash, page) : patches.Add(hash, anchor, patch));
+        if (patch.IsEmpty) ordinals.Add(pipeline.Add(hash, page));
+        else AddPatch(hash, anchor, patch);
         return sequence;
+    }
+
+    private void AddPatch(in ContentHash hash, ChunkLocation anchor, ReadOnlySpan<byte> patch)
+    {
+        ordinals.Add(patches.Add(hash, anchor, patch));
+        PatchCount++;
     }
 
     private readonly record struct Run(VirtualPage First, int Count, PageMap? Parent, PageHandler Handler);

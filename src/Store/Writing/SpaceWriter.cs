@@ -80,6 +80,15 @@ internal sealed class SpaceWriter : ISpaceWriter
         builder = new PageMapBuilder(crid, Id, parent);
     }
 
+    /// <summary>
+    /// Calls back for each page that is as in the parent and made by a patch, in segments that differ from the parent's anyway. The sink has
+    /// told of all pages by now.
+    /// </summary>
+    public void VisitKeptPatches(Action<VirtualPage, ChunkLocation> visit) => builder.VisitKeptPatches(visit);
+
+    /// <summary>A page's content, the same as before, is another chunk.</summary>
+    public void Move(VirtualPage page, ChunkLocation location) => builder.SetChunk(page, location);
+
     /// <summary>The finished map. The sink has told of all pages by now.</summary>
     public PageMapResult Build() => builder.Build();
 

@@ -1,0 +1,125 @@
+using Crstore.Model;
+using Crstore.Store.Native;
+using Crstore.Store.Patches;
+using Crstore.Store.Reading;
+
+namespace Crstore.Store.Writing;
+
+/// <summary>
+/// Keeps the patches of an image together. Each increment of small changes anywhere leaves some groups, of whose patches fewer and fewer
+/// are current; a restore at the end of a long chain would fetch all of them for a fifth of their bytes. So an increment with patches of its
+/// own stores those of the emptiest groups again, among its own: cleaning, as in log-structured storage (Rosenblum and Ousterhout, 1992).
+/// Only pages whose page-map segment is written anyway, and whose patch is the one that the index knows; at most a patch for every two new ones.
+/// </summary>
+internal sealed class PatchCleaner(RocksDb snapshot, ChunkSink sink)
+{
+    private const int Sparse = PatchGroupId.Slots / 4; // a group with more current patches may stay
+    private const int NewForOne = 2;
+    private Kept[] kept = new Kept[1024];
+    private int count;
+
+    /// <summary>Moves patches. The sink has told of all pages, and is not complete yet.</summary>
+    /// <returns>Pages whose chunk is another one now, with the same content.</returns>
+    public ulong Run(IEnumerable<SpaceWriter> spaces)
+    {
+        var budget = (int)Math.Min(sink.PatchCount / NewForOne, int.MaxValue);
+        if (budget == 0) return 0;
+        foreach (var space in spaces) space.VisitKeptPatches((page, location) => Add(new Kept(space, page, location)));
+        if (count == 0) return 0;
+        Sort();
+        var chosen = Choose(budget, out var moved);
+        if (moved == 0) return 0;
+        ulong pages = 0;
+        using var cursor = new PatchGroups(snapshot).Begin();
+        Span<bool> indexed = stackalloc bool[Sparse];
+        for (int first = 0, n = 0; first < count; first += n)
+        {
+            n = LengthAt(first);
+            if (!chosen(n)) continue;
+            try
+            {
+                var group = cursor.Read(kept[first].Group, isLast: false);
+                FindIndexed(group, kept.AsSpan(first, n), indexed);
+                for (var i = 0; i < n; i++)
+                {
+                    if (!indexed[i]) continue;
+                    Move(group, kept[first + i]);
+                    pages++;
+                }
+            }
+            catch (StoreDamagedException)
+            {
+                continue; // they stay where they are; verify tells of the damage
+            }
+        }
+
+        return pages;
+    }
+
+    // What gc has taken out of the index, since its anchor is damaged, must not get back into it: the next capture stores that content again.
+    private void FindIndexed(PatchGroup group, ReadOnlySpan<Kept> patches, Span<bool> indexed)
+    {
+        Span<byte> keys = stackalloc byte[Sparse * ContentHash.Size], values = stackalloc byte[Sparse * Keys.LocationSize];
+        for (var i = 0; i < patches.Length; i++) group.HashBytes(PatchGroupId.SlotOf(patches[i].Location)).CopyTo(keys[(i * ContentHash.Size)..]);
+        snapshot.MultiGet(ColumnFamily.Index, keys[..(patches.Length * ContentHash.Size)], ContentHash.Size, values, Keys.LocationSize, indexed[..patches.Length]);
+        for (var i = 0; i < patches.Length; i++)
+            indexed[i] = indexed[i] && Keys.LocationOf(values.Slice(i * Keys.LocationSize, Keys.LocationSize)) == patches[i].Location;
+    }
+
+    private void Move(PatchGroup group, in Kept patch)
+    {
+        var slot = PatchGroupId.SlotOf(patch.Location);
+        patch.Space.Move(patch.Page, sink.Move(group.Hash(slot), group.Anchor(slot), group.Patch(slot)));
+    }
+
+    // The emptiest ones first: they bring most for each patch. By the number of their current patches, which is all that tells them apart.
+    private Func<int, bool> Choose(int budget, out int moved)
+    {
+        var groups = new int[Sparse + 1]; // by current patches
+        for (int first = 0, n = 0; first < count; first += n)
+        {
+            n = LengthAt(first);
+            if (n <= Sparse) groups[n]++;
+        }
+
+        var left = new int[Sparse + 1];
+        moved = 0;
+        for (var n = 1; n <= Sparse; n++)
+        {
+            left[n] = Math.Min(groups[n], (budget - moved) / n);
+            moved += left[n] * n;
+            if (left[n] < groups[n]) break;
+        }
+
+        return n => n <= Sparse && left[n]-- > 0;
+    }
+
+    private int LengthAt(int first)
+    {
+        var end = first + 1;
+        while (end < count && kept[end].Location.Crid.Value == kept[first].Location.Crid.Value && kept[end].Group.Number == kept[first].Group.Number) end++;
+        return end - first;
+    }
+
+    private void Sort()
+    {
+        var (crids, numbers) = (new ulong[count], new uint[count]);
+        for (var i = 0; i < count; i++) (crids[i], numbers[i]) = (kept[i].Location.Crid.Value, kept[i].Group.Number);
+        if (StoredOrder.Of(crids, numbers, count) is not { } order) return;
+        var sorted = new Kept[count];
+        for (var i = 0; i < count; i++) sorted[i] = kept[order[i]];
+        kept = sorted;
+    }
+
+    private void Add(in Kept patch)
+    {
+        if (count == kept.Length) Array.Resize(ref kept, 2 * count);
+        kept[count++] = patch;
+    }
+
+    /// <summary>A page that is as in the parent, and made by a patch.</summary>
+    private readonly record struct Kept(SpaceWriter Space, VirtualPage Page, ChunkLocation Location)
+    {
+        public PatchGroupId Group => PatchGroupId.Of(Location);
+    }
+}
