@@ -14,6 +14,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     private readonly PieceReader frames = new(reader.Database);
     private readonly ConcurrentDictionary<SpaceId, PageMap?> maps = new();
     private Pieces? idle;
+    private ulong read; // chunk pages so far
     private bool disposed;
 
     /// <inheritdoc/>
@@ -26,6 +27,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     public IEnumerable<PageSpan> Spans(SpaceId space, PageRange within)
     {
         if (Map(space) is not { } map) yield break;
+        map.LoadAhead(within);
         PageSpan? last = null;
         foreach (var run in map.Kinds(within))
         {
@@ -48,19 +50,26 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
     {
         var map = Map(space);
         var pieces = Interlocked.Exchange(ref idle, null) ?? new Pieces(); // two reads at once: one makes its own
-        ulong pages = 0;
-        for (var i = 0; i < targets.Count; i++) pages += targets[i].Range.Count;
-        pieces.Clear(pages);
-        for (var i = 0; i < targets.Count; i++)
+        try
         {
-            var (range, destination, receiver) = targets[i];
-            if ((ulong)destination.Length != (receiver is null ? range.SizeBytes : 0)) throw new ArgumentException($"{destination.Length} bytes for {range}", nameof(targets));
-            if (map is null) destination.Span.Clear();
-            else Plan(map, targets[i], i, pieces);
-        }
+            ulong pages = 0;
+            for (var i = 0; i < targets.Count; i++) pages += targets[i].Range.Count;
+            pieces.Clear(pages);
+            for (var i = 0; i < targets.Count; i++)
+            {
+                var (range, destination, receiver) = targets[i];
+                if ((ulong)destination.Length != (receiver is null ? range.SizeBytes : 0)) throw new ArgumentException($"{destination.Length} bytes for {range}", nameof(targets));
+                if (map is null) destination.Span.Clear();
+                else Plan(map, targets[i], i, pieces);
+            }
 
-        frames.Read(pieces, targets, (page, e) => Damaged(space, page, e));
-        Volatile.Write(ref idle, pieces);
+            var more = Interlocked.Add(ref read, pieces.Pages) < manifest.Header.Pages.Logical; // will follow: windows of an image that is read once
+            frames.Read(pieces, targets, more, (page, e) => Damaged(space, page, e));
+        }
+        finally
+        {
+            Interlocked.Exchange(ref idle, pieces)?.Dispose();
+        }
     }
 
     /// <inheritdoc/>
@@ -69,6 +78,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
         if (disposed) return;
         disposed = true;
         frames.Dispose();
+        Interlocked.Exchange(ref idle, null)?.Dispose();
         reader.Release();
     }
 
@@ -90,7 +100,7 @@ internal sealed class CheckpointImage(StoreReader reader, CheckpointManifest man
             if (run.Kind != PageKind.Chunk) return;
             var place = (int)(run.Range.Start.Number - range.Start.Number);
             if (receiver is null) destination.Span[(next * VirtualPage.Size)..(place * VirtualPage.Size)].Clear();
-            pieces.Add(run.First, (int)run.Range.Count, run.Range.Start, target, place);
+            pieces.Add(run.First, (int)run.Range.Count, target, place);
             next = place + (int)run.Range.Count;
         });
         if (receiver is null) destination.Span[(next * VirtualPage.Size)..].Clear();

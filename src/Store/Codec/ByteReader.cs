@@ -38,8 +38,15 @@ public ref struct ByteReader(ReadOnlySpan<byte> bytes)
     /// An unsigned LEB128 number. Only its shortest form is accepted: one number, one encoding, so that equal maps have
     /// equal bytes.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // as Crc32C.Append: millions of them in a restore
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // millions of them in a restore, most of them small
     public ulong Varint()
+    {
+        if (!Failed && _position < _bytes.Length && _bytes[_position] < 0x80) return _bytes[_position++];
+        return LongVarint();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // as Crc32C.Append
+    private ulong LongVarint()
     {
         ulong value = 0;
         for (var shift = 0; shift < 64; shift += 7)

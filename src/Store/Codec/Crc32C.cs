@@ -1,6 +1,6 @@
-using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace Crstore.Store.Codec;
 
@@ -26,13 +26,8 @@ public struct Crc32C
     public void Append(ReadOnlySpan<byte> bytes)
     {
         var state = _state;
-        while (bytes.Length >= sizeof(ulong))
-        {
-            state = BitOperations.Crc32C(state, BinaryPrimitives.ReadUInt64LittleEndian(bytes));
-            bytes = bytes[sizeof(ulong)..];
-        }
-
-        foreach (var b in bytes) state = BitOperations.Crc32C(state, b);
+        foreach (var word in MemoryMarshal.Cast<byte, ulong>(bytes)) state = BitOperations.Crc32C(state, word);
+        foreach (var b in bytes[(bytes.Length & -sizeof(ulong))..]) state = BitOperations.Crc32C(state, b);
         _state = state;
     }
 

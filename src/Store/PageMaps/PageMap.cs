@@ -9,6 +9,7 @@ namespace Crstore.Store.PageMaps;
 public sealed class PageMap
 {
     private const int CachedSegments = 1024;
+    private const int WorthAllCores = 16; // segments: about a millisecond
 
     private readonly FormatLimits _limits;
     private readonly RootEntry[] _entries;
@@ -159,6 +160,33 @@ public sealed class PageMap
         var segment = SegmentCodec.Decode(key, bytes.Span, _limits);
         Volatile.Write(ref _cache[slot], segment);
         return segment;
+    }
+
+    /// <summary>Loads the segments of a range on all cores, as far as they are kept: for who is about to walk over it.</summary>
+    internal void LoadAhead(PageRange within)
+    {
+        var keys = new SegmentKey[_cache.Length];
+        var count = 0;
+        for (var i = FirstEntryEndingAfter(Segment.NumberOf(within.Start)); Overlaps(i, within); i++)
+        {
+            if (_entries[i].Uniform is not null) continue;
+            var (from, to) = SegmentsOf(_entries[i], within);
+            for (; from < to && count < keys.Length; from++)
+                if (Volatile.Read(ref _cache[(int)(from % (ulong)_cache.Length)])?.Number != from) keys[count++] = _entries[i].Key(from);
+        }
+
+        if (count < WorthAllCores) return;
+        AllCores.For(0, count, i =>
+        {
+            try
+            {
+                Load(keys[i]);
+            }
+            catch (StoreDamagedException)
+            {
+                return; // who walks over it is told, in the order of the addresses
+            }
+        });
     }
 
     private IEnumerable<PageRun> Pieces(PageRange within)

@@ -91,6 +91,10 @@ public sealed class PatchGroup
     /// <summary>The same as it is stored.</summary>
     internal ReadOnlySpan<byte> HashBytes(int slot) => _group.Span.Slice(PatchGroupLayout.HeaderSize + RankOf(slot) * ContentHash.Size, ContentHash.Size);
 
+    /// <summary>All of it for who reads slot after slot: its memory is looked up once.</summary>
+    /// <exception cref="StoreDamagedException">The payload is no such zstd frame.</exception>
+    internal Opened Open() => new(this, _group.Span[PatchGroupLayout.HeaderSize..], Payload());
+
     /// <summary>The chunk that a live slot's patch changes: a page in a frame.</summary>
     /// <exception cref="StoreDamagedException">The slot is dead.</exception>
     public ChunkLocation Anchor(int slot) => _anchors[RankOf(slot)];
@@ -163,7 +167,6 @@ public sealed class PatchGroup
         Damaged(id, $"slot {slot}, a patch to slot {anchor.Slot} of {FrameId.Of(anchor)}, is not what its content address says");
 
     /// <summary>Reads all of it: as many anchors and ends as there is room for, and then it must be at its end.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // as Crc32C.Append
     private static void ReadDirectory(PatchGroupId id, ReadOnlySpan<byte> bytes, FormatLimits limits, Span<ChunkLocation> anchors, Span<int> ends)
     {
         var reader = new ByteReader(bytes);
@@ -183,6 +186,29 @@ public sealed class PatchGroup
         }
 
         if (!reader.AtEnd) throw Damaged(id, "bytes behind its directory");
+    }
+
+    /// <summary>A group's patches, by the rank of their slot among the live ones.</summary>
+    internal readonly ref struct Opened(PatchGroup group, ReadOnlySpan<byte> hashes, ReadOnlySpan<byte> patches)
+    {
+        private readonly ReadOnlySpan<byte> hashes = hashes, patches = patches;
+
+        /// <summary>Position of a live slot among the live ones.</summary>
+        /// <exception cref="StoreDamagedException">The slot is dead.</exception>
+        public int RankOf(int slot) => group.RankOf(slot);
+
+        /// <summary>Content address of the page that it makes, as it is stored.</summary>
+        public ReadOnlySpan<byte> Hash(int rank) => hashes.Slice(rank * ContentHash.Size, ContentHash.Size);
+
+        /// <summary>The chunk that it changes.</summary>
+        public ChunkLocation Anchor(int rank) => group._anchors[rank];
+
+        /// <summary>The patch.</summary>
+        public ReadOnlySpan<byte> Patch(int rank)
+        {
+            var start = rank == 0 ? 0 : group._ends[rank - 1];
+            return patches[start..group._ends[rank]];
+        }
     }
 
     /// <summary>Of each live slot: its anchor, and where its patch ends in the unpacked payload.</summary>

@@ -63,7 +63,7 @@ internal sealed class PatchGroups(RocksDb db)
 
         /// <summary>A group, unpacked.</summary>
         /// <param name="id">Which.</param>
-        /// <param name="isLast">The last one of its CRID in this window.</param>
+        /// <param name="isLast">The last one of its CRID in this window, and others follow.</param>
         /// <exception cref="StoreDamagedException">It is missing or damaged.</exception>
         public PatchGroup Read(PatchGroupId id, bool isLast)
         {

@@ -23,9 +23,10 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
     /// <summary>Reads all pieces, which get sorted.</summary>
     /// <param name="pieces">What.</param>
     /// <param name="targets">Where to.</param>
+    /// <param name="more">Other reads will follow, which may want what is left of the same patch groups.</param>
     /// <param name="damaged">Makes the error of a page that can't be read, the first one in stored order.</param>
     /// <exception cref="StoreDamagedException">That error.</exception>
-    public void Read(Pieces pieces, IReadOnlyList<PageTarget> targets, Damage damaged)
+    public void Read(Pieces pieces, IReadOnlyList<PageTarget> targets, bool more, Damage damaged)
     {
         if (pieces.Count == 0) return;
         if (pieces.Patches == 0)
@@ -37,7 +38,7 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
         var patches = Interlocked.Exchange(ref idle, null) ?? new WantedPatches(); // two reads at once: one makes its own
         try
         {
-            Interlocked.Add(ref fetched, patches.Fetch(groups, pieces, damaged));
+            Interlocked.Add(ref fetched, patches.Fetch(groups, pieces, targets, more, damaged));
             ReadFrames(pieces, patches, targets, damaged);
         }
         finally
@@ -59,7 +60,7 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
 
     private void ReadFrame(Pieces pieces, int first, int end, WantedPatches? patches, IReadOnlyList<PageTarget> targets, Damage damaged)
     {
-        var page = pieces[first].Page;
+        var (at, ofIt) = (first, 0); // piece and page of it, for messages
         try
         {
             var scratch = FrameScratch.OfThisThread;
@@ -73,25 +74,25 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
             else frame.UnpackInto(scratch.Unpacked);
             for (var p = first; p < end; p++)
             {
-                var piece = pieces[p];
+                ref readonly var piece = ref pieces[at = p];
                 var destination = whole ? place.Slice((piece.Place - pieces[first].Place) * VirtualPage.Size, piece.Count * VirtualPage.Size) : Place(targets, piece, piece.Count, scratch);
-                page = piece.Page;
-                for (var i = 0; i < piece.Count; i++, page += 1)
+                for (var i = 0; i < piece.Count; i++)
                 {
+                    ofIt = i;
                     var there = destination.Slice(i * VirtualPage.Size, VirtualPage.Size);
                     if (!whole) frame.Unchecked(piece.Slot + i).CopyTo(there);
                     if (piece.Patch >= 0) patches!.Apply(piece, there);
                     else frame.Check(piece.Slot + i, there);
                 }
 
-                if (!whole) targets[piece.Target].Receiver?.Receive(piece.Page, destination);
+                if (!whole) targets[piece.Target].Receiver?.Receive(piece.PageOf(targets), destination);
             }
 
-            if (whole) targets[pieces[first].Target].Receiver?.Receive(pieces[first].Page, place);
+            if (whole) targets[pieces[first].Target].Receiver?.Receive(pieces[first].PageOf(targets), place);
         }
         catch (StoreDamagedException e)
         {
-            throw damaged(page, e);
+            throw damaged(pieces[at].PageOf(targets) + (ulong)ofIt, e);
         }
     }
 

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 
 namespace Crstore.Store.Reading;
 
@@ -46,7 +45,6 @@ internal static class StoredOrder
         return true;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PassNumbers(uint[] keys, int shift, int[] from, int[] to)
     {
         Span<int> next = stackalloc int[Buckets];
@@ -56,7 +54,6 @@ internal static class StoredOrder
         foreach (var i in from) to[next[(byte)(keys[i] >> shift)]++] = i;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PassCrids(ulong[] keys, int shift, int[] from, int[] to)
     {
         Span<int> next = stackalloc int[Buckets];

@@ -1,9 +1,7 @@
-using System.Buffers;
 using System.Buffers.Binary;
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using Crstore.Linux;
+using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Patches;
@@ -16,30 +14,35 @@ namespace Crstore.Store.Reading;
 /// </summary>
 internal sealed class WantedPatches : IDisposable
 {
-    private const int UnitGroups = 256; // read by one cursor
+    private const int Units = 16, LeastGroups = 32, MostGroups = 256; // read by one cursor: it costs as much as a few groups, and all cores should end together
     private const int BlockBits = 17;  // 128 KiB: with 14 bits for the block's number a patch's place is an int
     private const int MaxBlocks = 1 << (31 - BlockBits);
+    private const int PoolBlocks = 64; // 8 MiB
     private const int CacheLine = 64;
 
     private readonly ThreadLocal<Writer> writers;
     private readonly Lock gate = new();
-    private byte[][] blocks = new byte[64][];
-    private int blocksUsed;
+    private readonly List<MappedMemory> pools = [];
+    private nint[] blocks = new nint[PoolBlocks]; // their addresses
+    private int blocksUsed, blocksPopulated;
 
     public WantedPatches() => writers = new ThreadLocal<Writer>(() => new Writer(this), trackAllValues: true);
 
     /// <summary>Fetches all patches among the pieces, and tells these what they are made of and where their patch is.</summary>
     /// <param name="groups">Where from.</param>
     /// <param name="pieces">What; those of groups get sorted.</param>
+    /// <param name="targets">Where they go to, for messages.</param>
+    /// <param name="more">Other reads will follow, which may want what is left of the same groups.</param>
     /// <param name="damaged">Makes the error of a page that can't be read.</param>
     /// <returns>Groups fetched.</returns>
-    public int Fetch(PatchGroups groups, Pieces pieces, PieceReader.Damage damaged)
+    public int Fetch(PatchGroups groups, Pieces pieces, IReadOnlyList<PageTarget> targets, bool more, PieceReader.Damage damaged)
     {
         pieces.SortPatched();
         var first = pieces.FirstOfEachGroup();
         blocksUsed = 0;
         foreach (var each in writers.Values) each.StartOver();
-        InStoredOrder.For(first.Length - 1, UnitGroups, groups.Begin, (g, cursor) => FetchGroup(cursor, pieces, first[g], first[g + 1], damaged));
+        var unit = Math.Clamp(first.Length / Units, LeastGroups, MostGroups);
+        InStoredOrder.For(first.Length - 1, unit, groups.Begin, (g, cursor) => FetchGroup(cursor, pieces, targets, more, first[g], first[g + 1], damaged));
         return first.Length - 1;
     }
 
@@ -47,8 +50,7 @@ internal sealed class WantedPatches : IDisposable
     public unsafe void Prefetch(in Piece piece)
     {
         if (!Sse.IsSupported) return;
-        ref var there = ref Unsafe.Add(ref MemoryMarshal.GetArrayDataReference(blocks[piece.Patch >> BlockBits]), piece.Patch & ((1 << BlockBits) - 1));
-        var at = (byte*)Unsafe.AsPointer(ref there); // only a hint, so nothing is pinned
+        var at = At(piece.Patch);
         Sse.Prefetch0(at);
         Sse.Prefetch0(at + CacheLine);
         Sse.Prefetch0(at + 2 * CacheLine);
@@ -58,7 +60,7 @@ internal sealed class WantedPatches : IDisposable
     /// <exception cref="StoreDamagedException">It is not what its content address says: the patch or the anchor is damaged.</exception>
     public void Apply(in Piece piece, Span<byte> page)
     {
-        var record = blocks[piece.Patch >> BlockBits].AsSpan(piece.Patch & ((1 << BlockBits) - 1));
+        var record = RecordAt(piece.Patch);
         if (!PatchCodec.Apply(record.Slice(Record.PatchAt, Record.LengthOf(record)), page) || PageHash.Of(page) != ContentHash.Read(record[Record.HashAt..]))
             throw PatchGroup.NotItsAddress(Record.GroupOf(record), Record.SlotOf(record), piece.Frame.Location(piece.Slot));
     }
@@ -66,51 +68,66 @@ internal sealed class WantedPatches : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (var block in blocks)
-            if (block is not null) ArrayPool<byte>.Shared.Return(block);
+        foreach (IDisposable pool in pools) pool.Dispose();
         blocks = [];
         writers.Dispose();
     }
 
-    private void FetchGroup(PatchGroups.Cursor cursor, Pieces pieces, int from, int to, PieceReader.Damage damaged)
+    private unsafe byte* At(int place) => (byte*)blocks[place >> BlockBits] + (place & ((1 << BlockBits) - 1));
+
+    private unsafe Span<byte> RecordAt(int place) => new(At(place), (1 << BlockBits) - (place & ((1 << BlockBits) - 1)));
+
+    private void FetchGroup(PatchGroups.Cursor cursor, Pieces pieces, IReadOnlyList<PageTarget> targets, bool more, int from, int to, PieceReader.Damage damaged)
     {
-        var page = pieces[pieces.Patched(from).Piece].Page;
+        var at = pieces.Patched(from).Piece; // for messages
         try
         {
             var mine = writers.Value!;
             var id = pieces.Patched(from).Group;
-            var isLast = to == pieces.PatchedCount || pieces.Patched(to).Group.Crid != id.Crid;
+            var isLast = more && (to == pieces.PatchedCount || pieces.Patched(to).Group.Crid != id.Crid);
             for (var i = from; i < to; i++) pieces.Prefetch(pieces.Patched(i).Piece); // a group's pages lie anywhere
-            var group = cursor.Read(id, isLast);
+            var group = cursor.Read(id, isLast).Open();
             for (var i = from; i < to; i++)
             {
                 ref readonly var wanted = ref pieces.Patched(i);
                 for (var n = 0; n < wanted.Count; n++)
                 {
-                    ref var piece = ref pieces[wanted.Piece + n];
-                    page = piece.Page;
+                    ref var piece = ref pieces[at = wanted.Piece + n];
                     var slot = wanted.Slot + n;
-                    var anchor = group.Anchor(slot);
-                    piece = piece with { Frame = FrameId.Of(anchor), Slot = anchor.Slot, Patch = mine.Keep(group, slot) };
+                    var rank = group.RankOf(slot);
+                    var anchor = group.Anchor(rank);
+                    piece = piece with { Frame = FrameId.Of(anchor), Slot = (byte)anchor.Slot, Patch = mine.Keep(id, slot, group.Hash(rank), group.Patch(rank)) };
                 }
             }
         }
         catch (StoreDamagedException e)
         {
-            throw damaged(page, e);
+            throw damaged(pieces[at].PageOf(targets), e);
         }
     }
 
     // A new one for a thread; the same memory in every read.
-    private (byte[] Block, int Number) NextBlock()
+    private int NextBlock()
     {
+        int number;
+        bool populate;
         lock (gate)
         {
-            var number = blocksUsed++;
+            number = blocksUsed++;
             if (number == MaxBlocks) throw new InvalidOperationException("a read of more than 2 GiB of patches");
             if (number == blocks.Length) Array.Resize(ref blocks, 2 * number);
-            return (blocks[number] ??= ArrayPool<byte>.Shared.Rent(1 << BlockBits), number);
+            if (number == pools.Count * PoolBlocks)
+            {
+                pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: false));
+                for (var i = 0; i < PoolBlocks; i++) blocks[number + i] = (nint)pools[^1].Address + (i << BlockBits);
+            }
+
+            populate = number == blocksPopulated;
+            if (populate) blocksPopulated++;
         }
+
+        if (populate) pools[number / PoolBlocks].Populate(number % PoolBlocks << BlockBits, 1 << BlockBits); // else each page is when it is touched
+        return number;
     }
 
     /// <summary>A patch in a block: its length (2 bytes), slot (2), group (12), content address, and the patch.</summary>
@@ -125,13 +142,13 @@ internal sealed class WantedPatches : IDisposable
         public static PatchGroupId GroupOf(ReadOnlySpan<byte> record) =>
             new(new Crid(BinaryPrimitives.ReadUInt64LittleEndian(record[8..])), BinaryPrimitives.ReadUInt32LittleEndian(record[4..]));
 
-        public static void Write(Span<byte> record, PatchGroup group, int slot, ReadOnlySpan<byte> patch)
+        public static void Write(Span<byte> record, PatchGroupId group, int slot, ReadOnlySpan<byte> hash, ReadOnlySpan<byte> patch)
         {
             BinaryPrimitives.WriteUInt16LittleEndian(record, (ushort)patch.Length);
             BinaryPrimitives.WriteUInt16LittleEndian(record[2..], (ushort)slot);
-            BinaryPrimitives.WriteUInt32LittleEndian(record[4..], group.Id.Number);
-            BinaryPrimitives.WriteUInt64LittleEndian(record[8..], group.Id.Crid.Value);
-            group.HashBytes(slot).CopyTo(record[HashAt..]);
+            BinaryPrimitives.WriteUInt32LittleEndian(record[4..], group.Number);
+            BinaryPrimitives.WriteUInt64LittleEndian(record[8..], group.Crid.Value);
+            hash.CopyTo(record[HashAt..]);
             patch.CopyTo(record[PatchAt..]);
         }
     }
@@ -139,22 +156,21 @@ internal sealed class WantedPatches : IDisposable
     /// <summary>Fills one thread's blocks.</summary>
     private sealed class Writer(WantedPatches owner)
     {
-        private byte[] block = [];
-        private int number;
+        private const int None = -1;
+        private int block = None;
         private int used;
 
         /// <summary>Copies a patch; returns its place.</summary>
-        public int Keep(PatchGroup group, int slot)
+        public int Keep(PatchGroupId group, int slot, ReadOnlySpan<byte> hash, ReadOnlySpan<byte> patch)
         {
-            var patch = group.Patch(slot);
             var size = Record.PatchAt + patch.Length;
-            if (block.Length == 0 || (1 << BlockBits) - used < size) ((block, number), used) = (owner.NextBlock(), 0);
-            Record.Write(block.AsSpan(used, size), group, slot, patch);
-            var place = number << BlockBits | used;
+            if (block == None || (1 << BlockBits) - used < size) (block, used) = (owner.NextBlock(), 0);
+            var place = block << BlockBits | used;
+            Record.Write(owner.RecordAt(place), group, slot, hash, patch);
             used += size;
             return place;
         }
 
-        public void StartOver() => block = [];
+        public void StartOver() => block = None;
     }
 }
