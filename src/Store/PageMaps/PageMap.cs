@@ -165,6 +165,7 @@ public sealed class PageMap
     /// <summary>Loads the segments of a range on all cores, as far as they are kept: for who is about to walk over it.</summary>
     internal void LoadAhead(PageRange within)
     {
+        if (within.Count >> Segment.Shift < WorthAllCores) return;
         var keys = new SegmentKey[_cache.Length];
         var count = 0;
         for (var i = FirstEntryEndingAfter(Segment.NumberOf(within.Start)); Overlaps(i, within); i++)
