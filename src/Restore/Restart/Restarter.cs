@@ -120,6 +120,7 @@ public sealed class Restarter
         {
             cancel.ThrowIfCancellationRequested();
             new AddressSpace(process, mapped).Finish();
+            MemorySettings.Set(process);
             files.Finish(process, inheritance.First);
             ProcessAttributes.RegisterBarriers(process);
             ThreadBuilder.Make(process, made.Add);
@@ -130,6 +131,8 @@ public sealed class Restarter
             ProcessAttributes.SetSignals(process);
             TimerBuilder.Make(process);
             PendingSignals.Queue(process);
+            foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadSettings.SetLast(puppet, thread);
+            MemorySettings.SetLast(process);
         }
 
         files.Signal(byId);
