@@ -12,6 +12,9 @@ public static class OfferedSettings
     /// <summary>PR_SET_MEMORY_MERGE, since Linux 6.4.</summary>
     public static bool MemoryMerge { get; } = RawSyscall.Invoke(Prctl, StateCalls.PrGetMemoryMerge) >= 0;
 
+    /// <summary>This process has it.</summary>
+    public static bool MergesMemory { get; } = RawSyscall.Invoke(Prctl, StateCalls.PrGetMemoryMerge) > 0;
+
     /// <summary>ARCH_SET_CPUID: processors of Intel. Sets what is so anyhow.</summary>
     public static bool CpuidFaults { get; } = RawSyscall.Invoke(StateCalls.ArchPrctl, ArchSetCpuid, 1) == 0;
 

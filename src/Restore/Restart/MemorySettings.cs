@@ -1,13 +1,17 @@
+using Crstore.Linux;
+
 namespace Crstore.Restore.Restart;
 
 /// <summary>What has been said of a process's memory as a whole. On the ptrace thread.</summary>
 internal static class MemorySettings
 {
-    /// <summary>After all is mapped, and while there are privileges.</summary>
+    /// <summary>After all is mapped, before single mappings are locked and advised.</summary>
     public static void Set(Restarted process)
     {
         var (puppet, message) = (process.Leader, process.Message);
-        if (message.MergesMemory) puppet.Queue("prctl(PR_SET_MEMORY_MERGE)", SystemCalls.Prctl, SystemCalls.PrSetMemoryMerge, 1, 0, 0, 0);
+        // Inherited: crstore may have been started with it.
+        if (message.MergesMemory || OfferedSettings.MergesMemory)
+            puppet.Queue("prctl(PR_SET_MEMORY_MERGE)", SystemCalls.Prctl, SystemCalls.PrSetMemoryMerge, message.MergesMemory ? 1 : 0, 0, 0, 0);
         // Without MCL_CURRENT: what is mapped is locked, or not, already.
         if (message.LocksFutureMemory != 0) puppet.Queue("mlockall", SystemCalls.MlockAll, message.LocksFutureMemory);
         puppet.Flush();

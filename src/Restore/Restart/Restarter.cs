@@ -119,8 +119,8 @@ public sealed class Restarter
         foreach (var process in processes)
         {
             cancel.ThrowIfCancellationRequested();
-            new AddressSpace(process, mapped).Finish();
             MemorySettings.Set(process);
+            new AddressSpace(process, mapped).Finish();
             files.Finish(process, inheritance.First);
             ProcessAttributes.RegisterBarriers(process);
             ThreadBuilder.Make(process, made.Add);
