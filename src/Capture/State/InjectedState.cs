@@ -37,7 +37,7 @@ internal sealed class InjectedState
         state.AskPosixTimers(process);
         state.AskAttributes(process);
         foreach (var thread in process.Threads)
-            state.AskThread(thread, process.Threads[0]);
+            state.AskThread(thread, process);
         state.Collect();
     }
 
@@ -125,10 +125,10 @@ internal sealed class InjectedState
         if (OfferedSettings.CpuidFaults) thread.CpuidFaults = remote.Invoke(thread.Tid, StateCalls.ArchPrctl, StateCalls.ArchGetCpuid) == 0;
     }
 
-    private void AskThread(Thread thread, Thread first)
+    private void AskThread(Thread thread, Process process)
     {
-        // Hardly any program has that: then all threads have it, or those that were there before it was set have not.
-        if (thread != first && (first.TimeStampFaults || first.CpuidFaults)) AskProcessor(thread);
+        var first = process.Threads[0];
+        if (thread != first) AskOther(thread, first, process.Securebits);
         Ask("PR_GET_TID_ADDRESS", thread.Tid, sizeof(ulong), answer => thread.TidAddress = U64(answer, 0),
             (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetTidAddress, at));
         Ask("sigaltstack", thread.Tid, StateCalls.StackBytes, answer => thread.Altstack = new SignalStack
@@ -137,6 +137,16 @@ internal sealed class InjectedState
             Flags = (uint)U64(answer, 8),
             SizeBytes = U64(answer, 16),
         }, (tid, at) => remote.Invoke(tid, StateCalls.SigAltStack, 0, at));
+    }
+
+    // What hardly any program has, and else all of its threads, or those that came after it was set, is asked of them only if the first one has it.
+    private void AskOther(Thread thread, Thread first, uint securebits)
+    {
+        Ask("PR_GET_PDEATHSIG", thread.Tid, sizeof(int), answer => thread.ParentDeathSignal = BinaryPrimitives.ReadInt32LittleEndian(answer.Span),
+            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetPdeathsig, at));
+        if (first.TimeStampFaults || first.CpuidFaults) AskProcessor(thread);
+        if (securebits != 0 && Checked("PR_GET_SECUREBITS", remote.Invoke(thread.Tid, StateCalls.Prctl, StateCalls.PrGetSecurebits)) != securebits)
+            thread.Differs = "secure bits";
     }
 
     private void Ask(string call, int tid, int bytes, Action<ReadOnlyMemory<byte>> take, Func<int, long, long> invoke)

@@ -200,6 +200,7 @@ public sealed class ProcessStateReader : IDisposable
         if (Message.Threads.Count == 1 || proc.TryRead(string.Create(CultureInfo.InvariantCulture, $"task/{thread.Tid}/status"), SmallFile, out var text) != 0) return;
         var (mine, theirs) = (status, StatusLines.Parse(text));
         (thread.StoreBypass, thread.IndirectBranch) = (theirs.StoreBypass, theirs.IndirectBranch);
+        if (thread.Differs.Length > 0) return;
         if (theirs.Seccomp != mine.Seccomp || theirs.NoNewPrivileges != mine.NoNewPrivileges) thread.Differs = "seccomp";
         else if (!theirs.Uids.SequenceEqual(mine.Uids) || !theirs.Gids.SequenceEqual(mine.Gids) || !theirs.Groups.SequenceEqual(mine.Groups) || theirs.Capabilities != mine.Capabilities)
             thread.Differs = "credentials";

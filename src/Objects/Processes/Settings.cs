@@ -22,6 +22,7 @@ public sealed class Settings : IProcessPart
     public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
     {
         ArgumentNullException.ThrowIfNull(process);
+        ArgumentNullException.ThrowIfNull(scene);
         if (process.Zombie) yield break;
         if (process.DescriptorTable) yield return Tell(Verdict.Refused("it has a local descriptor table (modify_ldt): segments of its own can't be made again"));
         if (process.MemoryPolicy.Length > 0)
@@ -29,6 +30,8 @@ public sealed class Settings : IProcessPart
         if (process.MayBeLandlocked)
             yield return Tell(Verdict.But("no_new_privs is set: if it has confined itself with Landlock, which the kernel tells nobody, it isn't confined any more"));
         if (process.Threads.Any(t => !t.HasTimerSlackNs)) yield return Tell(Verdict.But("its timer slack could not be read (that takes CAP_SYS_NICE): it has crstore's"));
+        if (process == scene.Body.Processes[0] && (process.ParentDeathSignal != 0 || process.Threads.Any(t => t.ParentDeathSignal != 0)))
+            yield return Tell(Verdict.But("its parent-death signal (PR_SET_PDEATHSIG) is dropped: its parent is crstore, whose end must not be its own"));
         foreach (var thread in process.Threads)
         {
             if (Speculation.WhyNot(thread) is { } why) yield return new ObjectVerdict(Name, NameOf(thread, process), Verdict.But(why));

@@ -131,7 +131,7 @@ public sealed class Restarter
             ProcessAttributes.SetSignals(process);
             TimerBuilder.Make(process);
             PendingSignals.Queue(process);
-            foreach (var (puppet, thread) in process.Threads.Zip(process.Message.Threads)) ThreadSettings.SetLast(puppet, thread);
+            ThreadSettings.SetLast(process);
             MemorySettings.SetLast(process);
         }
 

@@ -31,7 +31,12 @@ internal static class ThreadSettings
     }
 
     /// <summary>What could be in the way of what follows, or make it slower.</summary>
-    public static void SetLast(Puppet puppet, Thread thread)
+    public static void SetLast(Restarted process)
+    {
+        for (var i = 0; i < process.Threads.Count; i++) SetLast(process.Threads[i], process.Message.Threads[i], process);
+    }
+
+    private static void SetLast(Puppet puppet, Thread thread, Restarted process)
     {
         const int faults = 2; // PR_TSC_SIGSEGV
         for (var kind = Speculation.StoreBypass; kind <= Speculation.IndirectBranch; kind++)
@@ -40,6 +45,9 @@ internal static class ThreadSettings
                 puppet.Queue($"prctl(PR_SET_SPECULATION_CTRL) of thread {thread.Tid}", SystemCalls.Prctl, SystemCalls.PrSetSpeculationCtrl, kind, setting, 0, 0);
         }
 
+        // The leader's comes with what else a change of credentials resets. The root's parent is crstore.
+        if (thread.ParentDeathSignal != 0 && puppet != process.Leader && !process.IsRoot)
+            puppet.Queue($"prctl(PR_SET_PDEATHSIG) of thread {thread.Tid}", SystemCalls.Prctl, SystemCalls.PrSetPdeathsig, thread.ParentDeathSignal, 0, 0, 0);
         if (thread.TimeStampFaults) puppet.Queue($"prctl(PR_SET_TSC) of thread {thread.Tid}", SystemCalls.Prctl, SystemCalls.PrSetTsc, faults, 0, 0, 0);
         if (thread.CpuidFaults) puppet.Queue($"arch_prctl(ARCH_SET_CPUID) of thread {thread.Tid}", SystemCalls.ArchPrctl, SystemCalls.ArchSetCpuid, 0);
         puppet.Flush();
