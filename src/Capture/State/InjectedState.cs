@@ -129,6 +129,8 @@ internal sealed class InjectedState
     {
         var first = process.Threads[0];
         if (thread != first) AskOther(thread, first, process.Securebits);
+        // Only the privileged are told it from outside.
+        if (!thread.HasTimerSlackNs) thread.TimerSlackNs = (ulong)Checked("PR_GET_TIMERSLACK", remote.Invoke(thread.Tid, StateCalls.Prctl, StateCalls.PrGetTimerSlack));
         Ask("PR_GET_TID_ADDRESS", thread.Tid, sizeof(ulong), answer => thread.TidAddress = U64(answer, 0),
             (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetTidAddress, at));
         Ask("sigaltstack", thread.Tid, StateCalls.StackBytes, answer => thread.Altstack = new SignalStack

@@ -29,7 +29,7 @@ public sealed class Settings : IProcessPart
             yield return Tell(Verdict.But($"on which NUMA nodes its memory is to be (mbind, set_mempolicy: “{process.MemoryPolicy}”) is the kernel's choice again"));
         if (process.MayBeLandlocked)
             yield return Tell(Verdict.But("no_new_privs is set: if it has confined itself with Landlock, which the kernel tells nobody, it isn't confined any more"));
-        if (process.Threads.Any(t => !t.HasTimerSlackNs)) yield return Tell(Verdict.But("its timer slack could not be read (that takes CAP_SYS_NICE): it has crstore's"));
+        if (process.Threads.Any(t => !t.HasTimerSlackNs)) yield return Tell(Verdict.But("its timer slack is not known: it has crstore's"));
         if (process == scene.Body.Processes[0] && (process.ParentDeathSignal != 0 || process.Threads.Any(t => t.ParentDeathSignal != 0)))
             yield return Tell(Verdict.But("its parent-death signal (PR_SET_PDEATHSIG) is dropped: its parent is crstore, whose end must not be its own"));
         foreach (var thread in process.Threads)
