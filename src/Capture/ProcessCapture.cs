@@ -53,6 +53,7 @@ internal sealed class ProcessCapture : IDisposable
         watchdog.Enter("inject");
         using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
         {
+            _state.ReadLocks(remote);
             Memory.BeginTracking(process, remote);
             _state.ReadInjected(remote, whyNot ?? "");
         }

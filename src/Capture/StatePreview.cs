@@ -57,7 +57,12 @@ public static class StatePreview
                     if (!prepared.ContainsKey(process.Pid)) Prepare(process.Pid); // born meanwhile
                     var (reader, plan) = prepared[process.Pid];
                     reader.ReadFrozen(process);
-                    using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot)) reader.ReadInjected(remote, whyNot ?? "");
+                    using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
+                    {
+                        reader.ReadLocks(remote);
+                        reader.ReadInjected(remote, whyNot ?? "");
+                    }
+
                     plan.Refresh();
                     readers.Add(reader);
                     plans.Add(plan);

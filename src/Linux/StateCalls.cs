@@ -30,6 +30,21 @@ public static class StateCalls
     /// <summary>PR_GET_PDEATHSIG (to memory), PR_GET_DUMPABLE, PR_GET_SECUREBITS, PR_GET_CHILD_SUBREAPER (to memory), prctl(2).</summary>
     public const long PrGetPdeathsig = 2, PrGetDumpable = 3, PrGetSecurebits = 27, PrGetChildSubreaper = 37;
 
+    /// <summary>PR_GET_TIMERSLACK, PR_GET_TIMERSLACK(2const): the result, in ns.</summary>
+    public const long PrGetTimerSlack = 30;
+
+    /// <summary>PR_GET_TSC (to memory: 1 PR_TSC_ENABLE, 2 PR_TSC_SIGSEGV), PR_GET_MDWE, PR_GET_MEMORY_MERGE, prctl(2).</summary>
+    public const long PrGetTsc = 25, PrGetMdwe = 66, PrGetMemoryMerge = 68;
+
+    /// <summary>PR_TSC_SIGSEGV.</summary>
+    public const int TscFaults = 2;
+
+    /// <summary>arch_prctl(2): (ARCH_GET_CPUID) gives 0 where cpuid is a fault.</summary>
+    public const long ArchPrctl = 158, ArchGetCpuid = 0x1011;
+
+    /// <summary>modify_ldt(2): (0, out table, bytes) gives the bytes, 0 without a table.</summary>
+    public const long ModifyLdt = 154;
+
     /// <summary>The kernel's struct sigaction: handler, flags, restorer, mask, 8 bytes each.</summary>
     public const int SigActionBytes = 32;
 

@@ -167,6 +167,17 @@ public sealed class LivingTogetherTests
     }
 
     [Fact]
+    public void Another_user_is_told_all_of_the_settings_of_a_process_of_his_own()
+    {
+        Requires.Root();
+        using var home = new TempDir().OpenToAll();
+        using var target = new DemoTarget(uid: OtherUser.Nobody);
+        var check = AsNobody(home, "check", $"{target.Pid}", "--all");
+        Assert.Contains($"settings of process {target.Pid}", check.Output);
+        Assert.DoesNotContain("timer slack", check.Output);
+    }
+
+    [Fact]
     public void Another_user_may_not_capture_roots_process_and_is_told_why()
     {
         Requires.Root();

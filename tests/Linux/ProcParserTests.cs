@@ -100,6 +100,44 @@ public class ProcParserTests
         Assert.Equal((5, 95u, true, 2u), (status.TracerPid, status.Umask!.Value, status.NoNewPrivileges, status.Seccomp));
     }
 
+    [Fact]
+    public void Speculation_is_what_the_kernel_says_and_empty_where_it_says_nothing()
+    {
+        const string text = "Name:\tx\nTracerPid:\t0\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t \nSigIgn:\t0\nSigCgt:\t0\nCapInh:\t1\nCapPrm:\t2\nCapEff:\t3\nCapBnd:\t4\nCapAmb:\t5\n";
+        var status = StatusLines.Parse(Bytes(text + "Speculation_Store_Bypass:\tthread force mitigated\nSpeculationIndirectBranch:\tconditional disabled\n"));
+        Assert.Equal(("thread force mitigated", "conditional disabled"), (status.StoreBypass, status.IndirectBranch));
+        Assert.Equal(("", ""), (StatusLines.Parse(Bytes(text)).StoreBypass, StatusLines.Parse(Bytes(text)).IndirectBranch));
+    }
+
+    [Theory]
+    [InlineData("Name:\tVmLck:\nVmLck:\t    1234 kB\nVmPin:\t 5 kB\n", 1234)]
+    [InlineData("Name:\tx\nVmPin:\t 5 kB\n", 0)]
+    [InlineData("Name:\tx\nVmLck:\t 7", 7)]
+    [InlineData("", 0)]
+    public void Locked_memory_is_read_from_its_line(string status, ulong expected) => Assert.Equal(expected, LockedMemory.KiB(Bytes(status)));
+
+    [Theory]
+    [InlineData("ksm_rmap_items 0\nksm_merge_any: yes\nksm_mergeable: no\n", true)]
+    [InlineData("ksm_rmap_items 0\nksm_merge_any: no\nksm_mergeable: yes\n", false)]
+    [InlineData("ksm_rmap_items 0\n", null)]
+    public void Merging_is_read_where_the_kernel_tells_it(string file, bool? expected) => Assert.Equal(expected, KsmStat.MergesAny(Bytes(file)));
+
+    [Theory]
+    [InlineData("00400000 default file=/bin/x mapped=1 N0=1 kernelpagesize_kB=4\n7f00 default\n", "")]
+    [InlineData("00400000 default file=/bin/x\n7f00 bind:1 anon=3\n7f01 interleave:0-1\n", "bind:1")]
+    [InlineData("00400000 prefer (many):0 file=/bin/x\n", "prefer")]
+    [InlineData("", "")]
+    public void The_first_policy_that_is_not_the_default_is_found(string file, string expected) => Assert.Equal(expected, NumaMaps.FirstPolicy(Bytes(file)));
+
+    [Fact]
+    public void Timer_slack_of_a_thread_is_its_own()
+    {
+        using var proc = ProcDirectory.Open(Environment.ProcessId);
+        foreach (var tid in new[] { Environment.ProcessId, ThisProcess.ThreadId() })
+            Assert.Equal(ulong.Parse(File.ReadAllText($"/proc/{tid}/timerslack_ns")), TimerSlack.Get(proc, tid));
+        Assert.Null(TimerSlack.Get(proc, int.MaxValue));
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("Name:\tx\n")]

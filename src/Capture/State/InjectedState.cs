@@ -11,7 +11,7 @@ namespace Crstore.Capture.State;
 
 /// <summary>
 /// What only the process itself can ask the kernel for: the break, handlers of signals, interval timers, and per thread
-/// the tid address and the alternate signal stack. Every call writes to a place of its own in the scratch page, which is
+/// the tid address and the alternate signal stack; and settings that /proc has no line for. Every call writes to a place of its own in the scratch page, which is
 /// read back once when it is full: an injected call costs tens of microseconds of frozen time, so only those are made
 /// whose answer isn't known from /proc/PID/status.
 /// </summary>
@@ -32,11 +32,12 @@ internal sealed class InjectedState
         var state = new InjectedState(remote, process.Threads[0].Tid);
         process.Layout.Brk = (ulong)remote.Invoke(state.leader, StateCalls.Brk);
         state.AskSignalActions(process, status);
+        state.AskSettings(process);
         state.AskTimers(process);
         state.AskPosixTimers(process);
         state.AskAttributes(process);
         foreach (var thread in process.Threads)
-            state.AskThread(thread);
+            state.AskThread(thread, process);
         state.Collect();
     }
 
@@ -104,8 +105,32 @@ internal sealed class InjectedState
             (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetChildSubreaper, at));
     }
 
-    private void AskThread(Thread thread)
+    // Only those that this kernel and processor have: each costs the target a tenth of a millisecond.
+    private void AskSettings(Process process)
     {
+        if (OfferedSettings.DenyWriteExecute)
+            process.DenyWriteExecute = (uint)Checked("PR_GET_MDWE", remote.Invoke(leader, StateCalls.Prctl, StateCalls.PrGetMdwe));
+        if (OfferedSettings.DescriptorTables)
+            process.DescriptorTable = remote.Invoke(leader, StateCalls.ModifyLdt, 0, (long)remote.ScratchAddress + used, sizeof(ulong)) != 0;
+        if (OfferedSettings.MemoryMerge && !KsmStat.IsTold)
+            process.MergesMemory = Checked("PR_GET_MEMORY_MERGE", remote.Invoke(leader, StateCalls.Prctl, StateCalls.PrGetMemoryMerge)) != 0;
+        AskProcessor(process.Threads[0]);
+    }
+
+    // Instructions that are faults.
+    private void AskProcessor(Thread thread)
+    {
+        Ask("PR_GET_TSC", thread.Tid, sizeof(int), answer => thread.TimeStampFaults = BinaryPrimitives.ReadInt32LittleEndian(answer.Span) == StateCalls.TscFaults,
+            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetTsc, at));
+        if (OfferedSettings.CpuidFaults) thread.CpuidFaults = remote.Invoke(thread.Tid, StateCalls.ArchPrctl, StateCalls.ArchGetCpuid) == 0;
+    }
+
+    private void AskThread(Thread thread, Process process)
+    {
+        var first = process.Threads[0];
+        if (thread != first) AskOther(thread, first, process.Securebits);
+        // Only the privileged are told it from outside.
+        if (!thread.HasTimerSlackNs) thread.TimerSlackNs = (ulong)Checked("PR_GET_TIMERSLACK", remote.Invoke(thread.Tid, StateCalls.Prctl, StateCalls.PrGetTimerSlack));
         Ask("PR_GET_TID_ADDRESS", thread.Tid, sizeof(ulong), answer => thread.TidAddress = U64(answer, 0),
             (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetTidAddress, at));
         Ask("sigaltstack", thread.Tid, StateCalls.StackBytes, answer => thread.Altstack = new SignalStack
@@ -114,6 +139,16 @@ internal sealed class InjectedState
             Flags = (uint)U64(answer, 8),
             SizeBytes = U64(answer, 16),
         }, (tid, at) => remote.Invoke(tid, StateCalls.SigAltStack, 0, at));
+    }
+
+    // What hardly any program has, and else all of its threads, or those that came after it was set, is asked of them only if the first one has it.
+    private void AskOther(Thread thread, Thread first, uint securebits)
+    {
+        Ask("PR_GET_PDEATHSIG", thread.Tid, sizeof(int), answer => thread.ParentDeathSignal = BinaryPrimitives.ReadInt32LittleEndian(answer.Span),
+            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetPdeathsig, at));
+        if (first.TimeStampFaults || first.CpuidFaults) AskProcessor(thread);
+        if (securebits != 0 && Checked("PR_GET_SECUREBITS", remote.Invoke(thread.Tid, StateCalls.Prctl, StateCalls.PrGetSecurebits)) != securebits)
+            thread.Differs = "secure bits";
     }
 
     private void Ask(string call, int tid, int bytes, Action<ReadOnlyMemory<byte>> take, Func<int, long, long> invoke)

@@ -122,12 +122,27 @@ public sealed class ProcessStateReader : IDisposable
             Message.Cwd = living.ReadLink("cwd");
             Message.Root = living.ReadLink("root");
             Message.Fds.AddRange(FdTable.Read(living));
+            SettingsState.ReadFrozen(Message, living);
             if (living.TryRead("timers", TimersLimit, out var timers) == 0)
                 Message.Timers = ByteString.CopyFrom(timers);
         }
         catch (LinuxException e)
         {
             throw TargetErrors.From(e, Pid);
+        }
+    }
+
+    /// <summary>Finds out what only shows when something is mapped in the process. After <see cref="ReadFrozen"/>, before all else that is injected.</summary>
+    /// <param name="remote">Null if nothing can be injected.</param>
+    public void ReadLocks(IRemoteSyscalls? remote)
+    {
+        try
+        {
+            if (remote is not null) FutureLocks.Find(Message, proc, remote);
+        }
+        catch (LinuxException)
+        {
+            // No scratch page: ReadInjected meets the same, and says so.
         }
     }
 
@@ -168,6 +183,7 @@ public sealed class ProcessStateReader : IDisposable
             CompareWithLeader(thread);
         }
 
+        SettingsState.Complete(Message, proc, status);
         InjectedState.AddIgnored(Message, status.SignalsIgnored);
         Message.DumpableUnknown = Message.StateIncomplete.Length > 0;
         warnings.AddRange(prepared.Warnings.Select(w => $"process {Pid}: {w}"));
@@ -180,8 +196,11 @@ public sealed class ProcessStateReader : IDisposable
     // After the thaw: it hardly ever changes, and costs too much for the freeze where there are hundreds of threads.
     private void CompareWithLeader(Thread thread)
     {
+        (thread.StoreBypass, thread.IndirectBranch) = (status!.StoreBypass, status.IndirectBranch);
         if (Message.Threads.Count == 1 || proc.TryRead(string.Create(CultureInfo.InvariantCulture, $"task/{thread.Tid}/status"), SmallFile, out var text) != 0) return;
-        var (mine, theirs) = (status!, StatusLines.Parse(text));
+        var (mine, theirs) = (status, StatusLines.Parse(text));
+        (thread.StoreBypass, thread.IndirectBranch) = (theirs.StoreBypass, theirs.IndirectBranch);
+        if (thread.Differs.Length > 0) return;
         if (theirs.Seccomp != mine.Seccomp || theirs.NoNewPrivileges != mine.NoNewPrivileges) thread.Differs = "seccomp";
         else if (!theirs.Uids.SequenceEqual(mine.Uids) || !theirs.Gids.SequenceEqual(mine.Gids) || !theirs.Groups.SequenceEqual(mine.Groups) || theirs.Capabilities != mine.Capabilities)
             thread.Differs = "credentials";

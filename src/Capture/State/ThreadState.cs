@@ -37,6 +37,8 @@ internal static class ThreadState
             GroupStopped = frozen.WasStopped,
             Syscall = SyscallNames.Describe(registers.OrigRax),
         };
+        if (TimerSlack.Get(proc, tid) is { } slack)
+            thread.TimerSlackNs = slack;
         (thread.RobustListHead, thread.RobustListLen) = RobustList.Get(tid);
         if (Ptrace.GetRseq(tid) is { Address: not 0 } rseq)
             thread.Rseq = new RseqConfig { Address = rseq.Address, SizeBytes = rseq.SizeBytes, Signature = rseq.Signature, Flags = rseq.Flags };

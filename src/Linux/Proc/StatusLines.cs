@@ -36,6 +36,12 @@ public sealed record StatusLines
     /// <summary>Transparent huge pages: false with prctl(PR_SET_THP_DISABLE); null before Linux 5.0.</summary>
     public bool? HugePages { get; init; }
 
+    /// <summary>Speculation_Store_Bypass: "thread vulnerable" where PR_SET_SPECULATION_CTRL(2const) decides; empty before Linux 4.17.</summary>
+    public string StoreBypass { get; init; } = "";
+
+    /// <summary>SpeculationIndirectBranch: "conditional enabled" where it decides; empty before Linux 5.12.</summary>
+    public string IndirectBranch { get; init; } = "";
+
     /// <summary>0 none, 1 strict, 2 filter; seccomp(2).</summary>
     public uint Seccomp { get; init; }
 
@@ -74,6 +80,8 @@ public sealed record StatusLines
             Capabilities = (Mask(lines, "CapInh"), Mask(lines, "CapPrm"), Mask(lines, "CapEff"), Mask(lines, "CapBnd"), Mask(lines, "CapAmb")),
             NoNewPrivileges = lines.TryGetValue("NoNewPrivs", out var privileges) && privileges == "1",
             HugePages = lines.TryGetValue("THP_enabled", out var huge) ? huge == "1" : null,
+            StoreBypass = lines.GetValueOrDefault("Speculation_Store_Bypass", ""),
+            IndirectBranch = lines.GetValueOrDefault("SpeculationIndirectBranch", ""),
             Seccomp = lines.TryGetValue("Seccomp", out var seccomp) ? Number(seccomp, "Seccomp") : 0,
             NamespacePids = Pids(lines, "NSpid"),
             NamespaceGroups = Pids(lines, "NSpgid"),

@@ -78,7 +78,8 @@ public static class FileDump
         try
         {
             FileKinds.Of(file).Dump(file, () => Duplicate(file));
-            if (file.Record.Signals is null && file.Info.IsAsync) Duplicate(file).Dispose();
+            // What no kind has looked at, and sends signals all the same; a directory without O_ASYNC (dnotify).
+            if (file.Record.Signals is null && (file.Info.IsAsync || (file.IsDirectory && !file.Info.IsPathOnly))) Duplicate(file).Dispose();
         }
         catch (Exception e) when (e is LinuxException or TargetException)
         {

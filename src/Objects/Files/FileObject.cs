@@ -8,7 +8,7 @@ public sealed record FdUse(Process Process, Fd Fd);
 /// <summary>An open file description of a checkpoint, with the fds that refer to it.</summary>
 public sealed class FileObject
 {
-    private const uint TypeMask = 0xf000;
+    private const uint TypeMask = 0xf000, Directory = 0x4000; // S_IFMT, S_IFDIR, inode(7)
     private FdInfo? info;
 
     /// <summary>Of a record and its fds, of which there is at least one.</summary>
@@ -41,6 +41,9 @@ public sealed class FileObject
 
     /// <summary>S_IFMT bits of the mode, inode(7).</summary>
     public uint Type => Fd.Mode & TypeMask;
+
+    /// <summary>A directory of any file system.</summary>
+    public bool IsDirectory => Type == Directory;
 
     /// <summary>For messages.</summary>
     public override string ToString() => $"fd {Fd.Number} of process {Uses[0].Process.Pid} ({Link})";

@@ -23,6 +23,8 @@ public static class FileSignals
     internal static string? WhyNot(FileObject file, RestartScene scene)
     {
         if (file.Record.Signals is not { Id: not 0 } owner || IsOutside(file, scene)) return null;
+        // The only thing that gives a directory an owner; what for, the kernel does not tell.
+        if (file.IsDirectory) return "signals may be wanted for changes in that directory (dnotify: fcntl F_NOTIFY), and for which can't be read back";
         var id = scene.Ids.Of(owner.Id);
         var inside = id != 0 && (owner.Type == Thread
             ? scene.Body.Processes.Any(p => p.Threads.Any(t => t.Tid == id))

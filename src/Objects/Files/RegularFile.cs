@@ -22,7 +22,7 @@ public sealed class RegularFile : IFileKind
     public Coverage Coverage => new(
         "files and directories by their path, with offset, flags, locks (POSIX, OFD, flock); deleted files (64 MiB in all of what is not mapped); O_PATH",
         "files that have changed: --files, or capture --with-files, which puts them back",
-        "files that are gone, deleted files with another name, leases, locks that somebody else has now, files of a process in /proc with --new-pids");
+        "files that are gone, deleted files with another name, leases, directories watched with dnotify, locks that somebody else has now, files of a process in /proc with --new-pids");
 
     /// <inheritdoc/>
     public bool Is(Fd fd) => (fd.Mode & 0xf000) is Regular or Directory or SymbolicLink && fd.Link.StartsWith('/') && !MemoryFile.IsLink(fd.Link);

@@ -14,8 +14,8 @@ public sealed class CapturedState : IProcessPart
 
     /// <inheritdoc/>
     public Coverage Coverage => new(
-        "registers, vector state, TLS, rseq, robust lists, alternate stacks, names, masks, handlers, pending signals, interval and POSIX timers, scheduling (with deadlines and reset on fork), affinity, I/O priority, PR_SET_THP_DISABLE, limits, umask, personality, credentials, capabilities, securebits, dumpable, subreaper",
-        "", "threads with credentials, seccomp, fds, directories or namespaces of their own; timers of the processor time of one of several threads (CLOCK_THREAD_CPUTIME_ID); processes that share memory or fds (clone, vfork); processes that could not be asked (strict seccomp, PR_SET_SYSCALL_USER_DISPATCH and others, `doctor PID` says so)");
+        "registers, vector state, TLS, rseq, robust lists, alternate stacks, names, masks, handlers, pending signals, interval and POSIX timers, scheduling (with deadlines and reset on fork), affinity, I/O priority, limits, umask, personality, credentials, capabilities, securebits, dumpable, subreaper, parent-death signals",
+        "", "threads with credentials, secure bits, seccomp, fds, directories or namespaces of their own; timers of the processor time of one of several threads (CLOCK_THREAD_CPUTIME_ID); processes that share memory or fds (clone, vfork); processes that could not be asked (strict seccomp, PR_SET_SYSCALL_USER_DISPATCH and others, `doctor PID` says so)");
 
     /// <inheritdoc/>
     public IEnumerable<string> Objects(Process process)

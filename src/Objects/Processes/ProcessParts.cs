@@ -7,6 +7,7 @@ public static class ProcessParts
     public static IReadOnlyList<IProcessPart> All { get; } =
     [
         new CapturedState(),
+        new Settings(),
         new Mappings(),
         new Program(),
         new WorkingDirectory(),

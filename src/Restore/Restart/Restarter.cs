@@ -119,6 +119,7 @@ public sealed class Restarter
         foreach (var process in processes)
         {
             cancel.ThrowIfCancellationRequested();
+            MemorySettings.Set(process);
             new AddressSpace(process, mapped).Finish();
             files.Finish(process, inheritance.First);
             ProcessAttributes.RegisterBarriers(process);
@@ -130,6 +131,8 @@ public sealed class Restarter
             ProcessAttributes.SetSignals(process);
             TimerBuilder.Make(process);
             PendingSignals.Queue(process);
+            ThreadSettings.SetLast(process);
+            MemorySettings.SetLast(process);
         }
 
         files.Signal(byId);

@@ -3,6 +3,7 @@ using System.Text;
 using Crstore.Linux;
 using Crstore.Linux.Proc;
 using Crstore.Model;
+using Crstore.Objects.Processes;
 using Thread = Crstore.Model.Format.Thread;
 
 namespace Crstore.Restore.Restart;
@@ -44,8 +45,12 @@ internal static class ThreadBuilder
         }
 
         puppet.Queue("prctl(PR_SET_NAME)", SystemCalls.Prctl, SystemCalls.PrSetName, (long)puppet.Place([.. Encoding.UTF8.GetBytes(thread.Name), 0]));
+        // Before a policy that knows no slack.
+        ThreadSettings.Set(puppet, thread);
         Schedule(puppet, thread);
         puppet.Flush();
+        if (UtilizationClamps.Setting(thread.SchedAttributes.Span, SchedulingAttributes.Get(puppet.Tid)) is { } clamps)
+            puppet.Queue($"sched_setattr of thread {thread.Tid} (utilization clamps)", SystemCalls.SchedSetAttr, 0, (long)puppet.Place(clamps), 0);
         // Behind the niceness, from which it follows unless it was set.
         if (thread.IoPriority != 0 && thread.IoPriority != IoPriority.Get(puppet.Tid))
             puppet.Queue($"ioprio_set of thread {thread.Tid}", SystemCalls.IoprioSet, 1, 0, thread.IoPriority);
@@ -84,7 +89,10 @@ internal static class ThreadBuilder
         if (!thread.CpuAffinity.IsEmpty && !thread.CpuAffinity.Span.SequenceEqual(CpuAffinity.Get(puppet.Tid)))
             puppet.Queue($"sched_setaffinity of thread {thread.Tid}", SystemCalls.SchedSetAffinity, 0, thread.CpuAffinity.Length, (long)puppet.Place(thread.CpuAffinity.Span));
         // Last: a thread with a deadline may not be kept from any processor, or told to be nice.
-        if (!thread.SchedAttributes.Span.SequenceEqual(SchedulingAttributes.Get(puppet.Tid)))
-            puppet.Queue($"sched_setattr of thread {thread.Tid}", SystemCalls.SchedSetAttr, 0, (long)puppet.Place(thread.SchedAttributes.Span), 0);
+        // Their first 4 bytes say how many there are.
+        var attributes = thread.SchedAttributes.Span[..SchedulingAttributes.Size].ToArray();
+        BinaryPrimitives.WriteInt32LittleEndian(attributes, attributes.Length);
+        if (!attributes.AsSpan(sizeof(int)).SequenceEqual(SchedulingAttributes.Get(puppet.Tid).AsSpan(sizeof(int)..SchedulingAttributes.Size)))
+            puppet.Queue($"sched_setattr of thread {thread.Tid}", SystemCalls.SchedSetAttr, 0, (long)puppet.Place(attributes), 0);
     }
 }
