@@ -191,6 +191,7 @@ internal sealed class CaptureVerb : Verb
             TcpPatience = patience,
             MaxFrozen = maxFrozen,
             RequireRestartable = parsed.GetValue(_requireRestartable),
+            LockWait = Context.LockWait(parsed.GetValue(_lockTimeout)),
             StartedAt = Context.StartedAt,
         };
     }
