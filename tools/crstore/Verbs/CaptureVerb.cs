@@ -136,7 +136,7 @@ internal sealed class CaptureVerb : Verb
         using var store = CheckpointStore.OpenOrCreate(storeOptions, out var created);
         if (created) CommandContext.Tell($"created store {storeOptions.Directory} (mode 0700)");
         var series = parsed.GetValue(_series) ?? DefaultSeries.Of(target, store);
-        using var progress = ProgressDisplay.Start("capturing", quiet: quiet);
+        using var progress = ProgressDisplay.Start("capturing", quiet: quiet || parsed.GetValue(_json));
         (hooks.Facts["CRSTORE_STORE"], hooks.Facts["CRSTORE_SERIES"]) = (storeOptions.Directory, series);
         hooks.SetPids([target.Pid]);
         CheckpointManifest? manifest = null;
