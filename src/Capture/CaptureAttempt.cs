@@ -291,6 +291,7 @@ internal sealed class CaptureAttempt(
             Crid = writer.Crid,
             Distrusted = writer.DistrustedTrackers,
             Rehearsal = Rehearsal,
+            LockWait = options.LockWait,
             Watchdog = watchdog,
             Crew = _crew,
             ReadEverything = ReadEverything || frozen,

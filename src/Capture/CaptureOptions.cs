@@ -1,3 +1,4 @@
+using Crstore.Linux.Files;
 using Crstore.Model.Format;
 
 namespace Crstore.Capture;
@@ -78,6 +79,9 @@ public sealed record CaptureOptions
 
     /// <summary>The longest the target may be frozen.</summary>
     public TimeSpan MaxFrozen { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How to wait for another capture of the same target.</summary>
+    public LockWait LockWait { get; init; } = LockWait.Default;
 
     /// <summary>Share of "clean" pages that are re-hashed.</summary>
     public double SampleShare { get; init; } = 0.001;

@@ -1,6 +1,7 @@
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Tracking;
 using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
 
@@ -13,13 +14,15 @@ namespace Crstore.Capture;
 public sealed record CapturePreview(TrackerKind Tracker, string Reason, bool Parked)
 {
     /// <summary>Looks at a process from outside, without stopping it. Trackers that a series distrusts are not known here.</summary>
+    /// <param name="pid">Which.</param>
+    /// <param name="wait">How to wait for a capture of it.</param>
     /// <exception cref="TargetException">Gone, or it may not be looked at.</exception>
-    public static CapturePreview Of(int pid)
+    public static CapturePreview Of(int pid, LockWait wait)
     {
         try
         {
             var target = TargetIdentity.Read(pid);
-            using var record = ContinuityRecord.Open(target, SystemInfo.BootId());
+            using var record = ContinuityRecord.Open(target, SystemInfo.BootId(), "look", wait);
             var parking = new UffdParking(record, Guid.Empty, Crid.None);
             parking.Prepare(pid);
             var circumstances = new TrackerCircumstances(pid, parking.Foreign, parking.PinsMemory, new HashSet<TrackerKind>());

@@ -4,8 +4,6 @@ using Crstore.Capture.Memory;
 using Crstore.Capture.State;
 using Crstore.Model;
 using Crstore.Model.Format;
-using Crstore.Objects;
-using Crstore.Objects.Files;
 
 namespace Crstore.Capture;
 
@@ -73,7 +71,7 @@ public static class CaptureSession
             manifest.Header.Warnings = (uint)manifest.Body.Warnings.Count;
             clock.Stop();
             manifest.Body.Phases.AddRange(clock.Report());
-            if (options.RequireRestartable) Require(manifest);
+            if (options.RequireRestartable) Admission.RequireRestartable(manifest);
             cancel.ThrowIfCancellationRequested();
             writer.Commit(manifest, distrust, header => header.TotalNs = (ulong)(System.Diagnostics.Stopwatch.GetElapsedTime(options.StartedAt).Ticks * 100));
             return manifest;
@@ -142,15 +140,6 @@ public static class CaptureSession
                 }
             }
         }
-    }
-
-    private static void Require(CheckpointManifest manifest)
-    {
-        using var scene = new RestartScene(manifest.Body) { JustCaptured = true };
-        var obstacles = Verdicts.Obstacles(scene);
-        if (obstacles.Count > 0)
-            throw new TargetException($"{manifest.Header.Command} could not be restarted, and nothing was saved: {string.Join("; ", obstacles)}",
-                "without --require-restartable it is captured all the same, for cores and raw images");
     }
 
     private static bool MayPreCopy(CaptureOptions options) =>

@@ -3,6 +3,7 @@ using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;
 using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
@@ -13,12 +14,15 @@ namespace Crstore.Capture;
 public static class StatePreview
 {
     /// <summary>Reads a process, or a tree.</summary>
+    /// <param name="pid">Its root.</param>
+    /// <param name="tree">All descendants too.</param>
+    /// <param name="wait">How to wait for a capture of one of them.</param>
     /// <exception cref="TargetException">Gone, or it may not be looked at.</exception>
-    public static CheckpointBody Read(int pid, bool tree)
+    public static CheckpointBody Read(int pid, bool tree, LockWait wait)
     {
         using var ptrace = new PtraceThread();
         Rehearse(ptrace);
-        return Read(ptrace, pid, tree);
+        return Read(ptrace, pid, tree, wait);
     }
 
     // As before a capture: what the runtime prepares at first use must not happen while the process stands still.
@@ -28,7 +32,7 @@ public static class StatePreview
         if (victim is null) return;
         try
         {
-            Read(ptrace, victim.Pid, tree: false);
+            Read(ptrace, victim.Pid, tree: false, LockWait.Default);
         }
         catch (CrstoreException)
         {
@@ -36,7 +40,7 @@ public static class StatePreview
         }
     }
 
-    private static CheckpointBody Read(PtraceThread ptrace, int pid, bool tree)
+    private static CheckpointBody Read(PtraceThread ptrace, int pid, bool tree, LockWait wait)
     {
         var files = new FileRefs();
         using var watchdog = new FreezeWatchdog(new CaptureOptions { Pid = pid }.MaxFrozen);
@@ -79,7 +83,7 @@ public static class StatePreview
                 message.Vmas.AddRange(plans[i].Vmas.Select(v => v.ToMessage()));
                 body.Processes.Insert(i, message);
                 var parked = message.Fds.FirstOrDefault(f => f.Link == "anon_inode:[userfaultfd]");
-                body.Proofs.Add(new TrackerProof { Pid = message.Pid, UffdFd = IsOurs(message.Pid) ? parked?.Number ?? 0 : 0 });
+                body.Proofs.Add(new TrackerProof { Pid = message.Pid, UffdFd = CapturePreview.Of(message.Pid, wait).Parked ? parked?.Number ?? 0 : 0 });
             }
 
             return body;
@@ -117,6 +121,4 @@ public static class StatePreview
             }
         }
     }
-
-    private static bool IsOurs(int pid) => CapturePreview.Of(pid).Parked;
 }

@@ -23,14 +23,16 @@ public static class Untracking
     private const long SysClose = 3; // close, x86-64
 
     /// <summary>Does it. Only what a crstore of this boot has parked is touched, never a userfaultfd of the target's own.</summary>
+    /// <param name="pid">Which.</param>
+    /// <param name="wait">How to wait for a capture of it.</param>
     /// <exception cref="TargetException">Gone, refused, or system calls can't be made in it.</exception>
     /// <exception cref="StoreBusyException">A capture of the target is under way.</exception>
-    public static UntrackResult Run(int pid)
+    public static UntrackResult Run(int pid, LockWait wait)
     {
         try
         {
             var target = TargetIdentity.Read(pid);
-            using var record = ContinuityRecord.Open(target, SystemInfo.BootId());
+            using var record = ContinuityRecord.Open(target, SystemInfo.BootId(), "untrack", wait);
             if (Ours(pid, record).Count == 0) return new UntrackResult([], TimeSpan.Zero);
             using var thread = new PtraceThread();
             Rehearse(thread);

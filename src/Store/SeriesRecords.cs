@@ -32,11 +32,13 @@ internal static class SeriesRecords
     /// <summary>All of them, in the order of their names' bytes.</summary>
     /// <param name="db">The store.</param>
     /// <param name="damaged">Told of each record that can't be read, which is then left out; null: the first one is an error.</param>
-    public static List<SeriesRecord> ReadAll(RocksDb db, Action<string>? damaged = null)
+    /// <param name="prefix">What their names begin with.</param>
+    public static List<SeriesRecord> ReadAll(RocksDb db, Action<string>? damaged = null, string prefix = "")
     {
         var all = new List<SeriesRecord>();
         using var i = db.Iterate(ColumnFamily.Series);
-        for (var there = i.SeekToFirst(); there; there = i.Next())
+        var first = Keys.Series(prefix);
+        for (var there = i.Seek(first); there && i.Key.StartsWith(first); there = i.Next())
         {
             try
             {

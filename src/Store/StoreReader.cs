@@ -89,9 +89,11 @@ public sealed partial class StoreReader : IDisposable
         return [.. all.Values];
     }
 
-    /// <summary>Names and last checkpoints of all series that have one, without a look at the checkpoints; a damaged record is left out.</summary>
-    public IEnumerable<(string Name, Crid Latest)> SeriesHeads() =>
-        SeriesRecords.ReadAll(Database, damaged: static _ => { }).Where(r => r.LatestCrid != 0).Select(r => (r.Name, new Crid(r.LatestCrid)));
+    /// <summary>Names and last checkpoints of all series that have one, without a look at the checkpoints.</summary>
+    /// <param name="prefix">What their names begin with.</param>
+    /// <param name="damaged">Told of records that can't be read, which are then left out.</param>
+    public IEnumerable<(string Name, Crid Latest)> SeriesHeads(string prefix, Action<string> damaged) =>
+        SeriesRecords.ReadAll(Database, damaged, prefix).Where(r => r.LatestCrid != 0).Select(r => (r.Name, new Crid(r.LatestCrid)));
 
     /// <summary>Header and body. <see cref="UsageException"/> if there is no such CRID.</summary>
     public CheckpointManifest Manifest(Crid crid)

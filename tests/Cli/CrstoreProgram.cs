@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using Crstore.Model;
 using Crstore.Tests.Support;
@@ -42,6 +43,15 @@ internal sealed class CliStore : IDisposable
         environment["CRSTORE_STORE"] = Path;
         foreach (var (name, value) in changes ?? new Dictionary<string, string?>()) environment[name] = value;
         return Support.Run.Command(CrstoreProgram.Path, arguments, environment: environment);
+    }
+
+    /// <summary>Starts a verb and lets it run; its output is there to be read.</summary>
+    public Process Begin(params string[] arguments)
+    {
+        var info = new ProcessStartInfo(CrstoreProgram.Path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        foreach (var (name, value) in CrstoreProgram.Clean) info.Environment[name] = value;
+        info.Environment["CRSTORE_STORE"] = Path;
+        return Process.Start(info)!;
     }
 
     /// <summary>Runs a verb that must succeed; returns its output without the last newline.</summary>

@@ -84,6 +84,7 @@ public sealed partial class HelpTests
         Assert.StartsWith(".TH \"CRSTORE\" \"1\"", page);
         foreach (var word in new[] { "pre-capture", "post-restart", "CRSTORE_CRID", "CRSTORE_PIDS", "CRSTORE_HOOKS_DIR" }) Assert.Contains(word, page);
         Assert.Single(Regex.Matches(page, @"(?m)^\\fBCRSTORE_HOOKS_DIR\\fR")); // two branches had both told of it
+        foreach (var stage in new[] { "pre-capture", "post-restart", "CRSTORE_STAGE" }) Assert.Single(Regex.Matches(page, stage)); // nor what hooks are in two sections
         foreach (var verb in AllVerbs)
         {
             Assert.Contains($".SS \"crstore {verb}\"", page);

@@ -93,7 +93,7 @@ public sealed class LivingTogetherTests
         {
             target.Next();
             // --full: long enough to be hit in its middle.
-            using var capture = Start(store, "capture", $"{target.Pid}", "--series", "demo", "--full", "--quiet");
+            using var capture = store.Begin("capture", $"{target.Pid}", "--series", "demo", "--full", "--quiet");
             System.Threading.Thread.Sleep(random.Next(100, longest));
             if (!capture.HasExited) Run.Command("/bin/kill", [$"-{signal}", $"{capture.Id}"]);
             Assert.True(capture.WaitForExit(TimeSpan.FromSeconds(60)), "it does not end when it is asked to");
@@ -133,7 +133,7 @@ public sealed class LivingTogetherTests
         using (var holder = TargetProcess.Start(Requires.Program("flock", "util-linux"), "--no-fork", Path.Combine(store.Path, "lock"), "/bin/sh", "-c", "echo ready; exec sleep 1000"))
         {
             holder.Expect("ready");
-            using var waiting = Start(store, verb switch { "capture" => ["capture", $"{target.Pid}"], "forget" => ["forget", crid], _ => ["gc"] });
+            using var waiting = store.Begin(verb switch { "capture" => ["capture", $"{target.Pid}"], "forget" => ["forget", crid], _ => ["gc"] });
             Assert.StartsWith("crstore: waiting for ", waiting.StandardError.ReadLine());
             Run.Command("/bin/kill", [$"-{SigTerm}", $"{waiting.Id}"]);
             Assert.True(waiting.WaitForExit(TimeSpan.FromSeconds(20)), "it does not end when it is asked to");
@@ -223,13 +223,6 @@ public sealed class LivingTogetherTests
 
     private static CommandResult AsNobody(TempDir home, params string[] arguments) =>
         OtherUser.Run(OtherUser.Nobody, [$"HOME={home.Path}", $"XDG_STATE_HOME={home.File("state")}"], arguments);
-
-    private static Process Start(CliStore store, params string[] arguments)
-    {
-        var info = new ProcessStartInfo(CrstoreProgram.Path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-        info.Environment["CRSTORE_STORE"] = store.Path;
-        return Process.Start(info)!;
-    }
 
     private static char State(int pid)
     {

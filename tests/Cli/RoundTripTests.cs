@@ -228,4 +228,29 @@ public sealed class RoundTripTests
         store.Do("restore", next, "--to", store.File("core"));
         Assert.True(target.IsIn(store.File("core"), target.Generation));
     }
+
+    [Fact]
+    public void A_series_that_may_be_the_targets_and_cannot_be_read_is_told_when_another_one_begins()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        var earlier = $"sleep.{target.Pid}.1"; // as of a process that was restarted: the same command and id, started at another time
+        store.Capture(target.Pid, "--series", earlier);
+        store.Do("forget", store.Capture(target.Pid, "--series", "other"));
+        Assert.Equal(earlier, store.Json("show", store.Capture(target.Pid)).GetProperty("series").GetString());
+        store.Do("gc"); // writes all into tables
+        foreach (var table in Directory.GetFiles(Path.Combine(store.Path, "db"), "*.sst"))
+        {
+            var bytes = File.ReadAllBytes(table);
+            if (bytes.AsSpan().IndexOf("bodies"u8) < 0) continue; // the column family's name is in its properties
+            for (var i = 100; i < bytes.Length - 2500; i += 100) bytes[i] ^= 1;
+            File.WriteAllBytes(table, bytes);
+        }
+
+        var capture = store.Run("capture", $"{target.Pid}", "--quiet").MustSucceed();
+        Assert.StartsWith("crstore: warning: it can't be told whether this process has a series already, so series sleep.", capture.Error);
+        Assert.Contains($"(series {earlier})", capture.Error);
+        Assert.NotEqual(earlier, store.Json("show", capture.Output.Trim()).GetProperty("series").GetString());
+        Assert.Empty(store.Run("capture", $"{target.Pid}", "--quiet").MustSucceed().Error); // now it has one by its name
+    }
 }

@@ -16,6 +16,14 @@ public class ProcParserTests
     private static byte[] Bytes(string text) => Encoding.UTF8.GetBytes(text);
 
     [Theory]
+    [InlineData(8, 34816, 8, true)]
+    [InlineData(8, 34816, 7, false)]
+    [InlineData(8, 0, -1, false)]   // no terminal
+    [InlineData(8, 34816, -1, false)] // nobody's
+    public void A_process_is_in_the_foreground_if_its_group_has_the_terminal(int group, int terminal, int foreground, bool expected) =>
+        Assert.Equal(expected, StatLine.Parse(Bytes($"1 (sh){Fields.Replace(" S 7 8 9 0 -1 ", $" S 7 {group} 9 {terminal} {foreground} ", StringComparison.Ordinal)}")).IsInForeground);
+
+    [Theory]
     [InlineData("sh")]
     [InlineData("a) (b")]
     [InlineData(") S 1 1 (")]

@@ -53,7 +53,7 @@ public static class Run
 
     /// <summary>Sends a signal by number to a process or, with a negative number, to a group.</summary>
     public static void Signal(int pid, int signal) =>
-        Command("/bin/sh", ["-c", $"kill -{signal} -- {pid}"]).MustSucceed();
+        Command("/bin/kill", [$"-{signal.ToString(CultureInfo.InvariantCulture)}", "--", pid.ToString(CultureInfo.InvariantCulture)]).MustSucceed(); // dash's own takes no --
 
     /// <summary>True while a process with this pid exists and is not a zombie.</summary>
     public static bool Alive(int pid)

@@ -141,7 +141,8 @@ public sealed class FrozenTree : IDisposable
         };
     }
 
-    private static void CheckRoot(int pid)
+    /// <summary>Refuses what is no process that could be stopped.</summary>
+    internal static void CheckRoot(int pid)
     {
         if (pid <= 0) throw new UsageException($"{pid} is not a process id");
         var status = TaskStatusFile.Read(pid) ?? throw TargetErrors.Gone(pid);

@@ -35,8 +35,15 @@ public static class TargetErrors
     internal static TargetException Exited(int pid) =>
         new($"{Name(pid)} has exited and only waits for its parent to reap it (zombie)", "start the target again");
 
+    /// <summary>crstore would have to stop itself.</summary>
+    internal static TargetException Itself(int pid, int rootPid) =>
+        new($"crstore itself (process {pid}) belongs to the tree of {Name(rootPid)}", "run crstore from outside the target");
+
+    /// <summary>Other registers, another way to make system calls.</summary>
+    internal static TargetException Is32Bit(int pid, int tid) => new($"{Name(pid)}: thread {tid} runs 32-bit code", "crstore captures 64-bit programs only");
+
     /// <summary>Kernel threads answer to a process id, and to questions about their memory with ESRCH. Null for all others.</summary>
-    private static TargetException? NoMemory(int pid) => TaskStat.Read(pid) is { IsKernelThread: true }
+    internal static TargetException? NoMemory(int pid) => TaskStat.Read(pid) is { IsKernelThread: true }
         ? new TargetException($"{Name(pid)} is a kernel thread: it has no memory of its own", "choose a user process")
         : null;
 
@@ -79,7 +86,7 @@ public static class TargetErrors
     }
 
     /// <summary>The kernel names the tracing thread.</summary>
-    private static int ProcessOf(int tid) => TaskStatusFile.Read(tid)?.ThreadGroup ?? tid;
+    internal static int ProcessOf(int tid) => TaskStatusFile.Read(tid)?.ThreadGroup ?? tid;
 
     private static int YamaScope() =>
         int.TryParse(TaskFile.TryReadText("/proc/sys/kernel/yama/ptrace_scope")?.Trim(), out var scope) ? scope : 0;

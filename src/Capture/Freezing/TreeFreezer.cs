@@ -57,7 +57,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
     private void AddProcess(int pid)
     {
         if (pid == Environment.ProcessId)
-            throw new TargetException($"crstore itself (process {pid}) belongs to the tree of {TargetErrors.Name(rootPid)}", "run crstore from outside the target");
+            throw TargetErrors.Itself(pid, rootPid);
         _order.Add(pid);
         _processes.Add(pid, []);
     }
@@ -129,7 +129,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         try
         {
             if (!Ptrace.TryGetRegs(tracee.Tid, out var regs))
-                throw new TargetException($"{TargetErrors.Name(tracee.Pid)}: thread {tracee.Tid} runs 32-bit code", "crstore captures 64-bit programs only");
+                throw TargetErrors.Is32Bit(tracee.Pid, tracee.Tid);
             if (SlotLeftovers.RunOutIfInside(tracee.Tid, regs.Rip)) return false;
             StopFixer.Fix(tracee.Tid, regs);
             tracee.Stopped = true;

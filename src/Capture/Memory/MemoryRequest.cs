@@ -1,4 +1,5 @@
 using Crstore.Capture.Freezing;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
 
@@ -33,6 +34,9 @@ public sealed record MemoryRequest
 
     /// <summary>Helps in the freeze, for one process at a time.</summary>
     public required FreezeCrew Crew { get; init; }
+
+    /// <summary>How to wait for another capture of the process.</summary>
+    public LockWait LockWait { get; init; } = LockWait.Default;
 
     /// <summary>What was saved while the process ran: then <see cref="Parent"/> is that first round, and <see cref="Space"/> has its pages.</summary>
     public PreCopiedRound? FirstRound { get; init; }

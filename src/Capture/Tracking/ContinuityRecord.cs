@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
@@ -22,7 +21,7 @@ public sealed class ContinuityRecord : IDisposable
     private const int FileBytes = 512;
     private const string Magic = "crstore-target 1";
     private static int swept;
-    private static readonly TimeSpan LockTimeout = TimeSpan.FromSeconds(30);
+    private const long HolderOffset = FileBytes; // behind what others read, for those who wait
 
     private readonly TargetIdentity _target;
     private readonly string _bootId;
@@ -59,9 +58,13 @@ public sealed class ContinuityRecord : IDisposable
     public string FramesPath => _path + ".frames";
 
     /// <summary>Opens and locks the record. Released by <see cref="Release"/>.</summary>
+    /// <param name="target">Whose.</param>
+    /// <param name="bootId">This boot.</param>
+    /// <param name="verb">What it is opened for, for those who have to wait meanwhile.</param>
+    /// <param name="wait">How to wait for whoever holds it now.</param>
     /// <exception cref="StoreBusyException">Another capture of the target holds it.</exception>
     /// <exception cref="LinuxException">The directory can't be used.</exception>
-    public static ContinuityRecord Open(TargetIdentity target, string bootId)
+    public static ContinuityRecord Open(TargetIdentity target, string bootId, string verb, LockWait wait)
     {
         var uid = ThisProcess.EffectiveUser();
         var own = ContinuityPlace.Own(uid, target.Uid) with { Owner = uid };
@@ -70,7 +73,7 @@ public sealed class ContinuityRecord : IDisposable
         var record = new ContinuityRecord(target, bootId, own);
         try
         {
-            record.Lock();
+            record.Lock(verb, wait);
             record.Load();
             return record;
         }
@@ -144,22 +147,27 @@ public sealed class ContinuityRecord : IDisposable
     /// <inheritdoc/>
     public void Dispose() => Release();
 
-    private void Lock()
+    private void Lock(string verb, LockWait wait)
     {
-        var since = Stopwatch.GetTimestamp();
-        while (true)
+        SafeFileHandle? file = null;
+        try
         {
-            var file = RawFile.Open(_path, RawOpen.ReadWrite | RawOpen.Create | RawOpen.NoFollow, 0x1A4 /* 0644 */);
-            if (FileCalls.TryLock(file, shared: false, _path))
-            {
-                _file = file;
-                return;
-            }
+            wait.Until(TryLock, () => LockWait.HolderOf(file!, _path, HolderOffset), $"process {_target.Pid}");
+            LockWait.WriteHolder(file!, _path, $"{verb} of process {_target.Pid}", HolderOffset);
+            (_file, file) = (file, null);
+        }
+        finally
+        {
+            file?.Dispose();
+        }
 
-            file.Dispose();
-            if (Stopwatch.GetElapsedTime(since) > LockTimeout)
-                throw new StoreBusyException($"another capture of process {_target.Pid} is under way (it holds {_path})", "try again when it is done");
-            Thread.Sleep(20);
+        // Opened anew each time: a sweep may have removed the file.
+        bool TryLock()
+        {
+            file?.Dispose();
+            file = null;
+            file = RawFile.Open(_path, RawOpen.ReadWrite | RawOpen.Create | RawOpen.NoFollow, 0x1A4 /* 0644 */);
+            return FileCalls.TryLock(file, shared: false, _path);
         }
     }
 

@@ -179,7 +179,7 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
 
         try
         {
-            _record = ContinuityRecord.Open(_target!, _bootId);
+            _record = ContinuityRecord.Open(_target!, _bootId, "capture", request.LockWait);
         }
         catch (LinuxException e)
         {

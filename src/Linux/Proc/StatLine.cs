@@ -78,6 +78,9 @@ public sealed record StatLine
     /// <summary>Exited and not yet reaped: no memory, nothing to capture.</summary>
     public bool IsZombie => State is 'Z' or 'X' or 'x';
 
+    /// <summary>Its group has the terminal. By the ids as they were read: whoever is outside of a pid namespace is 0 in it, and all of those look like one group.</summary>
+    public bool IsInForeground => Terminal != 0 && Pgrp == ForegroundGroup;
+
     /// <summary>Parses the whole line.</summary>
     /// <exception cref="InvalidDataException">Not of that form, or cut short.</exception>
     public static StatLine Parse(ReadOnlySpan<byte> line)

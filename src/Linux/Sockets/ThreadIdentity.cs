@@ -17,9 +17,17 @@ public sealed unsafe class ThreadIdentity : IDisposable
         changed = true;
         groups = new uint[RawSyscall.Checked("getgroups", null, GetGroups)];
         fixed (uint* at = groups) RawSyscall.Checked("getgroups", null, GetGroups, groups.Length, (long)at);
-        RawSyscall.Checked("setgroups", null, SetGroups);
-        RawSyscall.Checked("setresgid", null, SetResGid, -1, asGid, -1);
-        RawSyscall.Checked("setresuid", null, SetResUid, -1, asUid, -1);
+        try
+        {
+            RawSyscall.Checked("setgroups", null, SetGroups);
+            RawSyscall.Checked("setresgid", null, SetResGid, -1, asGid, -1);
+            RawSyscall.Checked("setresuid", null, SetResUid, -1, asUid, -1);
+        }
+        catch
+        {
+            Dispose(); // what was changed before the one that failed: the thread is used again
+            throw;
+        }
     }
 
     /// <summary>Until it is disposed of, on the same thread.</summary>

@@ -13,6 +13,7 @@ namespace Crstore.Restore.Restart;
 /// </summary>
 internal sealed class ProcessSink : IPageSink, IDisposable
 {
+    private const int MaxTries = 100_000;
     private readonly List<(ulong Start, ulong End)> installed = []; // in ascending order
     private ProcessMemory? memory;
     private Userfaultfd? pages;
@@ -23,16 +24,42 @@ internal sealed class ProcessSink : IPageSink, IDisposable
     /// <param name="empty">Mappings without a single page, in ascending order.</param>
     public void Open(Puppet puppet, IEnumerable<Vma> empty)
     {
-        (pid, memory) = (puppet.Tid, ProcessMemory.Open(puppet.Tid));
-        if (HugePagesComeByThemselves()) return; // a fault gives 512 pages at once
-        var fd = puppet.Call("userfaultfd", Userfaultfd.SyscallNumber, Userfaultfd.CreateFlags);
-        if (fd < 0) return; // not in this kernel, or not allowed: it is only slower
-        pages = Take(puppet, (int)fd);
-        puppet.Queue("close", SystemCalls.Close, fd);
-        puppet.Flush();
-        if (pages is null || pages.Enable() != 0) return;
+        if (HugePagesComeByThemselves()) // a fault gives 512 pages at once
+        {
+            Open(puppet.Tid, null, []);
+            return;
+        }
+
+        var made = Create(puppet);
+        if (made?.Enable() is > 0)
+        {
+            made.Dispose();
+            made = null;
+        }
+
+        Open(puppet.Tid, made, empty);
+    }
+
+    /// <summary>The same for any process.</summary>
+    /// <param name="process">Which.</param>
+    /// <param name="made">A userfaultfd of it, enabled; null: there is none.</param>
+    /// <param name="empty">Mappings without a single page, in ascending order.</param>
+    internal void Open(int process, Userfaultfd? made, IEnumerable<Vma> empty)
+    {
+        (pid, pages, memory) = (process, made, ProcessMemory.Open(process));
+        if (pages is null) return;
         foreach (var vma in empty)
             if (pages.RegisterMissing(vma.Start, vma.End - vma.Start) == 0) installed.Add((vma.Start, vma.End));
+    }
+
+    private static Userfaultfd? Create(Puppet puppet)
+    {
+        var fd = puppet.Call("userfaultfd", Userfaultfd.SyscallNumber, Userfaultfd.CreateFlags);
+        if (fd < 0) return null; // not in this kernel, or not allowed: it is only slower
+        var taken = Take(puppet, (int)fd);
+        puppet.Queue("close", SystemCalls.Close, fd);
+        puppet.Flush();
+        return taken;
     }
 
     /// <inheritdoc/>
@@ -102,15 +129,35 @@ internal sealed class ProcessSink : IPageSink, IDisposable
         return installed[low].Start <= at ? (true, installed[low].End) : (false, installed[low].Start);
     }
 
-    // 0: the first page is there.
+    // ioctl_userfaultfd(2), UFFDIO_COPY. 0: the first page is for the other way.
     private long Install(ReadOnlySpan<byte> bytes, ulong at)
     {
-        long n;
-        do n = pages!.TryCopy(at, bytes);
-        while (n == -Errno.EAGAIN);
-        if (n > 0 || n == -Errno.EEXIST) return Math.Max(n, 0);
-        throw new EnvironmentException($"process {pid}: its memory at {at:x} can't be filled: {Errno.Describe((int)-n)}");
+        for (var tries = 0; ; tries++)
+        {
+            var n = pages!.TryCopy(at, bytes);
+            if (n > 0) return n;
+            switch (-n)
+            {
+                case Errno.EAGAIN when tries < MaxTries: // its mappings are being changed, or the page table was in the way
+                    System.Threading.Thread.Yield();
+                    continue;
+                case Errno.ENOENT when bytes.Length > VirtualPage.Size: // not all of it is the mapping that was registered: page by page
+                    bytes = bytes[..VirtualPage.Size];
+                    continue;
+                case Errno.EEXIST: // the page is there
+                case Errno.ENOENT:
+                    return 0;
+                case Errno.ESRCH or Errno.ENOSPC: // ENOSPC: kernels before 4.13
+                    throw CannotFill(at, "it has ended", null);
+                case Errno.ENOMEM:
+                    throw new EnvironmentException($"process {pid}: its memory at {at:x} can't be filled: {Errno.Describe(Errno.ENOMEM)}", "free some memory, or raise the limit of its control group");
+                default:
+                    throw CannotFill(at, $"UFFDIO_COPY: {Errno.Describe((int)-n)}", null);
+            }
+        }
     }
+
+    private EnvironmentException CannotFill(ulong at, string why, Exception? inner) => new($"process {pid}: its memory at {at:x} can't be filled: {why}", null, inner);
 
     private void Force(ReadOnlySpan<byte> bytes, ulong at)
     {
@@ -120,7 +167,7 @@ internal sealed class ProcessSink : IPageSink, IDisposable
         }
         catch (LinuxException e)
         {
-            throw new EnvironmentException($"process {pid}: its memory at {at:x} can't be filled: {e.Message}", null, e);
+            throw CannotFill(at, e.Message, e);
         }
     }
 }

@@ -34,7 +34,7 @@ public sealed class TerminalHandover
         // Whose foreground it was is told by any process that had the terminal; one of the checkpoint has not led that session.
         var had = processes.Where(p => !p.Message.Stat.IsEmpty && PseudoTerminal.ControllingOf(p.Message, scene) is null)
             .Select(p => (Process: p, Stat: StatLine.Parse(p.Message.Stat.Span))).Where(p => p.Stat.Terminal != 0).ToList();
-        var members = had.Where(p => p.Process.Message.Pgid == scene.Ids.Of(p.Stat.ForegroundGroup)).Select(p => p.Process).ToList();
+        var members = had.Where(p => p.Stat.IsInForeground).Select(p => p.Process).ToList();
         var settings = scene.Files.FirstOrDefault(f => members.Exists(m => f.Uses.Any(u => u.Process.Pid == m.Message.Pid))
             && f.Record is { Kind: "terminal", Terminal.Termios.IsEmpty: false } && f.Fd.Rdev == DeviceNumber.OfStat(had[0].Stat.Terminal).Encoded);
         if (settings is null) return null;

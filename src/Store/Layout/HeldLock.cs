@@ -1,7 +1,3 @@
-using System.Diagnostics;
-using System.Globalization;
-using System.Text;
-using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Model;
 using Microsoft.Win32.SafeHandles;
@@ -9,8 +5,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Crstore.Store.Layout;
 
 /// <summary>
-/// An flock(2) on a file of the store that says who holds it. The kernel releases it when the holder dies, so there is
-/// never a stale one; what it says of a dead holder is overwritten by the next.
+/// An flock(2) on a file of the store that says who holds it (<see cref="LockWait"/>).
 /// </summary>
 internal sealed class HeldLock : IDisposable
 {
@@ -31,25 +26,8 @@ internal sealed class HeldLock : IDisposable
         var file = FileCalls.Open(path, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
         try
         {
-            var began = Stopwatch.GetTimestamp();
-            var told = false;
-            for (var pause = 2; !FileCalls.TryLock(file, shared: false, path); pause = Math.Min(pause * 2, 50))
-            {
-                var waited = Stopwatch.GetElapsedTime(began);
-                if (waited >= timeout)
-                    throw new StoreBusyException($"{what} is busy: {Holder(file, path)} did not finish within {timeout.TotalSeconds:0.#} s",
-                        "try again later, or wait longer with --lock-timeout");
-                if (!told && waited > TimeSpan.FromMilliseconds(200))
-                {
-                    waiting?.Invoke($"waiting for {Holder(file, path)}");
-                    told = true;
-                }
-
-                cancel.WaitHandle.WaitOne(pause + Random.Shared.Next(pause)); // two that wait must not march in step
-                cancel.ThrowIfCancellationRequested();
-            }
-
-            WriteHolder(file, path, verb);
+            new LockWait(timeout) { Waiting = waiting, Cancel = cancel }.Until(() => FileCalls.TryLock(file, shared: false, path), () => LockWait.HolderOf(file, path), what);
+            LockWait.WriteHolder(file, path, verb);
             return new HeldLock(file);
         }
         catch
@@ -70,26 +48,4 @@ internal sealed class HeldLock : IDisposable
 
     /// <summary>Releases.</summary>
     public void Dispose() => file.Dispose();
-
-    private static void WriteHolder(SafeFileHandle file, string path, string verb)
-    {
-        // Best effort: on a full disk the lock still is the lock.
-        var text = string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessId} {verb} {DateTimeOffset.UtcNow:yyyy-MM-ddTHH:mm:ssZ}\n");
-        try
-        {
-            FileCalls.WriteAt(file, Encoding.UTF8.GetBytes(text.PadRight(63) + "\n"), 0, path);
-        }
-        catch (LinuxException e) when (e.ErrorNumber is Errno.ENOSPC or Errno.EDQUOT)
-        {
-            Debug.WriteLine(e.Message);
-        }
-    }
-
-    private static string Holder(SafeFileHandle file, string path)
-    {
-        Span<byte> buffer = stackalloc byte[128];
-        var text = Encoding.UTF8.GetString(buffer[..FileCalls.ReadAt(file, buffer, 0, path)]).Split('\n')[0];
-        var parts = text.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-        return parts.Length >= 3 ? $"crstore {string.Join(' ', parts[1..^1])} (pid {parts[0]}, since {parts[^1]})" : "another crstore";
-    }
 }

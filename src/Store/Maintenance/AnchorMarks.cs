@@ -46,29 +46,24 @@ internal static class AnchorMarks
     public static void AddOfNewcomers(RocksDb db, IReadOnlyList<Crid> before, ChunkMarks marks, CancellationToken cancel)
     {
         var known = before.ToHashSet();
-        using var i = db.Iterate(ColumnFamily.Patches);
-        for (var there = i.SeekToFirst(); there;)
+        // Marking has read what anybody needs: nobody needs what can't be read here, and nobody could read it.
+        foreach (var crid in CridScan.Of(db, ColumnFamily.Patches, (_, _) => { }))
         {
             cancel.ThrowIfCancellationRequested();
-            var id = Keys.PatchGroupOf(i.Key);
-            if (known.Contains(id.Crid))
-            {
-                if (id.Crid.Value == ulong.MaxValue) return;
-                there = i.Seek(Keys.Crid(new Crid(id.Crid.Value + 1)));
-                continue;
-            }
+            if (!known.Contains(crid)) CridScan.Records(db, ColumnFamily.Patches, crid, i => AddAll(Keys.PatchGroupOf(i.Key), i.Value.ToArray(), marks));
+        }
+    }
 
-            try
-            {
-                var group = PatchGroup.Parse(id, i.Value.ToArray());
-                Add(group, group.Live, marks);
-            }
-            catch (StoreDamagedException)
-            {
-                // Marking has read what anybody needs: nobody needs this, and nobody could read it.
-            }
-
-            there = i.Next();
+    private static void AddAll(PatchGroupId id, byte[] bytes, ChunkMarks marks)
+    {
+        try
+        {
+            var group = PatchGroup.Parse(id, bytes);
+            Add(group, group.Live, marks);
+        }
+        catch (StoreDamagedException)
+        {
+            // The same: the others behind it count.
         }
     }
 
@@ -102,7 +97,7 @@ internal static class AnchorMarks
         }
         catch (StoreDamagedException e)
         {
-            throw new StoreDamagedException($"{e.Message}, so what its patches change is unknown", "`crstore verify --all` names the checkpoints that need it: forget them, then gc works again", e);
+            throw new StoreDamagedException($"{(e.Message.Contains($"{id}", StringComparison.Ordinal) ? "" : $"{id}: ")}{e.Message}, so what its patches change is unknown", "`crstore verify --all` names the checkpoints that need it: forget them, then gc works again", e);
         }
     }
 }

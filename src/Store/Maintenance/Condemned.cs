@@ -34,6 +34,9 @@ internal sealed class Condemned
     /// <summary>The CRIDs that had frames or patch groups. A capture that commits later is none of them.</summary>
     public IReadOnlyList<Crid> WithChunks { get; private set; } = [];
 
+    /// <summary>CRIDs whose first frame or patch group can't be read, if they have any: nothing of them is freed.</summary>
+    public IReadOnlyDictionary<Crid, string> Unreadable { get; private set; } = new Dictionary<Crid, string>();
+
     /// <summary>Unreached segments.</summary>
     public List<SegmentKey> Segments { get; } = [];
 
@@ -76,12 +79,15 @@ internal sealed class Condemned
         var generation = StoreMeta.Read(db, StoreMeta.GcGeneration);
         var thorough = before?.Generation == generation ? before.Thorough : generation > StoreMeta.Read(db, StoreMeta.GcDone);
         var owed = StoreMeta.Read(db, StoreMeta.IndexOwed);
+        var unreadable = new SortedDictionary<Crid, string>();
+        void PassOver(Crid crid, StoreDamagedException e) => unreadable[crid] = e.Message;
         var condemned = new Condemned(Reachability.Mark(db, progress, cancel), again: before is not null)
         {
             Forgets = StoreMeta.Read(db, StoreMeta.Forgets),
             IndexOwed = owed,
             Thorough = thorough || owed > 0,
-            WithChunks = [.. CridsIn(db, ColumnFamily.Chunks).Union(CridsIn(db, ColumnFamily.Patches)).Order()],
+            WithChunks = [.. CridScan.Of(db, ColumnFamily.Chunks, PassOver).Union(CridScan.Of(db, ColumnFamily.Patches, PassOver)).Except(unreadable.Keys).Order()],
+            Unreadable = unreadable,
         };
         condemned.LookAtMaps(db, cancel);
         condemned.LookAtIndex(db, drop, progress, cancel);
@@ -89,18 +95,6 @@ internal sealed class Condemned
         condemned.Chunks.Add(before.Chunks);
         condemned.IndexEntries = Math.Max(condemned.IndexEntries, before.IndexEntries);
         return condemned;
-    }
-
-    private static IEnumerable<Crid> CridsIn(RocksDb db, ColumnFamily family)
-    {
-        using var i = db.Iterate(family);
-        for (var there = i.SeekToFirst(); there;)
-        {
-            var crid = Keys.CridOf(i.Key);
-            yield return crid;
-            if (crid.Value == ulong.MaxValue) yield break;
-            there = i.Seek(Keys.Crid(new Crid(crid.Value + 1)));
-        }
     }
 
     private void LookAtMaps(RocksDb db, CancellationToken cancel)

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using Crstore.Model;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
@@ -57,7 +58,9 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
             if (condemned.IsEmpty) return [];
         }
 
+        foreach (var (crid, why) in condemned.Unreadable) _tally.LeftAlone[$"what there may be of CRID {crid}"] = why;
         Work(sweeper.Steps());
+        foreach (var (what, why) in _tally.LeftAlone) store.Options.Warning?.Invoke($"gc left {what} as it is, for it can't be read: {why}");
         try
         {
             Work(sweeper.Compactions());
@@ -156,6 +159,25 @@ internal sealed class GcTally
 
     /// <summary>Frames and patch groups with live pages that turned out to be damaged.</summary>
     public ulong DamagedFrames { get; set; }
+
+    /// <summary>What nobody reaches and could not be read, with the reason: it is left as it is.</summary>
+    public SortedDictionary<string, string> LeftAlone { get; } = [];
+
+    /// <summary>Reads a record that is to be freed; false if it is not there, or can't be read.</summary>
+    public bool TryGet(RocksDb db, ColumnFamily family, ReadOnlySpan<byte> key, string name, [NotNullWhen(true)] out byte[]? bytes)
+    {
+        bytes = null;
+        try
+        {
+            bytes = db.Get(family, key);
+        }
+        catch (StoreDamagedException e)
+        {
+            LeftAlone[name] = e.Message;
+        }
+
+        return bytes is not null;
+    }
 
     /// <summary>As the caller gets it.</summary>
     public GcResult Result(ulong before, ulong after, TimeSpan duration, IReadOnlyList<string> heldBy, bool dryRun = false) =>

@@ -23,8 +23,8 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     {
         if (!condemned.Thorough) return [.. condemned.Chunks.Groups(crid).Select(g => g.Group)];
         var all = new List<PatchGroupId>();
-        using var i = db.Iterate(ColumnFamily.Patches);
-        for (var there = i.Seek(Keys.Crid(crid)); there && Keys.CridOf(i.Key) == crid; there = i.Next()) all.Add(Keys.PatchGroupOf(i.Key));
+        if (CridScan.Records(db, ColumnFamily.Patches, crid, i => all.Add(Keys.PatchGroupOf(i.Key))) is { } damage)
+            tally.LeftAlone[$"what follows the first {all.Count} patch groups of CRID {crid}"] = damage.Message;
         return all;
     }
 
@@ -60,14 +60,7 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     /// <summary>All groups of a CRID that is dead as a whole, their files too.</summary>
     public void DropCrid(RocksDb db, RocksWriteBatch batch, Crid crid)
     {
-        using (var i = db.Iterate(ColumnFamily.Patches))
-        {
-            if (!i.Seek(Keys.Crid(crid)) || Keys.CridOf(i.Key) != crid) return;
-            var (groups, patches) = Count(i, crid);
-            tally.FramesDeleted += groups;
-            tally.Chunks += patches;
-        }
-
+        if (!Count(db, crid)) return;
         var (from, to) = (Keys.Crid(crid), Keys.Crid(new Crid(crid.Value + 1)));
         db.DeleteFilesInRange(ColumnFamily.Patches, from, to);
         batch.DeleteRange(ColumnFamily.Patches, from, to);
@@ -86,9 +79,9 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     }
 
     /// <summary>Makes them findable again.</summary>
-    public static void RestoreIndex(RocksDb db, (PatchGroupId Group, ulong Slots)[] groups) => IndexRepair.Add(db, Chunks(db, groups));
+    public void RestoreIndex(RocksDb db, (PatchGroupId Group, ulong Slots)[] groups) => IndexRepair.Add(db, Chunks(db, groups));
 
-    private static IEnumerable<(ContentHash, ChunkLocation)> Chunks(RocksDb db, (PatchGroupId Group, ulong Slots)[] groups)
+    private IEnumerable<(ContentHash, ChunkLocation)> Chunks(RocksDb db, (PatchGroupId Group, ulong Slots)[] groups)
     {
         foreach (var (id, suspects) in groups)
         {
@@ -114,17 +107,24 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     }
 
     /// <summary>The patches whose anchors lie in one of these frames, whoever reaches them.</summary>
-    public ChunkMarks To(RocksDb db, HashSet<FrameId> frames)
+    /// <param name="db">The store.</param>
+    /// <param name="frames">The frames.</param>
+    /// <param name="unreadable">CRIDs not all of whose groups could be looked at: any patch of theirs may be one.</param>
+    public ChunkMarks To(RocksDb db, HashSet<FrameId> frames, out HashSet<Crid> unreadable)
     {
         var patches = new ChunkMarks();
+        var bad = unreadable = [];
         if (frames.Count == 0) return patches;
-        using var i = db.Iterate(ColumnFamily.Patches);
-        for (var there = i.SeekToFirst(); there; there = i.Next())
+        foreach (var crid in CridScan.Of(db, ColumnFamily.Patches, (crid, _) => bad.Add(crid)))
+            if (CridScan.Records(db, ColumnFamily.Patches, crid, Look) is not null) bad.Add(crid);
+        return patches;
+
+        void Look(RocksIterator at)
         {
-            var id = Keys.PatchGroupOf(i.Key);
+            var id = Keys.PatchGroupOf(at.Key);
             try
             {
-                var group = PatchGroup.Parse(id, i.Value.ToArray());
+                var group = PatchGroup.Parse(id, at.Value.ToArray());
                 for (var slot = 0; slot < group.Slots; slot++)
                     if (group.IsLive(slot) && frames.Contains(FrameId.Of(group.Anchor(slot)))) patches.Add(id.Location(slot));
             }
@@ -133,8 +133,6 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
                 Damaged.Add(id);
             }
         }
-
-        return patches;
     }
 
     private static void Compact(RocksDb db, PatchGroupId from, PatchGroupId to)
@@ -146,8 +144,8 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
         db.Compact(ColumnFamily.Patches, first, last, rewriteBottom: true);
     }
 
-    /// <summary>Null if it is not there, or damaged: marking has read all that anybody needs, so nobody does.</summary>
-    private static PatchGroup? TryLoad(RocksDb db, PatchGroupId id)
+    /// <summary>Null if it is not there, or damaged since marking has read it: then it is noted as such.</summary>
+    private PatchGroup? TryLoad(RocksDb db, PatchGroupId id)
     {
         try
         {
@@ -155,14 +153,15 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
         }
         catch (StoreDamagedException)
         {
+            Damaged.Add(id);
             return null;
         }
     }
 
     private static ulong SlotsOf(ReadOnlySpan<byte> group) => group.Length > 12 ? (ulong)BitOperations.PopCount(System.Buffers.Binary.BinaryPrimitives.ReadUInt64LittleEndian(group[4..])) : 0;
 
-    /// <summary>What goes with a CRID, for the tally: as with frames, the groups are looked at only if the index does not know them.</summary>
-    private (ulong Groups, ulong Patches) Count(RocksIterator at, Crid crid)
+    /// <summary>What goes with a CRID, for the tally: as with frames, the groups are looked at only if the index does not know them. False if it has none.</summary>
+    private bool Count(RocksDb db, Crid crid)
     {
         ulong groups = 0, patches = 0;
         foreach (var (_, slots) in condemned.Chunks.Groups(crid))
@@ -171,20 +170,25 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
             patches += (ulong)BitOperations.PopCount(slots);
         }
 
-        if (groups > 0 && !condemned.Thorough) return (groups, patches);
-        (groups, patches) = (0, 0);
-        for (var there = true; there && Keys.CridOf(at.Key) == crid; there = at.Next())
+        StoreDamagedException? damage = null;
+        if (groups == 0 || condemned.Thorough)
         {
-            groups++;
-            patches += SlotsOf(at.Value);
+            (groups, patches) = (0, 0);
+            damage = CridScan.Records(db, ColumnFamily.Patches, crid, at =>
+            {
+                groups++;
+                patches += SlotsOf(at.Value);
+            });
         }
 
-        return (groups, patches);
+        tally.FramesDeleted += groups;
+        tally.Chunks += patches;
+        return groups > 0 || damage is not null;
     }
 
     private void DropWhole(RocksDb db, RocksWriteBatch batch, ReadOnlySpan<byte> key, PatchGroupId id)
     {
-        if (db.Get(ColumnFamily.Patches, key) is not { } bytes) return;
+        if (!tally.TryGet(db, ColumnFamily.Patches, key, $"{id}", out var bytes)) return;
         batch.Delete(ColumnFamily.Patches, key);
         tally.FramesDeleted++;
         tally.Chunks += SlotsOf(bytes);

@@ -58,7 +58,7 @@ internal sealed class Sweeper
             yield return db => RestoreIndex(db, frames);
         }
 
-        foreach (var groups in _patches.Revived().Chunk(FramesPerStep)) yield return db => PatchSweeper.RestoreIndex(db, groups);
+        foreach (var groups in _patches.Revived().Chunk(FramesPerStep)) yield return db => _patches.RestoreIndex(db, groups);
 
         var crids = _condemned.WithChunks;
         for (var i = 0; i < crids.Count; i++)
@@ -137,11 +137,11 @@ internal sealed class Sweeper
     /// <summary>Both looks' live slots.</summary>
     private ushort Live(FrameId frame) => (ushort)(_condemned.Live.Chunks.Slots(frame) | _now.Chunks.Slots(frame));
 
-    private static List<FrameId> AllFrames(RocksDb db, Crid crid)
+    private List<FrameId> AllFrames(RocksDb db, Crid crid)
     {
         var frames = new List<FrameId>();
-        using var i = db.Iterate(ColumnFamily.Chunks);
-        for (var there = i.Seek(Keys.Crid(crid)); there && Keys.CridOf(i.Key) == crid; there = i.Next()) frames.Add(Keys.FrameOf(i.Key));
+        if (CridScan.Records(db, ColumnFamily.Chunks, crid, i => frames.Add(Keys.FrameOf(i.Key))) is { } damage)
+            _tally.LeftAlone[$"what follows the first {frames.Count} frames of CRID {crid}"] = damage.Message;
         return frames;
     }
 
@@ -174,13 +174,11 @@ internal sealed class Sweeper
 
         // The index does not know them (any more): look at the frames themselves.
         (frames, chunks) = (0, 0);
-        using var i = db.Iterate(ColumnFamily.Chunks);
-        for (var there = i.Seek(Keys.Crid(crid)); there && Keys.CridOf(i.Key) == crid; there = i.Next())
+        CridScan.Records(db, ColumnFamily.Chunks, crid, i =>
         {
             frames++;
             chunks += SlotsOf(i.Value);
-        }
-
+        });
         return (frames, chunks);
     }
 
@@ -195,13 +193,13 @@ internal sealed class Sweeper
     {
         if (_damaged.Count + _patches.Damaged.Count == 0) return;
         _tally.DamagedFrames = (ulong)(_damaged.Count + _patches.Damaged.Count);
-        var patches = _patches.To(db, _damaged);
+        var patches = _patches.To(db, _damaged, out var unreadable);
         using var batch = db.NewBatch();
         using var i = db.Iterate(ColumnFamily.Index);
         for (var there = i.SeekToFirst(); there; there = i.Next())
         {
             var chunk = Keys.LocationOf(i.Value);
-            if (!(chunk.IsPatch ? patches.Contains(chunk) || _patches.Damaged.Contains(PatchGroupId.Of(chunk)) : _damaged.Contains(FrameId.Of(chunk)))) continue;
+            if (!(chunk.IsPatch ? patches.Contains(chunk) || unreadable.Contains(chunk.Crid) || _patches.Damaged.Contains(PatchGroupId.Of(chunk)) : _damaged.Contains(FrameId.Of(chunk)))) continue;
             batch.Delete(ColumnFamily.Index, i.Key);
             if (batch.Count < EntriesPerBatch) continue;
             db.Write(batch);
@@ -249,10 +247,10 @@ internal sealed class Sweeper
         FaultPoint.Hit("gc.frames-rewritten");
     }
 
-    /// <summary>Nobody refers to any of its pages: it need not be whole to go.</summary>
+    /// <summary>Nobody refers to any of its pages: it need not be whole to go, as long as RocksDB can read it.</summary>
     private void DropWhole(RocksDb db, RocksWriteBatch batch, ReadOnlySpan<byte> key, FrameId id)
     {
-        if (db.Get(ColumnFamily.Chunks, key) is not { } bytes) return;
+        if (!_tally.TryGet(db, ColumnFamily.Chunks, key, $"{id}", out var bytes)) return;
         batch.Delete(ColumnFamily.Chunks, key);
         _tally.FramesDeleted++;
         _tally.Chunks += SlotsOf(bytes);

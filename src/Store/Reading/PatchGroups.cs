@@ -32,18 +32,26 @@ internal sealed class PatchGroups(RocksDb db)
     {
         if (Volatile.Read(ref bytes) > MaxBytes - group.MemoryBytes) return null;
         byte[] buffer = [];
-        return new Kept(group.Detached(patches: true, size => buffer = Count(memory.Rent(size))), buffer);
+        try
+        {
+            return new Kept(group.Detached(patches: true, size => buffer = Count(memory.Rent(size))), buffer);
+        }
+        catch
+        {
+            Drop(buffer); // damaged: it does not unpack
+            throw;
+        }
     }
 
     private void Keep(Kept kept)
     {
-        if (Interlocked.Exchange(ref last[kept.Group.Id.Crid.Value % Places], kept) is { } before) Drop(before);
+        if (Interlocked.Exchange(ref last[kept.Group.Id.Crid.Value % Places], kept) is { } before) Drop(before.Buffer);
     }
 
-    private void Drop(Kept kept)
+    private void Drop(byte[] buffer)
     {
-        Interlocked.Add(ref bytes, -kept.Buffer.Length);
-        memory.Return(kept.Buffer);
+        Interlocked.Add(ref bytes, -buffer.Length);
+        if (buffer.Length > 0) memory.Return(buffer);
     }
 
     private byte[] Count(byte[] buffer)
@@ -89,7 +97,7 @@ internal sealed class PatchGroups(RocksDb db)
         {
             if (current is null) return;
             if (currentIsLast) groups.Keep(current);
-            else groups.Drop(current);
+            else groups.Drop(current.Buffer);
             current = null;
         }
 
@@ -98,20 +106,31 @@ internal sealed class PatchGroups(RocksDb db)
             iterator ??= db.Iterate(ColumnFamily.Patches, scan: false);
             var from = at;
             at = default; // a move that meets damage leaves it nowhere, and RocksDB aborts the process that would go on from there
-            if (from.Crid.Value == id.Crid.Value && id.Number > from.Number && id.Number - from.Number <= Near)
-            {
-                do from = Where(iterator.Next());
-                while (from.Crid.Value == id.Crid.Value && from.Number < id.Number);
-            }
-            else
-            {
-                Span<byte> key = stackalloc byte[Keys.FrameSize];
-                Keys.PatchGroup(id, key);
-                from = Where(iterator.Seek(key));
-            }
-
-            at = from;
+            at = Step(from, id) ?? Leap(id);
             return at.Crid.Value == id.Crid.Value && at.Number == id.Number;
+        }
+
+        // Null if that is no way there: it is too far, or what lies between, which may be nobody's, can't be read.
+        private PatchGroupId? Step(PatchGroupId from, PatchGroupId to)
+        {
+            if (from.Crid.Value != to.Crid.Value || to.Number <= from.Number || to.Number - from.Number > Near) return null;
+            try
+            {
+                do from = Where(iterator!.Next());
+                while (from.Crid.Value == to.Crid.Value && from.Number < to.Number);
+                return from;
+            }
+            catch (StoreDamagedException)
+            {
+                return null;
+            }
+        }
+
+        private PatchGroupId Leap(PatchGroupId to)
+        {
+            Span<byte> key = stackalloc byte[Keys.FrameSize];
+            Keys.PatchGroup(to, key);
+            return Where(iterator!.Seek(key));
         }
 
         private PatchGroupId Where(bool there) => there ? Keys.PatchGroupOf(iterator!.Key) : default;

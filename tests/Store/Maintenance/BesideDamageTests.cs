@@ -2,6 +2,7 @@ using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
+using Crstore.Store.Patches;
 using Crstore.Tests.Store.Stores;
 using Xunit;
 
@@ -116,6 +117,104 @@ public sealed class BesideDamageTests
         using var reader = store.OpenReader();
         using var image = reader.OpenImage(new Crid(c.Crid));
         next.AssertEquals(image);
+    }
+
+    [Fact]
+    public void A_dead_frame_in_a_block_that_cannot_be_read_is_named_and_left_and_the_others_are_freed()
+    {
+        using var temp = Tables(out var told);
+        var memory = Memory.Random(1, 160);
+        var a = new Crid(temp.Capture(memory).Crid);
+        var next = memory.Clone();
+        for (ulong p = 0; p < 80; p++) next.Remove(p);
+        var b = Chain.Increment(temp, memory, next);
+        var lost = new FrameId(a, 2);
+        StoreSurgery.SpoilBlock(temp, ColumnFamily.Chunks, StoreSurgery.Key(lost));
+        using var store = temp.Open();
+        store.Forget([a], dryRun: false);
+        var result = store.CollectGarbage(Now, null, default);
+        Assert.Equal((4UL, 64UL, 0UL), (result.FramesDeleted, result.ChunksFreed, result.DamagedFrames));
+        Assert.Contains($"gc left {lost} as it is", told[0]);
+        AssertReads(store, b, next);
+    }
+
+    [Fact]
+    public void A_dead_patch_group_in_a_block_that_cannot_be_read_is_named_and_left_and_the_others_are_freed()
+    {
+        using var temp = Tables(out var told);
+        var (a, b, memory) = Patched(temp, 640);
+        var last = memory.Clone();
+        for (ulong p = 192; p < 320; p++) last.Remove(p); // all of groups 3 and 4
+        var c = Chain.Increment(temp, memory, last);
+        var lost = new PatchGroupId(b, 3);
+        StoreSurgery.SpoilBlock(temp, ColumnFamily.Patches, StoreSurgery.GroupKey(lost));
+        using var store = temp.Open();
+        store.Forget([a, b], dryRun: false);
+        var result = store.CollectGarbage(Now, null, default);
+        Assert.Equal((8UL + 1, 128UL + 64), (result.FramesDeleted, result.ChunksFreed)); // the anchors' frames, and group 4
+        Assert.Contains($"gc left {lost} as it is", told[0]);
+        AssertReads(store, c, last);
+    }
+
+    [Fact]
+    public void Beside_a_forgotten_checkpoint_whose_first_patches_cannot_be_read_gc_frees_the_others()
+    {
+        using var temp = Tables(out var told);
+        var (a, b, memory) = Patched(temp, 640);
+        var other = temp.Capture(Memory.Random(2, 32), "other");
+        StoreSurgery.SpoilBlock(temp, ColumnFamily.Patches, StoreSurgery.GroupKey(new PatchGroupId(b, 0)));
+        using var store = temp.Open();
+        var error = Assert.Throws<StoreDamagedException>(() => store.CollectGarbage(Now, null, default));
+        Assert.Contains($"{new PatchGroupId(b, 0)}", error.Message + error.Hint);
+        store.Forget([b, new Crid(other.Crid)], dryRun: false);
+        Assert.Equal(32UL, store.CollectGarbage(Now, null, default).ChunksFreed);
+        Assert.Contains(told, t => t.StartsWith($"gc left what there may be of CRID {b} as it is", StringComparison.Ordinal));
+        Assert.Equal(b.Value + 2, temp.Capture(memory, "again").Crid); // and captures go on
+    }
+
+    [Fact]
+    public void Where_it_cannot_be_told_what_hangs_on_a_damaged_frame_captures_find_none_of_it()
+    {
+        using var temp = Tables(out _);
+        var (a, b, memory) = Patched(temp, 640);
+        var last = memory.Clone();
+        for (ulong p = 0; p < 640; p++)
+            if (p is >= 192 and < 256 || p % 16 >= 4) last.Remove(p); // all of group 3; of each other frame of A four anchors live on
+        Chain.Increment(temp, memory, last);
+        Rot(temp, new FrameId(a, 2));
+        StoreSurgery.SpoilBlock(temp, ColumnFamily.Patches, StoreSurgery.GroupKey(new PatchGroupId(b, 3)));
+        using var store = temp.Open();
+        store.Forget([a, b], dryRun: false);
+        Assert.Equal(1UL, store.CollectGarbage(Now, null, default).DamagedFrames);
+        var again = temp.Capture(last, "again");
+        AssertReads(store, again.Crid, last);
+        Assert.Equal((ulong)last.Pages.Count, again.Pages.Fresh);
+    }
+
+    // All records of captures go through tables, which can be damaged.
+    private static TempStore Tables(out List<string> told)
+    {
+        var lines = told = [];
+        var temp = new TempStore(new Compression(null));
+        temp.Options = temp.Options with { SmallCapturePages = 0, Warning = lines.Add };
+        return temp;
+    }
+
+    // A checkpoint, and one to which every page is a patch, in groups that fill more than a block.
+    private static (Crid, Crid, Memory) Patched(TempStore temp, int pages)
+    {
+        var memory = Memory.Random(1, pages);
+        var a = new Crid(temp.Capture(memory).Crid);
+        var next = memory.Clone();
+        for (ulong p = 0; p < (ulong)pages; p++) next.Touch(p, new Random((int)p), places: 10);
+        return (a, new Crid(Chain.Increment(temp, memory, next)), next);
+    }
+
+    private static void AssertReads(CheckpointStore store, ulong crid, Memory memory)
+    {
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(new Crid(crid));
+        memory.AssertEquals(image);
     }
 
     private static void Rot(TempStore temp, FrameId id) => StoreSurgery.Edit(temp, (batch, db) =>

@@ -3,6 +3,7 @@ using Crstore.Store;
 using Crstore.Store.Frames;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
+using Crstore.Store.Patches;
 using Crstore.Tests.Store.Stores;
 
 namespace Crstore.Tests.Store.Maintenance;
@@ -48,6 +49,30 @@ internal static class StoreSurgery
         using var reader = store.OpenReader();
         using var i = reader.Database.Iterate(ColumnFamily.Index);
         return i.SeekToFirst();
+    }
+
+    public static byte[] GroupKey(PatchGroupId id)
+    {
+        var key = new byte[Keys.FrameSize];
+        Keys.PatchGroup(id, key);
+        return key;
+    }
+
+    /// <summary>Changes a bit of a record in its table, so that RocksDB itself can't read the block any more. Only where captures make tables.</summary>
+    public static void SpoilBlock(TempStore temp, ColumnFamily family, byte[] key)
+    {
+        var value = Open(temp, db => db.Get(family, key)!);
+        foreach (var table in Directory.GetFiles(new StorePaths(temp.Directory).Database, "*.sst"))
+        {
+            var bytes = File.ReadAllBytes(table);
+            var at = bytes.AsSpan().IndexOf(value);
+            if (at < 0) continue;
+            bytes[at + value.Length / 2] ^= 1;
+            File.WriteAllBytes(table, bytes);
+            return;
+        }
+
+        throw new InvalidOperationException("it is in no table");
     }
 
     /// <summary>A whole frame with one slot's page changed: right checksum, wrong content.</summary>

@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store;
@@ -34,6 +35,52 @@ public sealed class PatchTests
         using var store = temp.Open();
         Chain.AssertAll(store, all);
         AssertPatches(temp, atLeast: 11 * 200, anchorsAre: a => !a.IsPatch);
+    }
+
+    [Fact]
+    public void Groups_that_do_not_unpack_take_no_room_from_others()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 1));
+        var good = new PatchGroupId(new Crid(500), 0);
+        var bad = new PatchGroupId(new Crid(501), 0);
+        StoreSurgery.Edit(temp, (batch, _) =>
+        {
+            var whole = Group(good);
+            batch.Put(ColumnFamily.Patches, StoreSurgery.GroupKey(good), whole);
+            var spoiled = Group(bad);
+            spoiled.AsSpan(spoiled.Length - 4 - 1000, 1000).Fill(0xee); // in the zstd frame, and the checksum is right
+            System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(spoiled.AsSpan(^4..), PatchGroupLayout.Checksum(bad, spoiled.AsSpan(..^4)));
+            batch.Put(ColumnFamily.Patches, StoreSurgery.GroupKey(bad), spoiled);
+        });
+        StoreSurgery.Open(temp, db =>
+        {
+            var groups = new PatchGroups(db);
+            for (var i = 0; i < 2000; i++) // more than are ever kept
+            {
+                using var cursor = groups.Begin();
+                Assert.Throws<StoreDamagedException>(() => cursor.Read(bad, isLast: true));
+            }
+
+            PatchGroup kept;
+            using (var cursor = groups.Begin()) kept = cursor.Read(good, isLast: true);
+            using (var cursor = groups.Begin()) Assert.Same(kept, cursor.Read(good, isLast: true));
+            return true;
+        });
+
+        static byte[] Group(PatchGroupId id)
+        {
+            var builder = new PatchGroupBuilder();
+            builder.Start(id);
+            var patch = new byte[600];
+            for (var slot = 0; slot < PatchGroupId.Slots; slot++)
+            {
+                new Random(slot).NextBytes(patch.AsSpan(0, 300));
+                builder.Add(PageHash.Of(patch), new ChunkLocation(new Crid(1), 0), patch);
+            }
+
+            return builder.Finish(Compression.Default);
+        }
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text;
 using Crstore.Linux;
+using Crstore.Linux.Files;
 using Crstore.Store;
 
 namespace Crstore.Cli;
@@ -43,6 +44,10 @@ internal sealed class CommandContext
 
     /// <summary>Opens the store that the command line names.</summary>
     public CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
+
+    /// <summary>How to wait for another capture of a process.</summary>
+    /// <param name="timeout">What `--lock-timeout` says, if it is given.</param>
+    public LockWait LockWait(TimeSpan? timeout = null) => new(timeout ?? Linux.Files.LockWait.Default.Timeout) { Waiting = Tell, Cancel = Cancel };
 
     /// <summary>How to open the store that the command line names: no lock timeout but the default.</summary>
     public StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell, Warning = Warn, Cancel = Cancel };

@@ -33,6 +33,9 @@ internal sealed class Hooks
         scripts = [.. found, .. given.Select(Path.GetFullPath)];
     }
 
+    /// <summary>There is one at least.</summary>
+    public bool Any => scripts.Count > 0;
+
     /// <summary>What they are told.</summary>
     public Dictionary<string, string> Facts { get; } = [];
 

@@ -37,7 +37,7 @@ internal abstract class Verb : Command
         var timeout = new Option<TimeSpan?>("--lock-timeout")
         {
             HelpName = "SECONDS",
-            Description = "How long to wait for another writer; default: 60",
+            Description = "How long to wait for another crstore that has the store, the series or the process; default: 60",
             CustomParser = Quantities.Parser(Quantities.Duration, "a time such as 30 or 500ms"),
         };
         Options.Add(timeout);

@@ -18,17 +18,38 @@ internal static class DefaultSeries
         using var reader = store.OpenReader();
         // Those of processes with that name and id, whenever they were started.
         var prefix = name[..(name.LastIndexOf('.') + 1)];
-        var known = reader.SeriesHeads().Where(s => s.Name.StartsWith(prefix, StringComparison.Ordinal)).OrderByDescending(s => s.Latest.Value).ToList();
-        if (known.Count == 0 || known.Exists(s => s.Name == name)) return name;
+        var unread = new List<string>();
+        var known = reader.SeriesHeads(prefix, unread.Add).OrderByDescending(s => s.Latest.Value).ToList();
+        if (known.Exists(s => s.Name == name)) return name;
+        if (known.Count + unread.Count == 0 || Fingerprint(target.Pid) is not { Length: > 0 } fingerprint) return name;
+        foreach (var series in known)
+        {
+            try
+            {
+                if (reader.Manifest(series.Latest).Body.Proofs.Any(p => p.Pid == target.Pid && p.AtRandom.Span.SequenceEqual(fingerprint))) return series.Name;
+            }
+            catch (Exception e) when (e is StoreDamagedException or UsageException)
+            {
+                unread.Add($"{e.Message} (series {series.Name})");
+            }
+        }
+
+        // The capture is worth more than the right name, but whoever looks for it must know.
+        foreach (var damage in unread)
+            CommandContext.Warn($"it can't be told whether this process has a series already, so series {name} begins: {damage}; --series names one");
+        return name;
+    }
+
+    // None if the process is gone, or may not be looked at: the capture itself tells.
+    private static byte[] Fingerprint(int pid)
+    {
         try
         {
-            var fingerprint = TargetIdentity.Read(target.Pid).AtRandom;
-            var own = known.Where(s => fingerprint.Length > 0 && reader.Manifest(s.Latest).Body.Proofs.Any(p => p.Pid == target.Pid && p.AtRandom.Span.SequenceEqual(fingerprint)));
-            return own.Select(s => s.Name).FirstOrDefault(name);
+            return TargetIdentity.Read(pid).AtRandom;
         }
-        catch (Exception e) when (e is CrstoreException or LinuxException)
+        catch (Exception e) when (e is TargetException or LinuxException)
         {
-            return name; // the process is gone, or the series damaged: the capture itself tells
+            return [];
         }
     }
 }

@@ -25,6 +25,7 @@ internal sealed class ManPage(TextWriter output)
         foreach (var verb in verbs) Verb(verb);
         ExitStatus();
         Environment();
+        HookSection();
         Files();
         Macro("SH", "SEE ALSO");
         Text("gdb(1), gcore(1), criu(8), ptrace(2), userfaultfd(2), proc(5)");
@@ -95,8 +96,13 @@ internal sealed class ManPage(TextWriter output)
         Item("XDG_STATE_HOME", "For users other than root: the store is $XDG_STATE_HOME/crstore, else ~/.local/state/crstore.");
         Item("CRSTORE_HOOKS_DIR", $"Where the hooks of every capture and restart are, instead of {Hooks.DefaultDirectory}.");
         Item("CRSTORE_DEBUG", "Set to 1 to see where an error came from.");
+    }
+
+    private void HookSection()
+    {
         Macro("SH", "HOOKS");
-        Text("Executables around capture and restart, called with the stage as argument: pre-capture, post-capture, pre-restart or post-restart. What they print goes to standard error. In their environment:");
+        Text($"The executables in {Hooks.DefaultDirectory} are called before and after each capture and restart, in the order of their names, then those of --hook, with the stage as " +
+            "their argument: pre-capture, post-capture, pre-restart or post-restart. One that fails before stops it. What they print goes to standard error. In their environment:");
         Item("CRSTORE_STAGE", "The stage.");
         Item("CRSTORE_STORE", "The store directory.");
         Item("CRSTORE_SERIES", "The series.");
@@ -109,9 +115,7 @@ internal sealed class ManPage(TextWriter output)
     {
         Macro("SH", "FILES");
         Item(StoreLocation.SystemDirectory, "Root's store.");
-        Item(Hooks.DefaultDirectory, "Executables that are called before and after each capture and restart, in the order of their names, with the stage as their argument: " +
-            "pre-capture, post-capture, pre-restart, post-restart. One that fails before stops it. CRSTORE_STAGE, CRSTORE_STORE, CRSTORE_SERIES, CRSTORE_CRID, " +
-            "CRSTORE_PIDS and, afterwards, CRSTORE_RESULT (ok or failed) are in their environment.");
+        Item(Hooks.DefaultDirectory, "What is called around each capture and restart: see HOOKS.");
         Item("/run/crstore/targets", "Which processes are tracked, and when their dirty state was last reset (for others than root in /run/user/UID/crstore or /tmp/crstore-UID).");
     }
 

@@ -127,13 +127,17 @@ internal sealed class CaptureVerb : Verb
         var quiet = parsed.GetValue(_quiet);
         var target = TargetFinder.Find(parsed.GetValue(_pid), parsed.GetValue(_pidFile), parsed.GetValue(_name));
         var options = OptionsFor(target, parsed);
+        var hooks = new Hooks(parsed.GetValue(_hook) ?? [], Context.Cancel);
+        // What is refused anyway makes no store and uses no CRID.
+        Admission.CheckAccess(target.Pid);
+        if (!hooks.Any) options = Admission.CheckState(options, Context.Cancel);
 
         var storeOptions = StoreOptionsOf(parsed);
         using var store = CheckpointStore.OpenOrCreate(storeOptions, out var created);
         if (created) CommandContext.Tell($"created store {storeOptions.Directory} (mode 0700)");
         var series = parsed.GetValue(_series) ?? DefaultSeries.Of(target, store);
-        using var progress = ProgressDisplay.Start("capturing", quiet: quiet);
-        var hooks = new Hooks(parsed.GetValue(_hook) ?? [], Context.Cancel) { Facts = { ["CRSTORE_STORE"] = storeOptions.Directory, ["CRSTORE_SERIES"] = series } };
+        using var progress = ProgressDisplay.Start("capturing", quiet: quiet || parsed.GetValue(_json));
+        (hooks.Facts["CRSTORE_STORE"], hooks.Facts["CRSTORE_SERIES"]) = (storeOptions.Directory, series);
         hooks.SetPids([target.Pid]);
         CheckpointManifest? manifest = null;
         using (var writer = store.BeginCapture(series, parsed.GetValue(_full)))
@@ -191,6 +195,7 @@ internal sealed class CaptureVerb : Verb
             TcpPatience = patience,
             MaxFrozen = maxFrozen,
             RequireRestartable = parsed.GetValue(_requireRestartable),
+            LockWait = Context.LockWait(parsed.GetValue(_lockTimeout)),
             StartedAt = Context.StartedAt,
         };
     }

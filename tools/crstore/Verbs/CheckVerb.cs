@@ -105,7 +105,7 @@ internal sealed class CheckVerb : Verb
         {
             var sketch = TargetFinder.ByPid(target);
             name = $"process {sketch.Pid} ({sketch.Comm})";
-            return StatePreview.Read(sketch.Pid, parsed.GetValue(_tree));
+            return StatePreview.Read(sketch.Pid, parsed.GetValue(_tree), Context.LockWait());
         }
 
         using var store = Context.OpenStore(parsed);

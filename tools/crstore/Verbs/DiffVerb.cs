@@ -40,7 +40,7 @@ internal sealed class DiffVerb : Verb
         var a = reader.Resolve(parsed.GetRequiredValue(_a));
         var b = reader.Resolve(parsed.GetRequiredValue(_b));
         DiffResult diff;
-        using (var progress = ProgressDisplay.Start("comparing")) diff = reader.Diff(a, b, progress, Context.Cancel);
+        using (var progress = ProgressDisplay.Start("comparing", quiet: parsed.GetValue(_json))) diff = reader.Diff(a, b, progress, Context.Cancel);
         if (parsed.GetValue(_json)) WriteJson(diff);
         else WriteText(diff);
         return ExitCode.Ok;

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Crstore.Capture;
 using Crstore.Capture.Doctor;
 using Crstore.Capture.Freezing;
+using Crstore.Linux.Files;
 using Crstore.Model;
 
 namespace Crstore.Cli.Verbs;
@@ -39,7 +40,7 @@ internal sealed class DoctorVerb : Verb
     protected override ExitCode Run(ParseResult parsed)
     {
         // First of all: without the process there is nothing to say of it.
-        var target = parsed.GetValue(_pid) is { } pid ? TargetReport.Of(TargetFinder.ByPid(pid)) : null;
+        var target = parsed.GetValue(_pid) is { } pid ? TargetReport.Of(TargetFinder.ByPid(pid), Context.LockWait()) : null;
         var checks = HostChecks.All(() => StoreLocation.Of(parsed)).ToList();
         if (parsed.GetValue(_json)) WriteJson(checks, target);
         else WriteText(checks, target);
@@ -101,11 +102,11 @@ internal sealed class DoctorVerb : Verb
     {
         public bool Capturable => Preview is not null && !Gaps.Any(gap => gap.Fatal);
 
-        public static TargetReport Of(ProcessSketch process)
+        public static TargetReport Of(ProcessSketch process, LockWait wait)
         {
             try
             {
-                var preview = CapturePreview.Of(process.Pid);
+                var preview = CapturePreview.Of(process.Pid, wait);
                 return new TargetReport(process, preview, CaptureGaps.Find(process.Pid, preview.Parked ? 1 : 0));
             }
             catch (TargetException refusal)

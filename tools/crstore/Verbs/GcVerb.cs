@@ -44,7 +44,7 @@ internal sealed class GcVerb : Verb
         var options = new GcOptions(parsed.GetValue(_dryRun), parsed.GetValue(_wait) ?? TimeSpan.FromSeconds(60));
         using var store = CheckpointStore.Open(StoreOptionsOf(parsed, _lockTimeout));
         GcResult result;
-        using (var progress = ProgressDisplay.Start("collecting", quiet: quiet))
+        using (var progress = ProgressDisplay.Start("collecting", quiet: quiet || parsed.GetValue(_json)))
             result = store.CollectGarbage(options, progress, Context.Cancel);
         if (parsed.GetValue(_json)) WriteJson(result);
         else if (!quiet) WriteText(result);

@@ -104,7 +104,7 @@ internal sealed class RestartVerb : Verb
         {
             var header = image.Manifest.Header;
             crid = header.Crid;
-            using var progress = ProgressDisplay.Start($"restarting CRID {crid}", header.Pages.Logical * VirtualPage.Size, parsed.GetValue(_quiet));
+            using var progress = ProgressDisplay.Start($"restarting CRID {crid}", header.Pages.Logical * VirtualPage.Size, parsed.GetValue(_quiet) || parsed.GetValue(_json));
             var hooks = new Hooks(parsed.GetValue(_hook) ?? [], Context.Cancel)
             {
                 Facts = { ["CRSTORE_STORE"] = StoreLocation.Of(parsed), ["CRSTORE_SERIES"] = header.Series, ["CRSTORE_CRID"] = $"{crid}" },

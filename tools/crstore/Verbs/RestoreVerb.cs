@@ -68,7 +68,7 @@ internal sealed class RestoreVerb : Verb
         using var image = reader.OpenImage(reader.Resolve(parsed.GetRequiredValue(_crid)));
         var header = image.Manifest.Header;
         ExportResult result;
-        using (var progress = ProgressDisplay.Start($"restoring CRID {header.Crid}", header.Pages.Logical * VirtualPage.Size, parsed.GetValue(_quiet)))
+        using (var progress = ProgressDisplay.Start($"restoring CRID {header.Crid}", header.Pages.Logical * VirtualPage.Size, parsed.GetValue(_quiet) || parsed.GetValue(_json)))
             result = exporter.Export(image, options, progress, Context.Cancel);
 
         foreach (var warning in result.Warnings) CommandContext.Warn(warning);

@@ -30,7 +30,7 @@ internal sealed class StatsVerb : Verb
         using var reader = store.OpenReader();
         var damage = new DamageWarnings();
         StoreStats stats;
-        using (var progress = ProgressDisplay.Start("reading page maps")) stats = reader.Stats(progress, Context.Cancel, damage.Tell);
+        using (var progress = ProgressDisplay.Start("reading page maps", quiet: parsed.GetValue(_json))) stats = reader.Stats(progress, Context.Cancel, damage.Tell);
         if (parsed.GetValue(_json)) WriteJson(stats);
         else WriteText(stats);
         return damage.ExitCode;

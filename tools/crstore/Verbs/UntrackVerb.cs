@@ -14,6 +14,7 @@ internal sealed class UntrackVerb : Verb
         Description = "Process that has been captured with tracker uffd",
     };
     private readonly Option<bool> _quiet = new("--quiet", "-q") { Description = "Print nothing but errors" };
+    private readonly Option<TimeSpan?> _lockTimeout;
     private readonly Option<bool> _json;
 
     /// <summary>Creates the verb.</summary>
@@ -22,6 +23,7 @@ internal sealed class UntrackVerb : Verb
     {
         Arguments.Add(_pid);
         Options.Add(_quiet);
+        _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
 
@@ -35,7 +37,7 @@ internal sealed class UntrackVerb : Verb
     protected override ExitCode Run(ParseResult parsed)
     {
         var target = TargetFinder.ByPid(parsed.GetValue(_pid)!.Value);
-        var result = Untracking.Run(target.Pid);
+        var result = Untracking.Run(target.Pid, Context.LockWait(parsed.GetValue(_lockTimeout)));
         if (parsed.GetValue(_json))
         {
             JsonOutput.Object(Context, json =>

@@ -56,7 +56,7 @@ internal sealed class VerifyVerb : Verb
         using var reader = store.OpenReader();
         var crids = specs.Select(reader.Resolve).Distinct().ToList();
         VerifyResult result;
-        using (var progress = ProgressDisplay.Start("verifying")) result = reader.Verify(crids, options, progress, Context.Cancel);
+        using (var progress = ProgressDisplay.Start("verifying", quiet: parsed.GetValue(_quiet) || parsed.GetValue(_json))) result = reader.Verify(crids, options, progress, Context.Cancel);
         if (parsed.GetValue(_json)) WriteJson(result);
         else WriteText(result, parsed.GetValue(_quiet));
         if (result.Broken.Count > 0)

@@ -1,0 +1,76 @@
+using System.Diagnostics;
+using Crstore.Model;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Cli;
+
+/// <summary>Two captures of one process at once, into different stores: the second waits for the first, says so, and can be ended.</summary>
+public class BusyTargetTests
+{
+    private const int SigInt = 2;
+    private const int SigTerm = 15;
+
+    [Theory]
+    [InlineData("capture", SigInt)]
+    [InlineData("capture", SigTerm)]
+    [InlineData("untrack", SigInt)]
+    [InlineData("doctor", SigInt)]
+    public void Who_waits_for_a_capture_of_the_same_process_says_for_whom_and_ends_when_it_is_asked_to(string verb, int signal)
+    {
+        using var target = TargetProcess.Start("pattern_writer", "96", $"{Seeds.Next()}");
+        target.Expect("ready ");
+        using var first = new CliStore();
+        using var second = new CliStore();
+        using var longOne = LongCapture(first, target.Pid);
+        try
+        {
+            var name = $"crstore capture of process {target.Pid} (pid {longOne.Id}, since ";
+            using var waiting = second.Begin(verb, $"{target.Pid}");
+            var said = waiting.StandardError.ReadLine();
+            if (verb == "capture") said = waiting.StandardError.ReadLine(); // after "created store"
+            Assert.StartsWith($"crstore: waiting for {name}", said);
+            var clock = Stopwatch.StartNew();
+            Run.Signal(waiting.Id, signal);
+            Assert.True(waiting.WaitForExit(TimeSpan.FromSeconds(20)), "it does not end when it is asked to");
+            Assert.InRange(clock.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(5)); // not after the timeout
+            Assert.Equal("crstore: interrupted\n", waiting.StandardError.ReadToEnd());
+            Assert.Equal((int)ExitCode.Interrupted, waiting.ExitCode);
+            if (verb != "doctor")
+                Expect.Failure(second.Run(verb, $"{target.Pid}", "--lock-timeout", "100ms"), ExitCode.Busy, $"process {target.Pid} is busy: {name}", "did not finish within 0.1 s", "--lock-timeout");
+            Assert.False(longOne.HasExited, "the first capture was done before the second had waited");
+        }
+        finally
+        {
+            if (!longOne.HasExited) Run.Signal(longOne.Id, SigInt);
+        }
+
+        Assert.True(longOne.WaitForExit(TimeSpan.FromSeconds(60)), "the first capture does not end");
+        if (verb == "capture") second.Capture(target.Pid); // and nobody waits for who is gone
+    }
+
+    // The record of the target stays locked while its pages are saved from the running process; compressed hard, that takes a minute.
+    private static Process LongCapture(CliStore store, int pid)
+    {
+        var capture = store.Begin("capture", $"{pid}", "--pre-copy", "always", "--compression", "zstd:19");
+        try
+        {
+            var deadline = DateTime.UtcNow + TimeSpan.FromSeconds(60);
+            while (!Holds(capture.Id))
+            {
+                Requires.That(!capture.HasExited, "a kernel with userfaultfd write-protect in async mode");
+                Assert.True(DateTime.UtcNow < deadline, "the first capture does not begin");
+                Thread.Sleep(20);
+            }
+
+            return capture;
+        }
+        catch
+        {
+            capture.Kill();
+            throw;
+        }
+
+        bool Holds(int holder) => new DirectoryInfo($"/proc/{holder}/fd") is { Exists: true } fds && fds.EnumerateFileSystemInfos().Any(fd => fd.LinkTarget?.Contains($"/targets/{pid}-") == true);
+    }
+}
