@@ -78,6 +78,9 @@ public sealed class TreePlan
         return !process.GroupLeaderGone || process.Pgid == 0 || process.Pgid == process.Sid || taken.Contains(process.Pgid) || (ownSession && process.Pgid == root.Pgid);
     }
 
+    /// <summary>There will be a group of that id, with processes of the checkpoint in it.</summary>
+    public bool HasGroup(int group) => byId.Values.Any(p => p.Pgid == group && !IsInOuterGroup(p));
+
     private void MakeRoot()
     {
         if (OuterIsMade)
