@@ -140,6 +140,96 @@ public class SessionTests
         Assert.Equal(before, Ids(result.RootPid));
     }
 
+    // Captured alone, in a session that is led from outside and a group whose leader has exited; or with one more in that group, which stays.
+    [Theory, InlineData(false), InlineData(true)]
+    public void A_group_without_its_leader_comes_back_in_crstores_session(bool more)
+    {
+        using var run = RestartRun.Python("""
+            import os, sys, time
+            r, w = os.pipe()
+            leader = os.fork()
+            if leader == 0:
+                os.setpgid(0, 0)
+                if sys.argv[1] == "True" and os.fork() == 0: time.sleep(1000)
+                if os.fork() == 0:
+                    os.close(r)
+                    os.write(w, b".")
+                    os.close(w)
+                    while os.getppid() == os.getpgid(0): time.sleep(0.001)
+                    print("ready", os.getpid(), os.getpgid(0))
+                    for line in sys.stdin: print(os.getpgid(0), os.getsid(0))
+                os._exit(0)
+            os.waitpid(leader, 0)
+            sys.stdin.close()
+            time.sleep(1000)
+            """, $"{more}");
+        var ready = run.Expect("ready ").Split(' ');
+        var (pid, group) = (Id(ready[0]), Id(ready[1]));
+        var crid = run.Capture(with: o => o with { Pid = pid });
+        End(run, pid);
+        var mine = Stat(Environment.ProcessId);
+        foreach (var (options, expected) in new[]
+        {
+            (Foreground, $"{(more ? mine.Pgrp : group)} {mine.Session}"),
+            (Foreground with { Detach = true }, $"{pid} {pid}"),
+            (Copy with { Detach = false }, $"{group} 0"),
+        })
+        {
+            var result = run.Restart(crid, options);
+            Assert.Equal(expected, run.Ask("?"));
+            End(run, result.RootPid, result.WaitPid);
+        }
+    }
+
+    [Fact]
+    public void A_group_without_its_leader_is_in_the_foreground_and_gets_signals_again()
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, fcntl, os, pty, signal, struct, sys, time
+            pid, master = pty.fork()
+            if pid == 0:                                  # a session of its own on the slave
+                signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+                ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)   # PR_SET_CHILD_SUBREAPER
+                leader = os.fork()
+                if leader == 0:
+                    os.setpgid(0, 0)
+                    if os.fork() == 0:
+                        for number in (signal.SIGINT, signal.SIGUSR1): signal.signal(number, lambda n, _: os.write(1, b"signal %d\n" % n))
+                        os.tcsetpgrp(0, os.getpgid(0))
+                        os.write(1, b"up\n")
+                        while True: signal.pause()
+                    time.sleep(1000)
+                time.sleep(0.5)
+                os.kill(leader, signal.SIGKILL)
+                os.waitpid(leader, 0)
+                os.write(1, b"gone\n")
+                while True: time.sleep(1000)
+            def hear():
+                line = b""
+                while not line.endswith(b"\n"): line += os.read(master, 1)
+                return line.decode().strip()
+            if (hear(), hear()) != ("up", "gone"): sys.exit("no job")
+            group = os.tcgetpgrp(master)
+            r, w = os.pipe()
+            fcntl.fcntl(r, 15, struct.pack("ii", 2, group))        # F_SETOWN_EX, F_OWNER_PGRP
+            fcntl.fcntl(r, 10, signal.SIGUSR1)                     # F_SETSIG
+            fcntl.fcntl(r, 4, fcntl.fcntl(r, 3) | 0x2000)          # O_ASYNC
+            print("ready", os.path.exists(f"/proc/{group}"))
+            for line in sys.stdin:
+                os.write(master, b"\x03")
+                told = hear()
+                os.write(w, b"x")
+                print(os.tcgetpgrp(master) == group, told, hear())
+            """);
+        Assert.Equal("False", run.Expect("ready "));
+        Assert.Equal("True ^Csignal 2 signal 10", run.Ask("?"));
+        for (var round = 0; round < 2; round++)
+        {
+            run.Cycle(tree: true);
+            Assert.Equal("True ^Csignal 2 signal 10", run.Ask("?"));
+        }
+    }
+
     // A tree that takes every kind of helper. A child rests when it has done what it shall; one that is between exits, and its children are adopted.
     private const string Family = """
         import ctypes, os, signal, sys, time

@@ -94,7 +94,9 @@ public sealed class Restarter
             made.Add(init.Tid);
         }
 
-        var plan = TreePlan.Of(body.Processes, options.Detach, options.NewPids ? null : IdsInUse.All());
+        // To look at all processes of the host takes milliseconds.
+        var mayBeTaken = !options.NewPids && body.Processes.Any(p => p.SessionLeaderGone || p.GroupLeaderGone);
+        var plan = TreePlan.Of(body.Processes, options.Detach, mayBeTaken ? IdsInUse.All() : null);
         SayIfLedFromOutside(plan, scene);
         var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, plan, files.LeadSession, made);
         Puppets.End(stub.Tid);
