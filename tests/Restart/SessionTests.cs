@@ -311,6 +311,23 @@ public class SessionTests
         Assert.Equal(alive, run.Ask("?"));
     }
 
+    // In a pid namespace the ids are those that the kernel gives helpers next.
+    [Fact]
+    public void Helpers_keep_clear_of_ids_that_are_still_to_come()
+    {
+        using var run = RestartRun.Start("/usr/bin/unshare", "--pid", "--fork", Requires.Python(), "-u", "-c", "import os\nos.setsid()\n" + Family);
+        run.Expect("ready");
+        var first = Assert.Single(TaskList.Children(run.Pid));
+        var before = Ids(first);
+        Assert.Equal(25, before.Count);
+        Assert.Equal("alive 1 1", run.Ask("?"));
+        var crid = run.Capture(tree: true, with: o => o with { Pid = first });
+        run.Kill();
+        var copy = run.Restart(crid, Copy);
+        Assert.Equal(before, Ids(copy.RootPid));
+        Assert.Equal("alive 1 1", run.Ask("?"));
+    }
+
     [Fact]
     public void Helpers_end_with_a_restart_that_fails()
     {
