@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Crstore.Linux;
+using Crstore.Linux.Proc;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -11,15 +12,24 @@ namespace Crstore.Tests.Cli;
 /// </summary>
 public sealed class RestartKillTests
 {
-    // A parent and its child, which count; the parent tells both counts at SIGUSR1.
-    private const string Pair = """
-        import mmap, os, signal, struct, sys, time
+    // A parent, its child, and an orphan that it has adopted out of a session whose leader is gone, which helpers are needed for. All count, and the parent
+    // tells the counts at SIGUSR1.
+    private const string Family = """
+        import ctypes, mmap, os, signal, struct, sys, time
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) # PR_SET_CHILD_SUBREAPER
         shared = mmap.mmap(-1, 4096)
         child = os.fork()
         slot = 8 if child == 0 else 0
+        if child:
+            leader = os.fork()
+            if leader == 0:
+                os.setsid()
+                if os.fork(): os._exit(0)
+                child, slot = 0, 16
+            else: os.waitpid(leader, 0)
         n = 0
         def tell(*_):
-            with open(sys.argv[1] + ".new", "w") as f: f.write(" ".join(map(str, struct.unpack("QQ", shared[:16]))) + "\n")
+            with open(sys.argv[1] + ".new", "w") as f: f.write(" ".join(map(str, struct.unpack("QQQ", shared[:24]))) + "\n")
             os.rename(sys.argv[1] + ".new", sys.argv[1])
         if child: signal.signal(signal.SIGUSR1, tell)
         data = [bytes([i % 256]) * 4096 for i in range(2000)]
@@ -36,7 +46,7 @@ public sealed class RestartKillTests
         var kills = int.Parse(Environment.GetEnvironmentVariable("CRSTORE_RESTART_KILLS") ?? "25", CultureInfo.InvariantCulture);
         var random = Seeds.Random();
         using var store = new CliStore();
-        var pids = Capture(store);
+        var pids = Capture(store, out var session);
         var (whole, nothing, limitMs) = (0, 0, Undisturbed(store, pids));
         for (var kill = 0; kill < kills; kill++)
         {
@@ -50,6 +60,7 @@ public sealed class RestartKillTests
             // Puppets die with their tracer; what is left of them goes when init has waited for them.
             var alive = Settled(pids);
             Assert.True(alive == 0 || alive == pids.Count, $"kill {kill}: {alive} of {pids.Count} processes are left");
+            Assert.Equal(0, Settled([session]));
             if (alive == 0)
             {
                 nothing++;
@@ -61,7 +72,7 @@ public sealed class RestartKillTests
             var before = Counts(store, pids[0]);
             Thread.Sleep(50);
             var after = Counts(store, pids[0]);
-            Assert.True(after[0] > before[0] && after[1] > before[1], $"kill {kill}: from {before[0]} {before[1]} to {after[0]} {after[1]}");
+            Assert.True(after.Zip(before).All(c => c.First > c.Second), $"kill {kill}: from {string.Join(' ', before)} to {string.Join(' ', after)}");
             End(pids);
         }
 
@@ -70,14 +81,17 @@ public sealed class RestartKillTests
         Undisturbed(store, pids);
     }
 
-    private static List<int> Capture(CliStore store)
+    private static List<int> Capture(CliStore store, out int session)
     {
-        using var target = TargetProcess.Start(new TargetStart(Requires.Python(), ["-c", Pair, store.File("n")]).AsDaemon("/dev/null", "/dev/null", "/dev/null"));
-        for (var clock = Stopwatch.StartNew(); TaskList.Children(target.Pid).Count == 0; Thread.Sleep(10))
-            if (clock.Elapsed > TimeSpan.FromSeconds(30)) throw new TimeoutException("no child");
+        using var target = TargetProcess.Start(new TargetStart(Requires.Python(), ["-c", Family, store.File("n")]).AsDaemon("/dev/null", "/dev/null", "/dev/null"));
+        for (var clock = Stopwatch.StartNew(); TaskList.Children(target.Pid).Count < 2; Thread.Sleep(10))
+            if (clock.Elapsed > TimeSpan.FromSeconds(30)) throw new TimeoutException("no children");
         Thread.Sleep(500);
         store.Capture(target.Pid, "--series", "s", "--tree");
-        return [target.Pid, .. TaskList.Children(target.Pid)];
+        List<int> pids = [target.Pid, .. TaskList.Children(target.Pid)];
+        session = pids.Select(p => StatLine.Parse(File.ReadAllBytes($"/proc/{p}/stat")).Session).First(s => s != target.Pid); // which a helper begins
+        Assert.DoesNotContain(session, pids);
+        return pids;
     }
 
     // How long it takes in ms, the start of the program included.

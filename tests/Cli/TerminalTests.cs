@@ -1,3 +1,4 @@
+using System.Globalization;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -26,7 +27,7 @@ public class TerminalTests
     // A user at a shell in a terminal of 80 columns, which has 100 when the program comes back.
     private const string User = """
         import fcntl, os, pty, select, signal, struct, subprocess, sys, termios, time
-        crstore, program = sys.argv[1:]
+        crstore, command = sys.argv[1:]
         shell, master = pty.fork()
         if shell == 0:
             os.closerange(3, 1000)
@@ -47,11 +48,13 @@ public class TerminalTests
         def raw(): return not termios.tcgetattr(master)[3] & termios.ICANON
         resize(24, 80)
         until("$ ")
-        send(f"echo $$; exec 2>&1; python3 {program}\n")
+        send(f"echo $$; exec 2>&1; {command}\n")
         until("count <0> in 24 80"); send("+"); until("1"); send("+"); time.sleep(0.5)
         target = os.tcgetpgrp(master)
-        crid = subprocess.check_output([crstore, "capture", str(target), "--quiet"], text=True).strip()
-        os.kill(target, signal.SIGKILL)
+        process = subprocess.check_output(["pgrep", "-g", str(target)], text=True).strip()
+        print("leader", process == str(target))
+        crid = subprocess.check_output([crstore, "capture", process, "--quiet"], text=True).strip()
+        os.killpg(target, signal.SIGKILL)
         until("$ ")
         send("stty sane; echo at sh''ell\n"); until("at shell"); until("$ ")
         resize(30, 100)
@@ -71,8 +74,9 @@ public class TerminalTests
         send("stty -a; echo do''ne\n"); print("sane", " icanon" in until("done"))
         """;
 
-    [Fact]
-    public void A_full_screen_program_draws_itself_again_and_the_shell_gets_its_terminal_back()
+    // The group of the second one goes on without its leader.
+    [Theory, InlineData("python3 {0}", true), InlineData("true | python3 {0} </dev/tty", false)]
+    public void A_full_screen_program_draws_itself_again_and_the_shell_gets_its_terminal_back(string command, bool leads)
     {
         Requires.Root();
         using var store = new CliStore();
@@ -80,8 +84,8 @@ public class TerminalTests
         var environment = CrstoreProgram.Clean;
         environment["CRSTORE_STORE"] = store.Path;
         Directory.CreateDirectory(Path.GetDirectoryName(store.Path)!);
-        var result = Run.Command(Requires.Python(), ["-c", User, CrstoreProgram.Path, store.File("program.py")], environment: environment, timeout: TimeSpan.FromMinutes(4));
+        var result = Run.Command(Requires.Python(), ["-c", User, CrstoreProgram.Path, string.Format(CultureInfo.InvariantCulture, command, store.File("program.py"))], environment: environment, timeout: TimeSpan.FromMinutes(4));
         Assert.True(result.ExitCode == 0, result.ToString());
-        Assert.Equal("redrawn True True\nstopped True\ncontinued True True\nended True\nstatus 0\nsane True", result.Output.Trim());
+        Assert.Equal($"leader {leads}\nredrawn True True\nstopped True\ncontinued True True\nended True\nstatus 0\nsane True", result.Output.Trim());
     }
 }

@@ -168,33 +168,4 @@ public class TreeTests
         while (rows.Any(r => tree.Contains(r[1]) && tree.Add(r[0]))) { }
         return [.. rows.Where(r => tree.Contains(r[0])).Select(r => r[0] == $"{root}" ? $"{r[0]} {r[2]} {r[3]}" : string.Join(' ', r))];
     }
-
-    [Fact]
-    public void A_process_whose_session_is_not_that_of_who_adopted_it_is_refused()
-    {
-        using var run = RestartRun.Python("""
-            import ctypes, os, sys, time
-            root = os.getpid()
-            if os.getsid(0) != root: os.setsid()
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) # PR_SET_CHILD_SUBREAPER
-            r, w = os.pipe()
-            if os.fork() == 0:
-                os.setsid()
-                if os.fork() == 0:
-                    if os.fork() == 0:
-                        os.setpgid(0, 0)
-                        while os.getppid() != root: time.sleep(0.01)
-                        os.write(w, b"x")
-                        time.sleep(1000)
-                    os._exit(0)
-                time.sleep(1000)
-            os.read(r, 1)
-            print("ready")
-            for line in sys.stdin: print("alive")
-            """);
-        run.Expect("ready");
-        var crid = run.Capture(tree: true);
-        run.Kill();
-        Assert.Contains("born in it to a process that is gone", Assert.Throws<Model.TargetException>(() => run.Restart(crid)).Message);
-    }
 }

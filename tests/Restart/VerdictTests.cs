@@ -57,6 +57,50 @@ public class VerdictTests
         Assert.Equal(said, verdicts.Any(v => v.Outcome == Restartability.Restarts && v.Why.Contains("controlling terminal", StringComparison.Ordinal)));
     }
 
+    // Root 10 of session 10, or of 5, with a child 11: session and group of the child, whether their leaders are gone, and what becomes of them.
+    [Theory, InlineData(10, 10, 10, false, ""), InlineData(10, 5, 5, true, ""), InlineData(10, 5, 5, false, "session 5:--detach group 5:--detach"),
+        InlineData(5, 5, 5, false, ""), InlineData(5, 5, 7, true, ""), InlineData(5, 5, 7, false, "group 7:--detach"), InlineData(5, 6, 6, true, ""), InlineData(5, 0, 0, false, "session 0:")]
+    public void Sessions_and_groups_that_lead_outside_are_told_from_those_without_a_leader(int rootSession, int session, int group, bool gone, string expected)
+    {
+        using var scene = new RestartScene(new CheckpointBody
+        {
+            Processes =
+            {
+                new Process { Pid = 10, Ppid = 1, Sid = rootSession, Pgid = rootSession },
+                new Process { Pid = 11, Ppid = 10, Sid = session, Pgid = group, SessionLeaderGone = gone && session != rootSession, GroupLeaderGone = gone, ExitSignal = 17 },
+            },
+        }) { Stdio = StdioPolicy.Null };
+        var verdicts = new SessionsAndGroups().Check(scene.Body.Processes[1], scene);
+        Assert.Equal(expected, string.Join(' ', verdicts.Select(v => $"{v.Object.Replace(" of process 11", "", StringComparison.Ordinal)}:{v.Verdict.Flag}")));
+    }
+
+    [Theory, InlineData(17, false), InlineData(10, true)]
+    public void An_adopted_process_whose_parent_gets_another_signal_is_refused(int exitSignal, bool refused)
+    {
+        using var scene = new RestartScene(new CheckpointBody
+        {
+            Processes = { new Process { Pid = 10, Sid = 10, Pgid = 10 }, new Process { Pid = 11, Ppid = 10, Sid = 5, Pgid = 5, SessionLeaderGone = true, GroupLeaderGone = true, ExitSignal = exitSignal } },
+        });
+        Assert.Equal(refused, new SessionsAndGroups().Check(scene.Body.Processes[1], scene).Any(v => v.Verdict.Outcome == Restartability.Refused));
+    }
+
+    // Who leads a group, is in another one now, and in which order that is undone.
+    [Theory, InlineData("11:12 12:13 13:13 14:11"), InlineData("13:13 12:13 11:12 14:11"), InlineData("11:12 12:11 13:12 14:11")]
+    public void Groups_are_entered_while_they_are_there(string groups)
+    {
+        var processes = new List<Process> { new() { Pid = 10, Sid = 10, Pgid = 10 } };
+        foreach (var pair in groups.Split(' ').Select(w => w.Split(':').Select(int.Parse).ToArray()))
+            processes.Add(new Process { Pid = pair[0], Ppid = 10, Sid = 10, Pgid = pair[1], ExitSignal = 17 });
+        var members = processes.ToDictionary(p => p.Pid, _ => 10);
+        foreach (var step in TreePlan.Of(processes).Steps.Where(s => s.Act == TreeAct.EnterGroup))
+        {
+            Assert.True(step.Target == step.Id || members.ContainsValue(step.Target), $"{step.Id} enters group {step.Target}, in which nobody is");
+            members[step.Id] = step.Target;
+        }
+
+        Assert.All(processes, p => Assert.Equal(p.Pgid, members[p.Pid]));
+    }
+
     private static List<Verdict> Check(IProcessPart part, Process process, Confinement own = default, StdioPolicy stdio = StdioPolicy.Inherit)
     {
         using var scene = new RestartScene(new CheckpointBody { Processes = { process } }) { Own = own, Stdio = stdio };

@@ -247,6 +247,7 @@ public sealed class ProcessStateReader : IDisposable
         message.Ppid = stat.Ppid;
         message.Pgid = stat.Pgrp;
         message.Sid = stat.Session;
+        (message.SessionLeaderGone, message.GroupLeaderGone) = (IsGone(stat.Session), IsGone(stat.Pgrp));
         message.StartTimeTicks = stat.StartTime;
         message.ExitSignal = stat.ExitSignal;
         message.Layout ??= new MemoryLayout();
@@ -254,6 +255,9 @@ public sealed class ProcessStateReader : IDisposable
         (message.Layout.StartData, message.Layout.EndData, message.Layout.StartBrk) = stat.Data;
         (message.Layout.ArgStart, message.Layout.ArgEnd, message.Layout.EnvStart, message.Layout.EnvEnd) = stat.Arguments;
     }
+
+    // While a session or group exists its id is given to nobody else. Asked of the kernel, since /proc may hide processes. 0 is one outside of the pid namespace.
+    private static bool IsGone(int leader) => leader != 0 && Signals.TryKill(leader, 0) == Errno.ESRCH;
 
     private static void FillFromStatus(Process message, StatusLines status)
     {

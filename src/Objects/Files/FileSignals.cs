@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Crstore.Linux.Files;
 using Crstore.Model.Format;
+using Crstore.Objects.Processes;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Objects.Files;
@@ -26,9 +27,12 @@ public static class FileSignals
         // The only thing that gives a directory an owner; what for, the kernel does not tell.
         if (file.IsDirectory) return "signals may be wanted for changes in that directory (dnotify: fcntl F_NOTIFY), and for which can't be read back";
         var id = scene.Ids.Of(owner.Id);
-        var inside = id != 0 && (owner.Type == Thread
-            ? scene.Body.Processes.Any(p => p.Threads.Any(t => t.Tid == id))
-            : scene.Body.Processes.Any(p => p.Pid == id && (owner.Type != Group || p.Pgid == id)));
+        var inside = id != 0 && owner.Type switch
+        {
+            Thread => scene.Body.Processes.Any(p => p.Threads.Any(t => t.Tid == id)),
+            Group => scene.Derive(() => TreePlan.Of(scene.Body.Processes)).HasGroup(id),
+            _ => scene.Body.Processes.Any(p => p.Pid == id),
+        };
         return inside ? null : $"it sends signals (F_SETOWN) to {(owner.Type switch { Thread => "thread", Group => "group", _ => "process" })} {owner.Id}, which is not in the checkpoint";
     }
 

@@ -12,9 +12,9 @@ public sealed class SessionsAndGroups : IProcessPart
 
     /// <inheritdoc/>
     public Coverage Coverage => new(
-        "the tree, its sessions, groups and zombies, with their ids",
-        "a session or group that leads outside: crstore's own, with --detach a new one; a leader's terminal outside: none, with a warning",
-        "sessions whose leader has exited while others of the tree are in them");
+        "the tree, its sessions, groups and zombies, with their ids, also where a leader has exited; processes that were adopted",
+        "a session or group that leads outside, or of a leader that has exited whose id others have: crstore's own, with --detach a new one; a leader's terminal outside: none, with a warning",
+        "a process in a session in which it can't have been born where it is now");
 
     /// <inheritdoc/>
     public IEnumerable<string> Objects(Process process)
@@ -28,32 +28,33 @@ public sealed class SessionsAndGroups : IProcessPart
     {
         var processes = scene.Body.Processes;
         var root = processes[0];
+        var plan = scene.Derive(() => TreePlan.Of(processes));
         if (process == root)
         {
-            if (process.Sid != process.Pid)
-                yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one"));
+            if (plan.IsInOuterSession(process))
+                yield return new ObjectVerdict(Name, NameOfSession(process), Outside);
             else if (LosesTerminal(process, scene))
                 yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.But("it has no controlling terminal then: Ctrl-C is passed on, but Ctrl-Z stops only crstore, and /dev/tty can't be opened"));
             yield break;
         }
 
-        // A session can only be inherited: from the parent, from before or after it called setsid.
-        var parent = processes.FirstOrDefault(p => p.Pid == process.Ppid);
-        if (parent is null)
+        if (processes.All(p => p.Pid != process.Ppid))
             yield return new ObjectVerdict(Name, $"process {process.Pid}", Verdict.Refused($"its parent {process.Ppid} is not in the checkpoint"));
-        else if (process.Sid != process.Pid && process.Sid != parent.Sid && (parent.Sid != parent.Pid || !IsOlder(parent, process.Sid, processes)))
-            yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Refused(processes.Any(p => p.Pid == process.Sid) ? "it was born in it to a process that is gone, and no parent is in it now" : "its leader has exited, and no parent is in it"));
-        if (process.Pgid != root.Pgid && processes.All(p => p.Pid != process.Pgid))
-            yield return new ObjectVerdict(Name, NameOfGroup(process), Verdict.Refused("its leader has exited"));
+        if (plan.WithoutSession.TryGetValue(process.Pid, out var why))
+            yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Refused(why));
+        else if (process.Sid != root.Sid && plan.IsInOuterSession(process))
+            yield return new ObjectVerdict(Name, NameOfSession(process), Outside);
+        if (plan.WithoutGroup.TryGetValue(process.Pid, out why))
+            yield return new ObjectVerdict(Name, NameOfGroup(process), Verdict.Refused(why));
+        else if (process.Pgid != root.Pgid && plan.IsInOuterGroup(process))
+            yield return new ObjectVerdict(Name, NameOfGroup(process), Outside);
     }
+
+    private static Verdict Outside => Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one");
 
     // A terminal has one session, and crstore's has that of the shell that it was run from; who restarts without a terminal misses none.
     private static bool LosesTerminal(Process leader, RestartScene scene) =>
         scene.Stdio == StdioPolicy.Inherit && !leader.Stat.IsEmpty && StatLine.Parse(leader.Stat.Span).Terminal != 0 && !PseudoTerminal.IsOfCheckpoint(leader, scene);
-
-    // The session that a leader was born in is that of its own parent; of a parent outside it is not known, but none of those that began below.
-    private static bool IsOlder(Process leader, int session, IReadOnlyList<Process> processes) =>
-        processes.FirstOrDefault(p => p.Pid == leader.Ppid) is { } parent ? parent.Sid == session : processes.All(p => p.Pid != session);
 
     private static string NameOfSession(Process process) => $"session {process.Sid} of process {process.Pid}";
 

@@ -17,31 +17,52 @@ internal static class Puppets
     /// <param name="exitSignal">What its parent gets when it ends.</param>
     public static Puppet Make(Puppet parent, int id, ulong flags, int exitSignal)
     {
+        var what = (flags & SystemCalls.CloneThread) != 0 ? $"making thread {id}" : $"making process {id}";
+        // A thread that has just ended, and is in /proc no more, may keep its id until it gets a processor (release_task, kernel/exit.c).
+        var wait = new StopWait(StopWait.DeadlineIn(TimeSpan.FromSeconds(1)));
+        (long Result, int Born) made;
+        do made = Clone(parent, what, flags, exitSignal, id);
+        while (made.Result == -Errno.EEXIST && !Directory.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/{id}")) && wait.Again());
+
+        if (made.Result < 0) throw Refused(what, id, (int)-made.Result);
+        return Started(parent, made.Born, (flags & SystemCalls.CloneThread) != 0 ? parent.Pid : id, id);
+    }
+
+    /// <summary>Makes a process with the id that the kernel gives it. Its end is told to nobody, and it must be waited for.</summary>
+    /// <param name="parent">Calls clone3.</param>
+    public static Puppet MakeAny(Puppet parent)
+    {
+        const string what = "making a helper";
+        var (result, born) = Clone(parent, what, 0, 0, null);
+        if (result < 0) throw Refused(what, 0, (int)-result);
+        return Started(parent, born, (int)result, (int)result);
+    }
+
+    private static (long Result, int Born) Clone(Puppet parent, string what, ulong flags, int exitSignal, int? id)
+    {
         var args = new byte[CloneArgsSize];
         U64(0, flags);
         U64(32, (ulong)exitSignal);
-        U64(72, 1);
-        var what = (flags & SystemCalls.CloneThread) != 0 ? $"making thread {id}" : $"making process {id}";
+        if (id is { } wanted)
+        {
+            U64(64, parent.Place(BitConverter.GetBytes((long)wanted)));
+            U64(72, 1);
+        }
+
         var born = 0;
         parent.Born = tid => born = tid;
-        long result;
-        // A thread that has just ended, and is in /proc no more, may keep its id until it gets a processor (release_task, kernel/exit.c).
-        var wait = new StopWait(StopWait.DeadlineIn(TimeSpan.FromSeconds(1)));
-        do
-        {
-            U64(64, parent.Place(BitConverter.GetBytes((long)id)));
-            result = parent.Call(what, SystemCalls.Clone3, (long)parent.Place(args), CloneArgsSize);
-        }
-        while (result == -Errno.EEXIST && !Directory.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/{id}")) && wait.Again());
-
+        var result = parent.Call(what, SystemCalls.Clone3, (long)parent.Place(args), CloneArgsSize);
         parent.Born = null;
-        if (result < 0) throw Refused(what, id, (int)-result);
-        var pid = (flags & SystemCalls.CloneThread) != 0 ? parent.Pid : id;
+        return (result, born);
+
+        void U64(int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(args.AsSpan(at), value);
+    }
+
+    private static Puppet Started(Puppet parent, int born, int pid, int id)
+    {
         var puppet = new Puppet(born, pid, id, parent.Workplace);
         puppet.AwaitStop();
         return puppet;
-
-        void U64(int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(args.AsSpan(at), value);
     }
 
     /// <summary>

@@ -6,6 +6,7 @@ using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects;
 using Crstore.Objects.Files;
+using Crstore.Objects.Processes;
 
 namespace Crstore.Restore.Restart;
 
@@ -93,7 +94,11 @@ public sealed class Restarter
             made.Add(init.Tid);
         }
 
-        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, options.Detach, files.LeadSession, made.Add);
+        // To look at all processes of the host takes milliseconds.
+        var mayBeTaken = !options.NewPids && body.Processes.Any(p => p.SessionLeaderGone || p.GroupLeaderGone);
+        var plan = TreePlan.Of(body.Processes, options.Detach, mayBeTaken ? IdsInUse.All() : null);
+        SayIfLedFromOutside(plan, scene);
+        var tree = ProcessTree.Make(init ?? stub, init is null, body.Processes, plan, files.LeadSession, made);
         Puppets.End(stub.Tid);
         made.Remove(stub.Tid);
 
@@ -147,6 +152,14 @@ public sealed class Restarter
         Done("go");
         var root = processes[0].Leader.Tid;
         return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings) { Terminal = terminal };
+    }
+
+    // What the verdict had as coming back as it was.
+    private static void SayIfLedFromOutside(TreePlan plan, RestartScene scene)
+    {
+        var root = scene.Body.Processes[0];
+        if (!plan.OuterIsMade && TreePlan.Of(scene.Body.Processes).OuterIsMade)
+            scene.Warnings.Add($"session {root.Sid} of process {root.Pid}: somebody else has that id; it is in another one");
     }
 
     private void Done(string phase)

@@ -9,7 +9,7 @@ internal static class SystemCalls
         SetPriority = 141, SchedSetAttr = 314, Mlock2 = 325, Mseal = 462, Prctl = 157, SetItimer = 38, SchedSetAffinity = 203,
         SetTidAddress = 218, SetRobustList = 273, Dup3 = 292, Prlimit64 = 302, Rseq = 334, Clone3 = 435, CloseRange = 436,
         SetGroups = 116, SetResUid = 117, SetResGid = 119, SetFsUid = 122, SetFsGid = 123, CapSet = 126, RtSigQueueInfo = 129, RtTgSigQueueInfo = 297,
-        Membarrier = 324, Ioctl = 16, Close = 3, IoprioSet = 251, MlockAll = 151, ArchPrctl = 158;
+        Membarrier = 324, Ioctl = 16, Close = 3, IoprioSet = 251, MlockAll = 151, ArchPrctl = 158, Wait4 = 61;
 
     // ioctl_tty(2): TIOCSCTTY, TIOCSPGRP
     public const int SetControllingTerminal = 0x540e, SetForegroundGroup = 0x5410;

@@ -3,6 +3,7 @@ using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Linux.Proc;
 using Crstore.Objects.Files;
+using Crstore.Objects.Processes;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Restore.Restart;
@@ -38,9 +39,11 @@ public sealed class TerminalHandover
         var settings = scene.Files.FirstOrDefault(f => members.Exists(m => f.Uses.Any(u => u.Process.Pid == m.Message.Pid))
             && f.Record is { Kind: "terminal", Terminal.Termios.IsEmpty: false } && f.Fd.Rdev == DeviceNumber.OfStat(had[0].Stat.Terminal).Encoded);
         if (settings is null) return null;
-        // A group that leads outside has become crstore's. One in a session of its own can't be in the foreground here.
-        var leader = members.Find(m => m.Message.Pid == m.Message.Pgid && m.Message.Sid != m.Message.Pid);
-        var handover = new TerminalHandover(terminal, settings.Record.Terminal.Termios.ToByteArray(), leader?.Leader.Tid ?? 0, [.. members.Select(m => m.Leader.Tid)]);
+        // A group that leads outside has become crstore's. One in another session can't be in the foreground here.
+        var plan = scene.Derive(() => TreePlan.Of(scene.Body.Processes));
+        var own = ThisProcess.GroupOf(0);
+        var group = members.Where(m => plan.IsInOuterSession(m.Message)).Select(m => ThisProcess.GroupOf(m.Leader.Tid)).FirstOrDefault(g => g != own);
+        var handover = new TerminalHandover(terminal, settings.Record.Terminal.Termios.ToByteArray(), group, [.. members.Select(m => m.Leader.Tid)]);
         handover.Lend();
         return handover;
     }
