@@ -1,4 +1,3 @@
-using Crstore.Linux.Proc;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
 
@@ -13,7 +12,7 @@ public sealed class SessionsAndGroups : IProcessPart
     /// <inheritdoc/>
     public Coverage Coverage => new(
         "the tree, its sessions, groups and zombies, with their ids",
-        "a session or group that leads outside: crstore's own, with --detach a new one; a leader's terminal outside: none, with a warning",
+        "a session or group that leads outside: crstore's own, with --detach a new one; a leader's terminal outside: a pseudo-terminal that is copied to and from crstore's own; without one, or with --detach, none, with a warning",
         "sessions whose leader has exited while others of the tree are in them");
 
     /// <inheritdoc/>
@@ -28,12 +27,12 @@ public sealed class SessionsAndGroups : IProcessPart
     {
         var processes = scene.Body.Processes;
         var root = processes[0];
+        if (process.Sid == process.Pid && scene.Stdio == StdioPolicy.Inherit && OutsideTerminal.IsOf(process, scene))
+            yield return new ObjectVerdict(Name, NameOfSession(process), OfTerminal(process, scene));
         if (process == root)
         {
             if (process.Sid != process.Pid)
                 yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one"));
-            else if (LosesTerminal(process, scene))
-                yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.But("it has no controlling terminal then: Ctrl-C is passed on, but Ctrl-Z stops only crstore, and /dev/tty can't be opened"));
             yield break;
         }
 
@@ -47,9 +46,10 @@ public sealed class SessionsAndGroups : IProcessPart
             yield return new ObjectVerdict(Name, NameOfGroup(process), Verdict.Refused("its leader has exited"));
     }
 
-    // A terminal has one session, and crstore's has that of the shell that it was run from; who restarts without a terminal misses none.
-    private static bool LosesTerminal(Process leader, RestartScene scene) =>
-        scene.Stdio == StdioPolicy.Inherit && !leader.Stat.IsEmpty && StatLine.Parse(leader.Stat.Span).Terminal != 0 && !PseudoTerminal.IsOfCheckpoint(leader, scene);
+    // A terminal has one session, and crstore's has that of the shell that it was run from. Who restarts without a terminal (--stdio) misses none.
+    private static Verdict OfTerminal(Process leader, RestartScene scene) => scene.HasTerminal && leader == OutsideTerminal.Leader(scene)
+        ? Verdict.Policy(OutsideStdio.Flag, "its controlling terminal is outside; a pseudo-terminal that crstore restart copies to and from its own takes its place, or none, with --detach or without a terminal")
+        : Verdict.But("it has no controlling terminal then: Ctrl-C and Ctrl-Z do not reach it, and /dev/tty can't be opened");
 
     // The session that a leader was born in is that of its own parent; of a parent outside it is not known, but none of those that began below.
     private static bool IsOlder(Process leader, int session, IReadOnlyList<Process> processes) =>
