@@ -18,7 +18,7 @@ internal sealed class TerminalCopy(SafeFileHandle terminal, SafeFileHandle maste
     private readonly OneWay typed = new(), shown = new();
 
     /// <summary>Copies until it is woken.</summary>
-    /// <param name="listen">Also what is typed; false: somebody else has the terminal's foreground.</param>
+    /// <param name="listen">Also what is typed; false: somebody else has the terminal's foreground. That may end without a word, so it comes back soon then.</param>
     /// <returns>False: the terminal is gone.</returns>
     public bool Run(bool listen)
     {
@@ -29,13 +29,14 @@ internal sealed class TerminalCopy(SafeFileHandle terminal, SafeFileHandle maste
             var wanted = (shown.IsEmpty ? PollBits.In : 0) | (typed.IsEmpty ? 0 : PollBits.Out);
             set.Watch(Master, silent || wanted == 0 ? null : wanted);
             set.Watch(Wake, PollBits.In);
-            set.Wait(silent ? TimeOfSilence : -1);
+            set.Wait(silent || !listen ? TimeOfSilence : -1);
             if ((set.Found(Wake) & PollBits.In) != 0) return true;
             if (set.Found(Terminal).HasFlag(PollBits.In) && !typed.Fill(terminal)) return false;
             if ((set.Found(Terminal) & PollBits.Gone) != 0 && !set.Found(Terminal).HasFlag(PollBits.In)) return false;
             if (set.Found(Terminal).HasFlag(PollBits.Out) && !shown.Empty(terminal)) return false;
             silent = (set.Found(Master) & (PollBits.In | PollBits.Gone)) is var found && found != 0 && (!found.HasFlag(PollBits.In) || !shown.Fill(master));
             if (set.Found(Master).HasFlag(PollBits.Out) && !typed.Empty(master)) typed.Drop();
+            if (!listen) return true;
         }
     }
 

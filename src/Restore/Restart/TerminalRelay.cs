@@ -118,7 +118,7 @@ public sealed class TerminalRelay : IDisposable
                 var listen = Enter();
                 Resize();
                 if (!copy.Run(listen)) return;
-                RawFile.TryRead(wake, woken);
+                if (Descriptors.Poll(wake, (int)PollBits.In) != 0) RawFile.TryRead(wake, woken);
             }
 
             copy.Drain();
