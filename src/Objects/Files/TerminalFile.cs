@@ -39,7 +39,9 @@ public sealed class TerminalFile : IFileKind
     public Verdict Check(FileObject file, RestartScene scene)
     {
         if (Inside(file, scene) is not null) return file.Record.Terminal is { } terminal ? PseudoTerminal.CheckUnread(terminal, scene) : Verdict.Refused("its settings are not known");
-        return Verdict.Policy(OutsideStdio.Flag, "the terminal that crstore restart is run from takes its place");
+        return Verdict.Policy(OutsideStdio.Flag, scene.HasTerminal && OutsideTerminal.Leader(scene) is not null
+            ? "a pseudo-terminal that crstore restart copies to and from its own terminal takes its place"
+            : "the terminal that crstore restart is run from takes its place");
     }
 
     /// <inheritdoc/>

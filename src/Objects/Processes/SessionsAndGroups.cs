@@ -49,7 +49,7 @@ public sealed class SessionsAndGroups : IProcessPart
     // A terminal has one session, and crstore's has that of the shell that it was run from. Who restarts without a terminal (--stdio) misses none.
     private static Verdict OfTerminal(Process leader, RestartScene scene) => scene.HasTerminal && leader == OutsideTerminal.Leader(scene)
         ? Verdict.Policy(OutsideStdio.Flag, "its controlling terminal is outside; a pseudo-terminal that crstore restart copies to and from its own takes its place, or none, with --detach or without a terminal")
-        : Verdict.But("it has no controlling terminal then: Ctrl-C and Ctrl-Z do not reach it, and /dev/tty can't be opened");
+        : Verdict.But("it has no controlling terminal then: Ctrl-Z does not stop it, and /dev/tty can't be opened");
 
     // The session that a leader was born in is that of its own parent; of a parent outside it is not known, but none of those that began below.
     private static bool IsOlder(Process leader, int session, IReadOnlyList<Process> processes) =>

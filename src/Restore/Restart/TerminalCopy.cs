@@ -13,7 +13,7 @@ internal sealed class TerminalCopy(SafeFileHandle terminal, SafeFileHandle maste
 {
     private const int Terminal = 0, Master = 1, Wake = 2;                     // in the set
     private const int TimeOfSilence = 100, TimeToTakeTheRest = 10_000;        // milliseconds
-    private const int MostThatWaits = 128 * 1024;                            // more than a pseudo-terminal holds, drivers/tty/tty_buffer.c
+    private const int MostThatWaits = 64 * 1024;                             // more than a pseudo-terminal holds, drivers/tty/pty.c
     private readonly PollSet set = new(terminal, master, wake);
     private readonly OneWay typed = new(), shown = new();
 
