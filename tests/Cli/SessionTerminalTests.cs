@@ -203,11 +203,18 @@ public sealed class SessionTerminalTests
         """);
 
     [Fact]
-    public void The_terminal_belongs_to_its_user() => Expect("""
+    public void The_terminal_belongs_to_its_user_and_is_captured_again() => Expect("""
         w = Window("python3", program, "nobody"); w.until("up"); crid = capture(w)
         u = Window("sh", "-c", "$0 restart $1", crstore, crid)
         when(u.raw); u.send("name\n"); u.until("told name"); print(u.until("\n").strip())
-        """, "True True");
+        again = subprocess.check_output([crstore, "capture", str(w.pid), "--quiet"], text=True).strip()
+        os.kill(w.pid, signal.SIGKILL); when(lambda: not os.path.exists(f"/proc/{w.pid}"))
+        u = Window("sh", "-c", "$0 restart $1", crstore, again)
+        when(u.raw); u.send("name\n"); u.until("told name"); print(u.until("\n").strip())
+        """, """
+        True True
+        True True
+        """);
 
     private static void Expect(string script, string lines)
     {
