@@ -216,6 +216,17 @@ public sealed class SessionTerminalTests
         True True
         """);
 
+    [Fact]
+    public void A_standard_file_that_crstore_was_given_is_not_the_terminal() => Expect("""
+        w = Window("sh", "-c", "exec python3 $0 < $(tty)", program); w.until("up"); crid = capture(w)
+        with open(program + ".in", "w") as f: f.write("a\n8\n")
+        u = Window("sh", "-c", "$1 restart $2 < $0.in; echo status $?; read x", program, crstore, crid)
+        u.until("told a"); print(u.until("\n").strip()); u.until("status"); print(u.until("\n").strip())
+        """, """
+        False False
+        8
+        """);
+
     private static void Expect(string script, string lines)
     {
         Requires.Root();
