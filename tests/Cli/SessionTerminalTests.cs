@@ -65,7 +65,7 @@ public sealed class SessionTerminalTests
         settings = termios.tcgetattr(0); settings[3] &= ~termios.ECHO; termios.tcsetattr(0, termios.TCSANOW, settings)
         signal.signal(signal.SIGINT, signal.SIG_DFL)      # python3 looks for signals before it reads: one in between waits
         if "nobody" in sys.argv: os.setgroups([]); os.setgid(65534); os.setuid(65534)
-        signal.signal(signal.SIGWINCH, lambda *_: os.write(1, b"size %d %d\n" % os.get_terminal_size(0)[::-1]))
+        signal.signal(signal.SIGWINCH, lambda *_: os.write(1, b"size %d %d\n" % os.get_terminal_size(1)[::-1]))
         print("up", flush=True)
         for line in sys.stdin:
             if line.strip().isdigit(): sys.exit(int(line))
