@@ -245,12 +245,12 @@ public sealed class RestartTests
         Requires.Program("tmux");
         using var store = new CliStore();
         File.WriteAllText(store.File("screen.py"), """
-            import curses, sys
+            import curses, os, sys
             def main(screen):
                 text = ""
                 while True:
                     screen.erase()
-                    screen.addstr(2, 3, "size %d %d text <%s>" % (*screen.getmaxyx(), text))
+                    screen.addstr(2, 3, "size %d %d text <%s> front %s" % (*screen.getmaxyx(), text, os.tcgetpgrp(0) == os.getpgrp()))
                     screen.refresh()
                     key = screen.getch()
                     if key == ord("q"): break
@@ -273,10 +273,10 @@ public sealed class RestartTests
             // tmux waits for its dead at the next child's end only, now and then (also without crstore): so it gets one.
             End(pid, () => Tmux("run-shell", "true"));
             Tmux("respawn-pane", "-k", "-t", "s", $"env CRSTORE_STORE={store.Path} {CrstoreProgram.Path} restart s@1");
-            Await("text <ab>");
+            Await("text <ab> front True");
             Tmux("send-keys", "-t", "s", "cd");
             Await("text <abcd>");
-            // It has no controlling terminal now, and is not drawn over by the warning that says so.
+            // Nothing is said of its terminal: it leads its session, and has one again.
             Assert.DoesNotContain("warning", Tmux("capture-pane", "-p", "-t", "s"), StringComparison.Ordinal);
             Tmux("resize-window", "-t", "s", "-x", "90", "-y", "30");
             Await("size 30 90 text <abcd>");

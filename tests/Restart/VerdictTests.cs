@@ -49,12 +49,16 @@ public class VerdictTests
         Assert.Equal(Confinement.OfSelf().ControlGroups, process.ControlGroups);
     }
 
-    [Theory, InlineData(34816, StdioPolicy.Inherit, true), InlineData(0, StdioPolicy.Inherit, false), InlineData(34816, StdioPolicy.Null, false)]
-    public void The_leader_of_a_session_is_said_to_lose_a_terminal_that_is_outside(int terminal, StdioPolicy stdio, bool said)
+    [Theory]
+    [InlineData(34816, StdioPolicy.Inherit, true, "WithPolicy")]
+    [InlineData(34816, StdioPolicy.Inherit, false, "Restarts")]
+    [InlineData(0, StdioPolicy.Inherit, true, null)]
+    [InlineData(34816, StdioPolicy.Null, true, null)]
+    public void The_leader_of_a_session_is_said_to_get_or_to_lose_a_terminal_that_is_outside(int terminal, StdioPolicy stdio, bool has, string? said)
     {
         var stat = $"5 (tmux pane) S 1 5 5 {terminal} 5 {string.Join(' ', Enumerable.Repeat("0", 44))}\n";
-        var verdicts = Check(new SessionsAndGroups(), new Process { Pid = 5, Sid = 5, Pgid = 5, Stat = ByteString.CopyFromUtf8(stat) }, stdio: stdio);
-        Assert.Equal(said, verdicts.Any(v => v.Outcome == Restartability.Restarts && v.Why.Contains("controlling terminal", StringComparison.Ordinal)));
+        var verdicts = Check(new SessionsAndGroups(), new Process { Pid = 5, Sid = 5, Pgid = 5, Stat = ByteString.CopyFromUtf8(stat) }, stdio: stdio, hasTerminal: has);
+        Assert.Equal(said, verdicts.Find(v => v.Why.Contains("controlling terminal", StringComparison.Ordinal)) is { Why: not null } found ? $"{found.Outcome}" : null);
     }
 
     // Root 10 of session 10, or of 5, with a child 11: session and group of the child, whether their leaders are gone, and what becomes of them.
@@ -101,9 +105,9 @@ public class VerdictTests
         Assert.All(processes, p => Assert.Equal(p.Pgid, members[p.Pid]));
     }
 
-    private static List<Verdict> Check(IProcessPart part, Process process, Confinement own = default, StdioPolicy stdio = StdioPolicy.Inherit)
+    private static List<Verdict> Check(IProcessPart part, Process process, Confinement own = default, StdioPolicy stdio = StdioPolicy.Inherit, bool hasTerminal = true)
     {
-        using var scene = new RestartScene(new CheckpointBody { Processes = { process } }) { Own = own, Stdio = stdio };
+        using var scene = new RestartScene(new CheckpointBody { Processes = { process } }) { Own = own, Stdio = stdio, HasTerminal = hasTerminal };
         return [.. part.Check(process, scene).Select(v => v.Verdict)];
     }
 }

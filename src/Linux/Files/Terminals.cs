@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Linux.Files;
@@ -27,6 +28,31 @@ public static unsafe class Terminals
     {
         if (termios.Length != TermiosSize) throw new ArgumentException($"{termios.Length} bytes are no termios", nameof(termios));
         fixed (byte* at = termios) Unstopped(terminal, "ioctl(TCSETS2)", SetTermios2, (long)at);
+    }
+
+    /// <summary>
+    /// The same settings, but for what the terminal itself would do to bytes or because of them: cfmakeraw(3). Each byte is read as soon as it comes.
+    /// </summary>
+    public static byte[] Raw(ReadOnlySpan<byte> termios)
+    {
+        // struct termios2: input, output, control and local modes, line discipline, control characters; termios(3).
+        const int local = 12, characters = 17, readTimeout = 5, readLeast = 6; // VTIME, VMIN
+        const uint inputBits = 0x5eb, outputBits = 1, sizeAndParity = 0x130, eightBits = 0x30, localBits = 0x804b;
+        if (termios.Length != TermiosSize) throw new ArgumentException($"{termios.Length} bytes are no termios", nameof(termios));
+        var raw = termios.ToArray();
+        Change(0, inputBits, 0);    // IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
+        Change(4, outputBits, 0);   // OPOST
+        Change(8, sizeAndParity, eightBits);
+        Change(local, localBits, 0); // ECHO ECHONL ICANON ISIG IEXTEN
+        raw[characters + readTimeout] = 0;
+        raw[characters + readLeast] = 1;
+        return raw;
+
+        void Change(int at, uint clear, uint set)
+        {
+            var word = raw.AsSpan(at, sizeof(uint));
+            BinaryPrimitives.WriteUInt32LittleEndian(word, (BinaryPrimitives.ReadUInt32LittleEndian(word) & ~clear) | set);
+        }
     }
 
     /// <summary>Rows and columns.</summary>

@@ -80,6 +80,20 @@ public static partial class RawFile
         return (int)LinuxException.Check(n, "read");
     }
 
+    /// <summary>One read(2), of a file that doesn't block; returns the byte count or -errno.</summary>
+    public static int TryRead(SafeFileHandle file, Span<byte> buffer)
+    {
+        var n = ReadNative(file, ref MemoryMarshal.GetReference(buffer), buffer.Length);
+        return n < 0 ? -Marshal.GetLastPInvokeError() : (int)n;
+    }
+
+    /// <summary>One write(2), of a file that doesn't block; returns the byte count or -errno.</summary>
+    public static int TryWrite(SafeFileHandle file, ReadOnlySpan<byte> bytes)
+    {
+        var n = WriteNative(file, ref MemoryMarshal.GetReference(bytes), bytes.Length);
+        return n < 0 ? -Marshal.GetLastPInvokeError() : (int)n;
+    }
+
     /// <summary>pread(2), repeated on EINTR; returns the byte count or -errno.</summary>
     public static int TryReadAt(SafeFileHandle file, Span<byte> buffer, ulong offset)
     {

@@ -38,5 +38,9 @@ public static class OutsideStdio
         return null;
     }
 
+    /// <summary>One of the standard fds, for which crstore's own is no terminal: whoever restarts wants something else in its place.</summary>
+    internal static bool IsRedirected(FileObject file) =>
+        IsStandard(file) && Terminals.TryGetTermios(new SafeFileHandle(file.Uses.Min(u => u.Fd.Number), ownsHandle: false)) is null;
+
     internal static bool IsStandard(FileObject file) => file.Uses.Any(u => u.Fd.Number <= LastStandardFd);
 }

@@ -85,17 +85,18 @@ public sealed class PseudoTerminal : IFileKind
         link.StartsWith(Slaves, StringComparison.Ordinal) && uint.TryParse(link.AsSpan(Slaves.Length), CultureInfo.InvariantCulture, out var index) && HasMaster(scene, index) ? index : null;
 
     /// <summary>
-    /// The terminal of a session that its leader leads in the checkpoint, and which is a pseudo-terminal of the checkpoint: its slave, of crstore. And
-    /// the group in its foreground, 0 if there is none. Null: it has no such terminal.
+    /// The terminal of a session that its leader leads in the checkpoint, and which is a pseudo-terminal of the checkpoint, or one that stands in for
+    /// another: its slave, of crstore. And the group in its foreground, 0 if there is none. Null: it has no such terminal.
     /// </summary>
     public static (SafeFileHandle Slave, int Foreground)? ControllingOf(Process leader, RestartScene scene)
     {
         ArgumentNullException.ThrowIfNull(leader);
         ArgumentNullException.ThrowIfNull(scene);
-        if (leader.Sid != leader.Pid || leader.Stat.IsEmpty || !IsOfCheckpoint(leader, scene)) return null;
-        var index = IndexOf(leader)!.Value;
+        if (leader.Sid != leader.Pid || leader.Stat.IsEmpty) return null;
+        var slave = IsOfCheckpoint(leader, scene) ? Pair(scene, IndexOf(leader)!.Value)[1] : leader == OutsideTerminal.Leader(scene) ? scene.StandIn : null;
+        if (slave is null) return null;
         var foreground = scene.Ids.Of(StatLine.Parse(leader.Stat.Span).ForegroundGroup);
-        return (Pair(scene, index)[1], scene.Body.Processes.Any(p => p.Pgid == foreground) ? foreground : 0);
+        return (slave, scene.Body.Processes.Any(p => p.Pgid == foreground) ? foreground : 0);
     }
 
     /// <summary>A process's controlling terminal is a pseudo-terminal of the checkpoint.</summary>

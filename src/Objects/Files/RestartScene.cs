@@ -73,6 +73,12 @@ public sealed class RestartScene : IDisposable
     /// <summary>TCP connections come back as reset, whatever was said at the capture.</summary>
     public bool CloseConnections { get; init; }
 
+    /// <summary>Whoever restarts has a terminal and stays in its foreground: a session that is led in the checkpoint can have one, too (<see cref="OutsideTerminal"/>).</summary>
+    public bool HasTerminal { get; init; } = true;
+
+    /// <summary>The pseudo-terminal that takes the place of all that are outside, if <see cref="OutsideTerminal.Leader"/> needs one; null: crstore's own does.</summary>
+    public SafeFileHandle? StandIn { get; set; }
+
     /// <summary>In a pid namespace of their own: the original may still run, so nothing of it may be written to.</summary>
     public bool NewPids { get; init; }
 

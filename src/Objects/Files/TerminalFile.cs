@@ -7,7 +7,7 @@ namespace Crstore.Objects.Files;
 
 /// <summary>
 /// A terminal. The slave of a pseudo-terminal whose master is in the checkpoint is made anew with it; for any other the one that crstore is
-/// run from takes its place, wherever a process had it open.
+/// run from takes its place, or what stands in for that (<see cref="RestartScene.StandIn"/>), wherever a process had it open.
 /// </summary>
 public sealed class TerminalFile : IFileKind
 {
@@ -20,7 +20,7 @@ public sealed class TerminalFile : IFileKind
     /// <inheritdoc/>
     public Coverage Coverage => new(
         "slaves of pseudo-terminals whose master is in the checkpoint",
-        "others: crstore's own terminal takes their place, with the settings that they had if the program was in the foreground: --stdio",
+        "others: crstore's own terminal takes their place, or a pseudo-terminal that is copied to and from it, with the settings that they had if the program was in the foreground: --stdio",
         "");
 
     /// <inheritdoc/>
@@ -39,7 +39,9 @@ public sealed class TerminalFile : IFileKind
     public Verdict Check(FileObject file, RestartScene scene)
     {
         if (Inside(file, scene) is not null) return file.Record.Terminal is { } terminal ? PseudoTerminal.CheckUnread(terminal, scene) : Verdict.Refused("its settings are not known");
-        return Verdict.Policy(OutsideStdio.Flag, "the terminal that crstore restart is run from takes its place");
+        return Verdict.Policy(OutsideStdio.Flag, scene.HasTerminal && OutsideTerminal.Leader(scene) is not null
+            ? "a pseudo-terminal that crstore restart copies to and from its own terminal takes its place"
+            : "the terminal that crstore restart is run from takes its place");
     }
 
     /// <inheritdoc/>
@@ -47,6 +49,7 @@ public sealed class TerminalFile : IFileKind
     {
         var flags = file.Info.Flags | NoControllingTerminal;
         if (Inside(file, scene) is { } index) return Descriptors.OpenAgain(PseudoTerminal.Pair(scene, index)[1], flags);
+        if (scene.StandIn is { } slave && !OutsideStdio.IsRedirected(file)) return Descriptors.OpenAgain(slave, flags);
         if (scene.Stdio == StdioPolicy.Files && file.Link != Own) return RawFile.Open(file.Link, (RawOpen)flags);
         if (scene.Stdio != StdioPolicy.Inherit || OutsideStdio.IsStandard(file)) return OutsideStdio.Open(file, scene);
         // Others that it has of it, such as a shell's 255.

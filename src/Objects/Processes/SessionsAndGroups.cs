@@ -1,4 +1,3 @@
-using Crstore.Linux.Proc;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
 
@@ -13,7 +12,7 @@ public sealed class SessionsAndGroups : IProcessPart
     /// <inheritdoc/>
     public Coverage Coverage => new(
         "the tree, its sessions, groups and zombies, with their ids, also where a leader has exited; processes that were adopted",
-        "a session or group that leads outside, or of a leader that has exited whose id others have: crstore's own, with --detach a new one; a leader's terminal outside: none, with a warning",
+        "a session or group that leads outside, or of a leader that has exited whose id others have: crstore's own, with --detach a new one; a leader's terminal outside: a pseudo-terminal that is copied to and from crstore's own; without one, or with --detach, none, with a warning",
         "a process in a session in which it can't have been born where it is now");
 
     /// <inheritdoc/>
@@ -29,12 +28,12 @@ public sealed class SessionsAndGroups : IProcessPart
         var processes = scene.Body.Processes;
         var root = processes[0];
         var plan = scene.Derive(() => TreePlan.Of(processes));
+        if (process.Sid == process.Pid && scene.Stdio == StdioPolicy.Inherit && OutsideTerminal.IsOf(process, scene))
+            yield return new ObjectVerdict(Name, NameOfSession(process), OfTerminal(process, scene));
         if (process == root)
         {
             if (plan.IsInOuterSession(process))
                 yield return new ObjectVerdict(Name, NameOfSession(process), Outside);
-            else if (LosesTerminal(process, scene))
-                yield return new ObjectVerdict(Name, NameOfSession(process), Verdict.But("it has no controlling terminal then: Ctrl-C is passed on, but Ctrl-Z stops only crstore, and /dev/tty can't be opened"));
             yield break;
         }
 
@@ -52,9 +51,10 @@ public sealed class SessionsAndGroups : IProcessPart
 
     private static Verdict Outside => Verdict.Policy("--detach", "it is led from outside; crstore's own takes its place, or a new one");
 
-    // A terminal has one session, and crstore's has that of the shell that it was run from; who restarts without a terminal misses none.
-    private static bool LosesTerminal(Process leader, RestartScene scene) =>
-        scene.Stdio == StdioPolicy.Inherit && !leader.Stat.IsEmpty && StatLine.Parse(leader.Stat.Span).Terminal != 0 && !PseudoTerminal.IsOfCheckpoint(leader, scene);
+    // A terminal has one session, and crstore's has that of the shell that it was run from. Who restarts without a terminal (--stdio) misses none.
+    private static Verdict OfTerminal(Process leader, RestartScene scene) => scene.HasTerminal && leader == OutsideTerminal.Leader(scene)
+        ? Verdict.Policy(OutsideStdio.Flag, "its controlling terminal is outside; a pseudo-terminal that crstore restart copies to and from its own takes its place, or none, with --detach or without a terminal")
+        : Verdict.But("it has no controlling terminal then: Ctrl-Z does not stop it, and /dev/tty can't be opened");
 
     private static string NameOfSession(Process process) => $"session {process.Sid} of process {process.Pid}";
 

@@ -31,8 +31,9 @@ public static class Foreground
     /// <param name="root">Who gets the signals: itself, or what it waits for.</param>
     /// <param name="interruption">Of crstore: the process gets them, one that came before included.</param>
     /// <param name="terminal">What was lent to them; taken back when they end, or are stopped.</param>
+    /// <param name="relay">What is copied to and from theirs, until they end.</param>
     /// <returns>Its exit code, or 128 and the number of the signal that ended it.</returns>
-    public static int Wait(int pid, int root, Interruption interruption, TerminalHandover? terminal = null)
+    public static int Wait(int pid, int root, Interruption interruption, TerminalHandover? terminal = null, TerminalRelay? relay = null)
     {
         // Ctrl-C reaches everybody in the terminal's foreground group by itself.
         var sameGroup = ThisProcess.GroupOf(root) == ThisProcess.GroupOf(0);
@@ -43,10 +44,24 @@ public static class Foreground
             PassOn(p.Number);
         })).ToList();
         // The runtime would set the terminal as crstore has it once more: by then it is lent again, and who does that from the background is stopped.
-        registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGCONT, static context => context.Cancel = true));
+        registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGCONT, context =>
+        {
+            context.Cancel = true;
+            relay?.Adapt();
+        }));
+        if (relay is not null)
+        {
+            registrations.Add(PosixSignalRegistration.Create(PosixSignal.SIGTSTP, context =>
+            {
+                context.Cancel = true;
+                relay.Suspend();
+            }));
+        }
+
         try
         {
             interruption.TakeOver(PassOn);
+            relay?.Start();
             // The window may have got another size before anybody heard of it.
             if (terminal is not null) Signals.TryKill(root, Signals.SIGWINCH);
             WaitReport report;
@@ -59,12 +74,15 @@ public static class Foreground
             ended = true;
             foreach (var registration in registrations) registration.Dispose();
             terminal?.TakeBack();
+            relay?.Dispose();
         }
 
         void PassOn(int signal)
         {
             if (ended) return;
-            if (!sameGroup || signal is not (Signals.SIGINT or Signals.SIGQUIT or Signals.SIGWINCH)) Signals.TryKill(root, signal);
+            // A window's size goes through the pseudo-terminal, which tells those in its foreground.
+            if (signal == Signals.SIGWINCH && relay is not null) relay.Adapt();
+            else if (!sameGroup || signal is not (Signals.SIGINT or Signals.SIGQUIT or Signals.SIGWINCH)) Signals.TryKill(root, signal);
         }
     }
 }

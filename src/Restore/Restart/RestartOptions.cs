@@ -61,4 +61,7 @@ public sealed record RestartResult(
 {
     /// <summary>The caller's terminal, lent to them; null: it was not.</summary>
     public TerminalHandover? Terminal { get; init; }
+
+    /// <summary>The caller's terminal, to be copied to and from one of theirs; null: it is not.</summary>
+    public TerminalRelay? Relay { get; init; }
 }

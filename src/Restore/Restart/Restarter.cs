@@ -22,6 +22,7 @@ public sealed class Restarter
     private readonly List<(string Name, TimeSpan Duration)> phases = [];
     private long since = Stopwatch.GetTimestamp();
     private TerminalHandover? terminal;
+    private TerminalRelay? relay;
 
     private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, this.options) = (image, options);
 
@@ -41,7 +42,7 @@ public sealed class Restarter
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
-        using var scene = new RestartScene(image.Manifest.Body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids };
+        using var scene = new RestartScene(image.Manifest.Body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids, HasTerminal = TerminalRelay.IsPossible(options) };
         foreach (var fd in options.MappedFds.Keys.Where(n => !scene.Body.Processes.Any(p => p.Fds.Any(f => f.Number == n))))
             throw new UsageException($"--map-fd {fd}: no process of the checkpoint has that fd", "`crstore show CRID` lists them");
         var verdicts = Verdicts.Of(scene);
@@ -53,6 +54,7 @@ public sealed class Restarter
         ThisProcess.AdoptOrphans(true);
         try
         {
+            relay = TerminalRelay.Prepare(scene);
             using var mapped = new MappedFiles(scene, inheritance);
             using var files = new FileTable(scene, inheritance);
             Done("open");
@@ -63,6 +65,7 @@ public sealed class Restarter
             Puppets.End(made);
             scene.TakeBack();
             terminal?.TakeBack();
+            relay?.Dispose();
             if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
             throw;
         }
@@ -149,9 +152,10 @@ public sealed class Restarter
         terminal = TerminalHandover.Prepare(scene, options, processes);
         foreach (var process in processes) LetGo(process);
         terminal?.Redraw();
+        relay?.Redraw();
         Done("go");
         var root = processes[0].Leader.Tid;
-        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings) { Terminal = terminal };
+        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings) { Terminal = terminal, Relay = relay };
     }
 
     // What the verdict had as coming back as it was.

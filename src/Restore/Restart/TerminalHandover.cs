@@ -30,7 +30,7 @@ public sealed class TerminalHandover
     /// <summary>Lends it, if there is something to lend and somebody who had the like.</summary>
     internal static TerminalHandover? Prepare(RestartScene scene, RestartOptions options, IReadOnlyList<Restarted> processes)
     {
-        if (options.Detach || options.Stdio != StdioPolicy.Inherit || OutsideStdio.Terminal() is not { } terminal) return null;
+        if (options.Detach || options.Stdio != StdioPolicy.Inherit || scene.StandIn is not null || OutsideStdio.Terminal() is not { } terminal) return null;
         if (Terminals.GroupOf(terminal) != ThisProcess.GroupOf(0)) return null; // crstore is in the background itself
         // Whose foreground it was is told by any process that had the terminal; one of the checkpoint has not led that session.
         var had = processes.Where(p => !p.Message.Stat.IsEmpty && PseudoTerminal.ControllingOf(p.Message, scene) is null)

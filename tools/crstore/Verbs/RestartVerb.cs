@@ -117,7 +117,7 @@ internal sealed class RestartVerb : Verb
             });
         }
 
-        if (!detach) return (ExitCode)Foreground.Wait(result!.WaitPid, result.RootPid, Context.Interruption, result.Terminal);
+        if (!detach) return (ExitCode)Foreground.Wait(result!.WaitPid, result.RootPid, Context.Interruption, result.Terminal, result.Relay);
         Print(crid, result!, parsed);
         return ExitCode.Ok;
     }
