@@ -38,7 +38,7 @@ public class ProcParserTests
         Assert.Equal(unchecked((ulong)-3), stat.ChildTime.User);
         Assert.Equal((-5, 3, 4242UL), (stat.Nice, stat.Threads, stat.StartTime));
         Assert.Equal((26UL, 27UL, 28UL), stat.Code);
-        Assert.Equal((17, 33, 2), (stat.ExitSignal, stat.RtPriority, stat.Policy));
+        Assert.Equal((17, 1, 33, 2), (stat.ExitSignal, stat.Processor, stat.RtPriority, stat.Policy));
         Assert.Equal((45UL, 46UL, 47UL), stat.Data);
         Assert.Equal((48UL, 49UL, 50UL, 51UL), stat.Arguments);
         Assert.Equal(256, stat.ExitCode);
