@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
+#include <sys/sem.h>
 #include <time.h>
 
 static long milliseconds;
@@ -32,6 +33,13 @@ static int sleep_by(const char *way)
     if (!strcmp(way, "select")) return select(0, NULL, NULL, NULL, &(struct timeval) { time.tv_sec, time.tv_nsec / 1000 });
     if (!strcmp(way, "epoll_wait")) return epoll_wait(epoll, &event, 1, milliseconds);
     if (!strcmp(way, "epoll_pwait")) return epoll_pwait(epoll, &event, 1, milliseconds, &set);
+    if (!strcmp(way, "epoll_pwait2")) return epoll_pwait2(epoll, &event, 1, &time, &set);
+    if (!strcmp(way, "sigtimedwait")) return sigtimedwait(&set, NULL, &time) == -1 && errno == EAGAIN ? 0 : -1;
+    if (!strcmp(way, "semtimedop")) {
+        int semaphore = semget(IPC_PRIVATE, 1, 0600), result = semtimedop(semaphore, &(struct sembuf) { .sem_op = -1 }, 1, &time), error = errno;
+        semctl(semaphore, 0, IPC_RMID);
+        return result == -1 && error == EAGAIN ? 0 : -1;
+    }
     if (!strcmp(way, "futex")) return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &time) == -1 && errno == ETIMEDOUT ? 0 : -1;
     if (!strcmp(way, "futex_until")) {
         clock_gettime(CLOCK_MONOTONIC, &date);

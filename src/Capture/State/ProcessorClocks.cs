@@ -8,11 +8,12 @@ namespace Crstore.Capture.State;
 /// <summary>
 /// The clocks of <see cref="SchedLines"/>: each processor has its own, which loses what interrupts and the hypervisor take. A thread of ours on that
 /// processor tells how far it is behind CLOCK_MONOTONIC: as exec_start becomes now when a thread goes on, the clocks are read right after a short sleep.
-/// Takes about a millisecond for each: not for the freeze.
+/// Takes up to a millisecond for each: not for the freeze.
 /// </summary>
 internal sealed class ProcessorClocks
 {
     private const int Tries = 5;
+    private const long QuickNs = 100_000; // to read one clock after the other, so that a second look would gain little
     private readonly Dictionary<int, long?> _known = [];
 
     /// <summary>
@@ -40,9 +41,12 @@ internal sealed class ProcessorClocks
         for (var i = 0; i < Tries; i++)
         {
             Pause.Sleep(1);
+            var awake = (long)SystemInfo.MonotonicNs();
             if (TaskFile.TryReadText(path) is not { } text || SchedLines.TryParse(System.Text.Encoding.ASCII.GetBytes(text)) is not { } now) return null;
-            var offset = (long)SystemInfo.MonotonicNs() - now.LastRunNs;
+            var read = (long)SystemInfo.MonotonicNs();
+            var offset = read - now.LastRunNs;
             if (least is null || offset < least) least = offset;
+            if (read - awake < QuickNs) break;
         }
 
         return least;

@@ -8,6 +8,9 @@ namespace Crstore.Capture.State;
 /// </summary>
 internal static class SleepProof
 {
+    /// <summary>It was put on a processor once, to stop there: each further sleep would have taken it off once more.</summary>
+    public static bool WentOnOnce(SchedLines before, SchedLines frozen) => frozen.Switches == before.Switches + 1;
+
     /// <summary>
     /// When the thread fell asleep, CLOCK_MONOTONIC, or somewhat later; null if it may have slept more than once since it was looked at.
     /// </summary>
@@ -18,9 +21,8 @@ internal static class SleepProof
     /// <param name="frozenNs">When the freeze told it to stop, CLOCK_MONOTONIC.</param>
     public static long? AsleepSince(SchedLines before, SchedLines frozen, long sleptOffset, long stoppedOffset, long frozenNs)
     {
-        // It was put on a processor once: to stop there. Each further sleep would have taken it off once more,
-        if (frozen.Switches != before.Switches + 1) return null;
-        // except one that it was about to begin just when it was told to stop. But then it was on the processor before that, and not woken by it.
+        if (!WentOnOnce(before, frozen)) return null;
+        // It may still have been about to begin another sleep just when it was told to stop. But then it was on the processor before that.
         var woken = frozen.LastRunNs + stoppedOffset - (frozen.RunNs - before.RunNs);
         if (woken < frozenNs) return null;
         var asleep = before.LastRunNs + sleptOffset;

@@ -57,6 +57,7 @@ internal sealed class SleepWatch(ProcDirectory proc, IReadOnlyList<Thread> earli
     /// <summary>After the thaw: says of the threads of a process what was found.</summary>
     public void Fill(Process message)
     {
+        if (rehearsal) return;
         foreach (var thread in message.Threads)
         {
             var registers = UserRegs.FromBytes(thread.Registers.Span);
@@ -109,6 +110,7 @@ internal sealed class SleepWatch(ProcDirectory proc, IReadOnlyList<Thread> earli
     {
         var stat = StatLine.Parse(sleeper.Stat);
         if (stat.State != Asleep || sleeper.Frozen is not { } bytes || sleeper.FrozenStat is not { } line || SchedLines.TryParse(bytes) is not { } frozen) return null;
+        if (!SleepProof.WentOnOnce(sleeper.Sched, frozen)) return null; // often so, and it spares the rest
         if (clocks.Offset(stat.Processor) is not { } slept || clocks.Offset(StatLine.Parse(line).Processor) is not { } stopped) return null;
         if (SleepProof.AsleepSince(sleeper.Sched, frozen, slept, stopped, sleeper.FrozenNs) is not { } since) return null;
         return known is null ? sleeper.FrozenNs - since : (long)known.ElapsedNs + sleeper.FrozenNs - (long)known.FrozenNs;

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Crstore.Linux;
+using Crstore.Model.Format;
 using Thread = Crstore.Model.Format.Thread;
 
 namespace Crstore.Restore.Restart;
@@ -8,21 +9,21 @@ namespace Crstore.Restore.Restart;
 /// System calls that the capture cut short with ERESTART_RESTARTBLOCK: the kernel goes on with them by restart_syscall(2), from a record that
 /// ended with the old thread. The new thread makes the call too and is interrupted at once, so that it has such a record. A relative
 /// timeout is made to be what was left of it: as the kernel has written that down for those who asked for it, else as the capture has proved it. Where
-/// it could not, the timeout begins anew.
+/// it could not, the timeout begins anew. So with calls that the thread makes again itself (<see cref="Timeouts"/>).
 /// </summary>
 internal static class Resumption
 {
-    private const ulong RestartBlock = unchecked((ulong)-516); // -ERESTART_RESTARTBLOCK, linux/errno.h
+    private const ulong RestartBlock = unchecked((ulong)-516), RestartNoHandler = unchecked((ulong)-514); // -ERESTART_RESTARTBLOCK, -ERESTARTNOHAND, linux/errno.h
     private const ulong Nanosleep = 35, ClockNanosleep = 230, Poll = 7, Futex = 202, RestartSyscall = 219;
     private const ulong FutexWait = 0, FutexCommand = 0x7f; // futex(2), without its flags
     private const int CodeBytes = 64;
-    private const int TimespecSize = 16;
-    private const long Second = 1_000_000_000, Millisecond = 1_000_000;
 
     /// <summary>The registers that the thread is to go on with.</summary>
-    public static UserRegs Prepare(Puppet puppet, Thread thread)
+    public static UserRegs Prepare(Puppet puppet, Thread thread, IReadOnlyList<Vma> vmas)
     {
         var regs = UserRegs.FromBytes(thread.Registers.Span);
+        var elapsed = thread.Sleep?.ElapsedNs ?? 0;
+        if (regs.Rax == RestartNoHandler) Timeouts.Shorten(ref regs, elapsed, puppet, vmas);
         if (regs.OrigRax == UserRegs.NoSyscall || regs.Rax != RestartBlock) return regs;
         if (regs.OrigRax == RestartSyscall)
         {
@@ -33,7 +34,6 @@ internal static class Resumption
 
         puppet.Flush();
         Span<long> arguments = [(long)regs.Rdi, (long)regs.Rsi, (long)regs.Rdx, (long)regs.R10, (long)regs.R8, (long)regs.R9];
-        var elapsed = thread.Sleep?.ElapsedNs ?? 0;
         switch (regs.OrigRax)
         {
             case Nanosleep:
@@ -46,7 +46,7 @@ internal static class Resumption
                 arguments[3] = Less(regs.R10, elapsed, puppet) ?? arguments[3];
                 break;
             case Poll:
-                arguments[2] = Less((int)regs.Rdx, elapsed);
+                arguments[2] = Timeouts.Less((int)regs.Rdx, elapsed);
                 break;
         }
 
@@ -74,21 +74,7 @@ internal static class Resumption
     // Interrupted, the kernel writes the time that was left to where the caller asked for it, nanosleep(2).
     private static long? Rest(ulong address, Puppet puppet) => Less(address, 0, puppet);
 
-    // A time with what had passed of it taken away, in a place of its own: the caller's stays as it was. Null if there is none.
-    private static long? Less(ulong address, ulong elapsedNs, Puppet puppet)
-    {
-        if (address == 0) return null;
-        Span<byte> time = stackalloc byte[TimespecSize]; // struct timespec
-        puppet.Read(address, time);
-        var (seconds, nanoseconds) = (BinaryPrimitives.ReadInt64LittleEndian(time), BinaryPrimitives.ReadInt64LittleEndian(time[8..]));
-        if (seconds < 0 || nanoseconds is < 0 or >= Second) return null;
-        var left = Int128.Max((Int128)seconds * Second + nanoseconds - elapsedNs, 0);
-        BinaryPrimitives.WriteInt64LittleEndian(time, (long)(left / Second));
-        BinaryPrimitives.WriteInt64LittleEndian(time[8..], (long)(left % Second));
-        return (long)puppet.Place(time);
-    }
-
-    // The same in whole milliseconds: rather one too many. Those without an end, or that don't wait, stay so.
-    private static int Less(int milliseconds, ulong elapsedNs) =>
-        milliseconds <= 0 ? milliseconds : (int)Math.Max(0, milliseconds - (long)Math.Min(elapsedNs / Millisecond, int.MaxValue));
+    // In a place of its own: the caller's stays as it was.
+    private static long? Less(ulong address, ulong elapsedNs, Puppet puppet) =>
+        Timeouts.Less(address, elapsedNs, puppet) is { } time ? (long)puppet.Place(time) : null;
 }
