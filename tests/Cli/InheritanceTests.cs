@@ -26,8 +26,7 @@ public sealed class InheritanceTests
         Run.Command("nice", ["-n", "5", "setarch", "--addr-no-randomize", CrstoreProgram.Path, "restart", "s", "--detach", "--store", store.Path]).MustSucceed();
         try
         {
-            Assert.Equal(0, StatLine.Parse(File.ReadAllBytes($"/proc/{pid}/stat")).Nice);
-            Assert.Equal("00000000", File.ReadAllText($"/proc/{pid}/personality").Trim());
+            Assert.Equal((0, "00000000"), (StatLine.Parse(File.ReadAllBytes($"/proc/{pid}/stat")).Nice, File.ReadAllText($"/proc/{pid}/personality").Trim()));
         }
         finally
         {
