@@ -47,7 +47,7 @@ public sealed class RefusalTests
         using var target = TargetProcess.Start("sandboxed", "strict");
         target.Expect("ready");
         while (!File.ReadAllText($"/proc/{target.Pid}/status").Contains("Seccomp:\t1", StringComparison.Ordinal)) Thread.Sleep(5); // it says so before
-        Refused(target.Pid, "seccomp");
+        Refused(target.Pid, "it allows itself four system calls only");
     }
 
     private static void Refused(int pid, string why)
