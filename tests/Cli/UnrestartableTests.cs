@@ -5,7 +5,7 @@ using Xunit;
 namespace Crstore.Tests.Cli;
 
 /// <summary>What can't be restarted is named: by `check --pid` before, by `capture --require-restartable`, which saves nothing then.</summary>
-public sealed class RefusalTests
+public sealed class UnrestartableTests
 {
     [Fact]
     public void Huge_tlb_pages_are_refused_by_name()
