@@ -24,6 +24,7 @@ internal sealed class CaptureAttempt(
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
     private readonly FreezeCrew _crew = new();
+    private readonly ProcessorClocks _processorClocks = new();
     private List<OpenFile> _openFiles = [];
     private (ulong MonotonicNs, ulong BoottimeNs) _clocks;
     private long _capturedUnixNs;
@@ -85,6 +86,7 @@ internal sealed class CaptureAttempt(
     public void Arm()
     {
         clock.Stop();
+        foreach (var process in _prepared.Values) process.BeforeFreeze();
         var noGc = GC.TryStartNoGCRegion(NoGcBytes);
         try
         {
@@ -92,7 +94,7 @@ internal sealed class CaptureAttempt(
             foreach (var process in tree.Processes)
             {
                 if (!_prepared.TryGetValue(process.Pid, out var capture) || !capture.Memory.CanPreCopy) continue;
-                capture.ArmFrozen(process, watchdog);
+                capture.ArmFrozen(process, tree.FrozenSince, watchdog);
                 _captured.Add(capture);
             }
 
@@ -123,7 +125,7 @@ internal sealed class CaptureAttempt(
         {
             try
             {
-                rounds.Add(capture.Pid, capture.Memory.PreCopy());
+                rounds.Add(capture.Pid, capture.PreCopy());
             }
             catch (TargetException) when (capture.Pid != options.Pid)
             {
@@ -139,6 +141,7 @@ internal sealed class CaptureAttempt(
     public void Freeze(CancellationToken cancel)
     {
         clock.Stop();
+        foreach (var process in _prepared.Values) process.BeforeFreeze();
         var noGc = GC.TryStartNoGCRegion(NoGcBytes);
         try
         {
@@ -159,7 +162,7 @@ internal sealed class CaptureAttempt(
             {
                 watchdog.ThrowIfExpired();
                 var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid, frozen: true);
-                capture.CaptureFrozen(process, buffer, watchdog);
+                capture.CaptureFrozen(process, tree.FrozenSince, buffer, watchdog);
                 _captured.Add(capture);
             }
 
@@ -295,7 +298,7 @@ internal sealed class CaptureAttempt(
             Watchdog = watchdog,
             Crew = _crew,
             ReadEverything = ReadEverything || frozen,
-        }, files);
+        }, files, _processorClocks);
         _prepared.Add(pid, capture);
         return capture;
     }

@@ -2,6 +2,7 @@ using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Model.Format;
 
@@ -13,10 +14,13 @@ internal sealed class ProcessCapture : IDisposable
     private readonly SpaceId _space;
     private readonly ProcessStateReader _state;
 
-    private ProcessCapture(SpaceId space, ProcessStateReader state, MemoryCapture memory)
+    private readonly SleepWatch _sleeps;
+
+    private ProcessCapture(SpaceId space, ProcessStateReader state, SleepWatch sleeps, MemoryCapture memory)
     {
         _space = space;
         _state = state;
+        _sleeps = sleeps;
         Memory = memory;
     }
 
@@ -30,12 +34,13 @@ internal sealed class ProcessCapture : IDisposable
     /// <summary>In group-stop when it was frozen.</summary>
     public bool WasStopped { get; private set; }
 
-    public static ProcessCapture Prepare(SpaceId space, MemoryRequest request, FileRefs files)
+    public static ProcessCapture Prepare(SpaceId space, MemoryRequest request, FileRefs files, ProcessorClocks clocks)
     {
         var state = ProcessStateReader.Prepare(request.Pid, files);
         try
         {
-            return new ProcessCapture(space, state, MemoryCapture.Prepare(request));
+            IReadOnlyList<Model.Format.Thread> earlier = request.Parent?.BootId == SystemInfo.BootId() ? request.Parent.Process.Threads : [];
+            return new ProcessCapture(space, state, new SleepWatch(state.Directory, earlier, clocks, request.Rehearsal), MemoryCapture.Prepare(request));
         }
         catch
         {
@@ -44,11 +49,15 @@ internal sealed class ProcessCapture : IDisposable
         }
     }
 
+    /// <summary>Right before a freeze.</summary>
+    public void BeforeFreeze() => _sleeps.Observe();
+
     /// <summary>In the freeze: everything. What has to run in the target comes before its memory is looked at and copied.</summary>
-    public void CaptureFrozen(FrozenProcess process, PageBuffer buffer, FreezeWatchdog watchdog)
+    public void CaptureFrozen(FrozenProcess process, long frozenSince, PageBuffer buffer, FreezeWatchdog watchdog)
     {
         watchdog.Enter("state");
         Memory.BeginFrozen();
+        _sleeps.ReadFrozen(frozenSince, withStat: false);
         _state.ReadFrozen(process);
         watchdog.Enter("inject");
         using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
@@ -64,13 +73,22 @@ internal sealed class ProcessCapture : IDisposable
     }
 
     /// <summary>In a freeze: its tracker is armed, and nothing else is done.</summary>
-    public void ArmFrozen(FrozenProcess process, FreezeWatchdog watchdog)
+    public void ArmFrozen(FrozenProcess process, long frozenSince, FreezeWatchdog watchdog)
     {
         watchdog.Enter("inject");
         Memory.BeginFrozen();
+        _sleeps.ReadFrozen(frozenSince, withStat: true);
         using (var remote = Memory.NeedsRemote ? RemoteSyscalls.TryBegin(process, out _) : null) Memory.BeginTracking(process, remote);
         watchdog.Enter("arm");
         Memory.Arm();
+    }
+
+    /// <summary>After <see cref="ArmFrozen"/> and the thaw: what its tracker watches is saved while it runs, for the next round.</summary>
+    public PreCopiedRound PreCopy()
+    {
+        var round = Memory.PreCopy();
+        round.Link.Process.Threads.AddRange(_sleeps.Threads());
+        return round;
     }
 
     /// <summary>After the thaw: the finished message with its VMAs.</summary>
@@ -79,6 +97,7 @@ internal sealed class ProcessCapture : IDisposable
     public Process Build(CheckpointBody body, bool stoppedByUs)
     {
         var process = _state.Build();
+        _sleeps.Fill(process);
         if (stoppedByUs)
         {
             process.WasStopped = false;

@@ -46,12 +46,48 @@ public class ProcParserTests
         Assert.Equal(unchecked((ulong)-3), stat.ChildTime.User);
         Assert.Equal((-5, 3, 4242UL), (stat.Nice, stat.Threads, stat.StartTime));
         Assert.Equal((26UL, 27UL, 28UL), stat.Code);
-        Assert.Equal((17, 33, 2), (stat.ExitSignal, stat.RtPriority, stat.Policy));
+        Assert.Equal((17, 1, 33, 2), (stat.ExitSignal, stat.Processor, stat.RtPriority, stat.Policy));
         Assert.Equal((45UL, 46UL, 47UL), stat.Data);
         Assert.Equal((48UL, 49UL, 50UL, 51UL), stat.Arguments);
         Assert.Equal(256, stat.ExitCode);
         Assert.False(stat.IsZombie);
     }
+
+    private const string Sched = "cat (25575, #threads: 1)\n-----\nse.exec_start   :      69240029.237209\nse.sum_exec_runtime   :   0.000042\n"
+        + "nr_switches      :    18\nnr_voluntary_switches   :   1\n";
+
+    [Fact]
+    public void A_sched_file_gives_nanoseconds() =>
+        Assert.Equal(new SchedLines(69_240_029_237_209, 42, 18), SchedLines.TryParse(Bytes(Sched)));
+
+    [Theory]
+    [InlineData("se.exec_start")]
+    [InlineData("se.sum_exec_runtime")]
+    [InlineData("nr_switches")]
+    [InlineData(".237209")]
+    public void A_sched_file_of_another_form_gives_nothing(string lost) => Assert.Null(SchedLines.TryParse(Bytes(Sched.Replace(lost, ""))));
+
+    [Fact]
+    public void The_kernel_at_hand_gives_one_of_that_form()
+    {
+        var sched = SchedLines.TryParse(TaskFile.ReadBytes("/proc/self/sched"));
+        Assert.True(sched is { LastRunNs: > 0 });
+    }
+
+    [Fact]
+    public void A_syscall_line_gives_the_call_and_its_arguments()
+    {
+        var call = SyscallLine.TryParse(Bytes("230 0x1 0x0 0x7fff0ed014d0 0x0 0x5 0x6 0x7fff0ed014b8 0x7f88454ed503\n"));
+        Assert.NotNull(call);
+        Assert.Equal((230UL, 0x7fff0ed014b8UL), (call.Number, call.StackPointer));
+        Assert.Equal([1UL, 0, 0x7fff0ed014d0, 0, 5, 6], call.Arguments);
+    }
+
+    [Theory]
+    [InlineData("running\n")]
+    [InlineData("-1 0x7fff0ed014b8 0x7f88454ed503\n")]
+    [InlineData("")]
+    public void A_thread_in_no_call_gives_none(string line) => Assert.Null(SyscallLine.TryParse(Bytes(line)));
 
     [Fact]
     public void A_stat_line_cut_anywhere_is_an_error()

@@ -42,6 +42,9 @@ public sealed class ProcessStateReader : IDisposable
     /// <summary>The process.</summary>
     public int Pid { get; }
 
+    /// <summary>Its directory, for one reader at a time.</summary>
+    internal ProcDirectory Directory => proc;
+
     /// <summary>What could not be read, and why; complete after <see cref="Build"/>.</summary>
     public IReadOnlyList<string> Warnings => warnings;
 

@@ -60,6 +60,9 @@ public sealed record StatLine
     /// <summary>38: signal sent to the parent at exit.</summary>
     public required int ExitSignal { get; init; }
 
+    /// <summary>39: the processor it ran on last.</summary>
+    public required int Processor { get; init; }
+
     /// <summary>40: real-time priority, 0 if not real-time.</summary>
     public required int RtPriority { get; init; }
 
@@ -112,6 +115,7 @@ public sealed record StatLine
             StartTime = at.Unsigned(22),
             Code = (at.Unsigned(26), at.Unsigned(27), at.Unsigned(28)),
             ExitSignal = at.Int(38),
+            Processor = at.Int(39),
             RtPriority = at.Int(40),
             Policy = at.Int(41),
             Data = (at.Unsigned(45), at.Unsigned(46), at.Unsigned(47)),

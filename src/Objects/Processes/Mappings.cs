@@ -13,7 +13,7 @@ public sealed class Mappings : IProcessPart
 
     /// <inheritdoc/>
     public Coverage Coverage => new(
-        "private and shared anonymous memory, memfds, deleted files; files that are unchanged; stacks, mlock, mseal, madvise flags, the vDSO of the same kernel",
+        "private and shared anonymous memory, memfds, deleted files; files that are unchanged; a Java virtual machine's counters (hsperfdata); stacks, mlock, mseal, madvise flags, the vDSO of the same kernel",
         "files that have changed or are gone, if the capture had --embed-files (private mappings)",
         "changed or missing files; device memory; huge TLB pages; protection keys; shadow stacks; rings of io_uring and perf; System V shared memory; AIO rings; what a capture excluded");
 
@@ -37,6 +37,14 @@ public sealed class Mappings : IProcessPart
 
     /// <summary>Tables that the name service cache daemon shares with every process. Zeros in their place tell libc that it is gone, and it asks anew.</summary>
     public static bool IsNameServiceCache(Vma vma) => vma.Shared && vma.Name.Contains("/nscd/", StringComparison.Ordinal);
+
+    /// <summary>
+    /// Counters that a Java virtual machine shows to jps and jstat: /tmp/hsperfdata_USER/PID. The file goes when the machine ends, and its counters are the
+    /// machine's own: what the checkpoint has of them stands for it, with or without a file.
+    /// </summary>
+    public static bool IsPerformanceData(Vma vma) => vma.Shared && vma.Content == VmaContent.Saved
+        && Path.GetFileName(Path.GetDirectoryName(vma.Backing?.Path) ?? "").StartsWith("hsperfdata_", StringComparison.Ordinal)
+        && Path.GetFileName(vma.Backing!.Path) is { Length: > 0 } name && name.All(char.IsAsciiDigit);
 
     private static string NameOf(Vma vma, Process process) => $"{vma.Start:x}-{vma.End:x} {vma.Name} of process {process.Pid}";
 
@@ -62,7 +70,7 @@ public sealed class Mappings : IProcessPart
         if (vma.Name.StartsWith("/SYSV", StringComparison.Ordinal)) return Verdict.Refused("System V shared memory");
         if (vma.Name.StartsWith("/[aio]", StringComparison.Ordinal)) return Verdict.Refused("an AIO context");
         if (vma.Content == VmaContent.NotCaptured) return Verdict.Refused($"it was not captured: {vma.NotCapturedReason}");
-        if (IsNameServiceCache(vma)) return null;
+        if (IsNameServiceCache(vma) || IsPerformanceData(vma)) return null;
         if (vma.Shared && vma.Backing is { Deleted: false, Inode: not 0 } file && !scene.JustCaptured) return JudgeShared(file, scene);
         if (vma.Content != VmaContent.FileBacked || vma.Backing is null || (scene.JustCaptured && !vma.Backing.Deleted) || scene.MappedFiles.Open(vma.Backing) is not null) return null;
         var why = $"{vma.Backing.Path} {scene.MappedFiles.WhyNot(vma.Backing)}";

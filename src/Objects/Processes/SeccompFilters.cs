@@ -15,7 +15,8 @@ public sealed class SeccompFilters : IProcessPart
     /// <inheritdoc/>
     public IEnumerable<ObjectVerdict> Check(Process process, RestartScene scene)
     {
-        if (process.Credentials is { Seccomp: not 0 })
-            yield return new ObjectVerdict(Name, $"process {process.Pid}", Verdict.Refused("it has a seccomp filter, which can't be read back"));
+        const uint strict = 1; // SECCOMP_MODE_STRICT, seccomp(2)
+        if (process.Credentials is { Seccomp: not 0 and var mode })
+            yield return new ObjectVerdict(Name, $"process {process.Pid}", Verdict.Refused(mode == strict ? "it allows itself four system calls only" : "it has a seccomp filter, which can't be read back"));
     }
 }

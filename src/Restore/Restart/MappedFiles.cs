@@ -86,7 +86,7 @@ internal sealed class MappedFiles : IDisposable
         if (vma.Content == VmaContent.NotCaptured)
             throw new TargetException($"process {process.Pid}: the mapping {vma.Start:x}-{vma.End:x} {vma.Name} was not captured ({vma.NotCapturedReason})");
         if (vma.Inode == 0 || Mappings.IsNameServiceCache(vma)) return; // anonymous
-        var named = vma.Backing is { Deleted: false, Inode: not 0 };
+        var named = vma.Backing is { Deleted: false, Inode: not 0 } && !(Mappings.IsPerformanceData(vma) && (scene.NewPids || backings.Open(vma.Backing) is null));
         if (vma.Content == VmaContent.FileBacked || (vma.Shared && named && !IsMemory(vma.Backing)))
         {
             // Embedded pages stand for themselves: a file that is gone is then no obstacle.

@@ -89,9 +89,12 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
     /// <inheritdoc/>
     public void Read(ulong address, Span<byte> destination)
     {
-        var n = RemoteMemory.TryRead(tid, [new RemoteSpan(address, (ulong)destination.Length)], destination);
-        if (n != destination.Length) throw new EnvironmentException($"process {pidInside}: memory at {address:x} can't be read");
+        if (!TryRead(address, destination)) throw new EnvironmentException($"process {pidInside}: memory at {address:x} can't be read");
     }
+
+    /// <summary>Memory that a program named, and that need not be there.</summary>
+    public bool TryRead(ulong address, Span<byte> destination) =>
+        RemoteMemory.TryRead(tid, [new RemoteSpan(address, (ulong)destination.Length)], destination) == destination.Length;
 
     /// <summary>Writes code, and works from another place from now on. The memory is there already.</summary>
     public void MoveTo(ulong place)

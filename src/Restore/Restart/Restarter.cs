@@ -175,7 +175,7 @@ public sealed class Restarter
     /// <summary>The last calls: what interrupted system calls need, and crstore's own memory goes. Then the registers.</summary>
     private static void Finish(Restarted process)
     {
-        var registers = process.Threads.Zip(process.Message.Threads).Select(p => Resumption.Prepare(p.First, p.Second)).ToList();
+        var registers = process.Threads.Zip(process.Message.Threads).Select(p => Resumption.Prepare(p.First, p.Second, process.Message.Vmas)).ToList();
         var vdso = process.Message.Vmas.FirstOrDefault(v => v.Name == "[vdso]")
             ?? throw new TargetException($"process {process.Message.Pid} has no vDSO");
         PendingSignals.QueueContinue(process);

@@ -1,0 +1,34 @@
+using Crstore.Linux.Proc;
+
+namespace Crstore.Capture.State;
+
+/// <summary>
+/// System calls whose timeout is relative, and that begin anew with all of it when they are made again; syscall_64.tbl. Others write what is left
+/// to where their caller gave it (select, ppoll), or know the time at which they end (a sleep until a date, FUTEX_WAIT_BITSET).
+/// </summary>
+internal static class TimedCalls
+{
+    /// <summary>By which the kernel goes on with a call that was interrupted, restart_syscall(2).</summary>
+    public const ulong Restart = 219;
+
+    private const ulong Poll = 7, Nanosleep = 35, Futex = 202, ClockNanosleep = 230, EpollWait = 232, EpollPwait = 281, EpollPwait2 = 441, SigTimedWait = 128,
+        SemTimedOp = 220;
+    private const ulong AbsoluteTime = 1; // TIMER_ABSTIME
+    private const ulong FutexCommand = 0x7f, FutexWait = 0, FutexWaitBitset = 9; // futex(2), without its flags
+    private const uint AnyBit = 0xffffffff; // FUTEX_BITSET_MATCH_ANY
+
+    /// <summary>It has a timeout that is not told by other means.</summary>
+    public static bool IsOne(SyscallLine call) => call.Number switch
+    {
+        // Whatever call that was. Waits until a date look like this: not to be looked at in the freeze, as there may be many (pthread_cond_timedwait).
+        Restart => (call.Arguments[1] & FutexCommand) != FutexWaitBitset || (uint)call.Arguments[5] != AnyBit,
+        Poll => (int)call.Arguments[2] > 0,
+        Nanosleep => call.Arguments[1] == 0,
+        ClockNanosleep => (call.Arguments[1] & AbsoluteTime) == 0 && call.Arguments[3] == 0,
+        Futex => (call.Arguments[1] & FutexCommand) == FutexWait && call.Arguments[3] != 0,
+        EpollWait or EpollPwait => (int)call.Arguments[3] > 0,
+        EpollPwait2 or SemTimedOp => call.Arguments[3] != 0,
+        SigTimedWait => call.Arguments[2] != 0,
+        _ => false,
+    };
+}

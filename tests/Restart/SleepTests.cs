@@ -1,0 +1,62 @@
+using System.Diagnostics;
+using System.Globalization;
+using Crstore.Capture;
+using Crstore.Restore.Restart;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Restart;
+
+/// <summary>Calls with a relative timeout, captured in the middle of it: they end when they would have, by the clock of the program (tests/Targets/sleeper.c).</summary>
+public class SleepTests
+{
+    private const int Sleep = 16000, Before = 6000, Captured = 7000; // milliseconds: of all, and of it before an earlier capture and before the one that is restarted
+    private const int Late = 5000; // that a busy machine may add. A sleep that begins anew takes Captured longer, one after an earlier capture at least Before
+
+    // The kernel goes on with some by itself, and knows what is left of them; the others it makes again from the start after each capture.
+    private static readonly string[] Kept = ["usleep", "nanosleep", "nanosleep_left", "poll", "ppoll", "select", "futex"];
+    private static readonly string[] Repeated = ["epoll_wait", "epoll_pwait", "epoll_pwait2", "sigtimedwait", "semtimedop"];
+
+    [Theory]
+    [InlineData("usleep")]
+    [InlineData("epoll_wait")]
+    public void A_sleep_goes_on_for_what_was_left_of_it(string way) => Check([way], earlier: false, null);
+
+    [Fact]
+    public void In_every_way_and_in_many_threads() => Check([.. Kept, .. Repeated, "futex_until"], earlier: false, null);
+
+    // The first capture interrupts the sleep: what was left of it then counts.
+    [Fact]
+    public void After_an_earlier_capture_too() => Check(Kept, earlier: true, null);
+
+    [Fact]
+    public void With_a_first_round_while_it_runs_too() => Check(Kept, earlier: false, PreCopyPolicy.Always);
+
+    private static void Check(string[] ways, bool earlier, PreCopyPolicy? preCopy)
+    {
+        Requires.Root();
+        using var run = RestartRun.Start("sleeper", [$"{Sleep}", .. ways]);
+        run.Expect("ready");
+        var clock = Stopwatch.StartNew();
+        if (earlier)
+        {
+            Thread.Sleep(Before);
+            Capture();
+        }
+
+        Thread.Sleep(Math.Max(0, Captured - (int)clock.ElapsedMilliseconds));
+        var crid = Capture();
+        run.Kill();
+        Assert.True(clock.ElapsedMilliseconds < Sleep, "the machine is too busy: the sleeps were over");
+        run.Restart(crid, new RestartOptions { Detach = true, Stdio = Objects.Files.StdioPolicy.Null, Clock = ClockPolicy.Continue });
+        foreach (var line in ways.Select(_ => run.ReadLine()))
+        {
+            var (way, answer) = (line.Split(' ')[0], line.Split(' ')[^1]);
+            Assert.Contains(way, ways);
+            Assert.DoesNotContain("error", line);
+            Assert.InRange(int.Parse(answer, CultureInfo.InvariantCulture), Sleep, Sleep + Late);
+        }
+
+        Model.Crid Capture() => run.Capture(with: o => preCopy is { } policy ? o with { PreCopy = policy } : o);
+    }
+}
