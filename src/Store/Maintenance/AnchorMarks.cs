@@ -40,17 +40,25 @@ internal static class AnchorMarks
     /// page maps don't name (a page given twice), and a capture that finds one there relies on its anchor.
     /// </summary>
     /// <param name="db">The store.</param>
-    /// <param name="before">The CRIDs that there were at the first look, in order.</param>
-    /// <param name="marks">Added to.</param>
+    /// <param name="first">The first look.</param>
+    /// <param name="now">The second one; added to.</param>
     /// <param name="cancel">Asked.</param>
-    public static void AddOfNewcomers(RocksDb db, IReadOnlyList<Crid> before, ChunkMarks marks, CancellationToken cancel)
+    /// <exception cref="StoreDamagedException">Not all patches of a checkpoint that was committed since can be read. To the next gc it is no newcomer.</exception>
+    public static void AddOfNewcomers(RocksDb db, Condemned first, Reachability now, CancellationToken cancel)
     {
-        var known = before.ToHashSet();
-        // Marking has read what anybody needs: nobody needs what can't be read here, and nobody could read it.
-        foreach (var crid in CridScan.Of(db, ColumnFamily.Patches, (_, _) => { }))
+        var known = first.WithChunks.ToHashSet();
+        foreach (var crid in CridScan.Of(db, ColumnFamily.Patches, PassOver))
         {
             cancel.ThrowIfCancellationRequested();
-            if (!known.Contains(crid)) CridScan.Records(db, ColumnFamily.Patches, crid, i => AddAll(Keys.PatchGroupOf(i.Key), i.Value.ToArray(), marks));
+            if (known.Contains(crid)) continue;
+            if (CridScan.Records(db, ColumnFamily.Patches, crid, i => AddAll(Keys.PatchGroupOf(i.Key), i.Value.ToArray(), now.Chunks)) is { } damage) PassOver(crid, damage);
+        }
+
+        // Nobody could have found patches of what was not committed. Behind a block that can't be read there may be others that can.
+        void PassOver(Crid crid, StoreDamagedException damage)
+        {
+            if (now.Committed.Contains(crid) && !first.Live.Committed.Contains(crid))
+                throw new StoreDamagedException($"what the patches of CRID {crid} change, which was committed beside this gc, is unknown: {damage.Message}", "nothing was freed; the next gc can do without", damage);
         }
     }
 
@@ -63,7 +71,7 @@ internal static class AnchorMarks
         }
         catch (StoreDamagedException)
         {
-            // The same: the others behind it count.
+            // Marking has read what anybody needs: nobody needs this, and nobody could read it. The others behind it count.
         }
     }
 

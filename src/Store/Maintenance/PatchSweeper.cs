@@ -18,14 +18,23 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
     /// <summary>Groups that don't unpack, or can't be read at all: no capture shall find their patches any more.</summary>
     public HashSet<PatchGroupId> Damaged { get; } = [];
 
-    /// <summary>Groups of a CRID that may have dead patches.</summary>
+    /// <summary>
+    /// Groups of a CRID that may have dead patches: those whose index entries were dropped, and those that nobody reaches, which have none if all
+    /// of their patches were stored again (<see cref="Writing.PatchCleaner"/>): the index has these where they are now.
+    /// </summary>
     public List<PatchGroupId> Suspects(RocksDb db, Crid crid)
     {
-        if (!condemned.Thorough) return [.. condemned.Chunks.Groups(crid).Select(g => g.Group)];
-        var all = new List<PatchGroupId>();
-        if (CridScan.Records(db, ColumnFamily.Patches, crid, i => all.Add(Keys.PatchGroupOf(i.Key))) is { } damage)
-            tally.LeftAlone[$"what follows the first {all.Count} patch groups of CRID {crid}"] = damage.Message;
-        return all;
+        var suspects = new List<PatchGroupId>();
+        ulong seen = 0;
+        var damage = CridScan.Records(db, ColumnFamily.Patches, crid, i =>
+        {
+            var id = Keys.PatchGroupOf(i.Key);
+            seen++;
+            if (condemned.Thorough || condemned.Chunks.Slots(id) != 0 || Live(id) == 0) suspects.Add(id);
+        });
+        if (damage is null) return suspects;
+        tally.LeftAlone[$"what follows the first {seen} patch groups of CRID {crid}"] = damage.Message;
+        return [.. suspects.Union(condemned.Chunks.Groups(crid).Select(g => g.Group))];
     }
 
     /// <summary>Deletes groups without live patches, and rewrites those of which at least half is dead.</summary>
@@ -37,7 +46,7 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
             Span<byte> key = stackalloc byte[Keys.FrameSize];
             foreach (var id in groups)
             {
-                var live = condemned.Live.Chunks.Slots(id) | now.Chunks.Slots(id);
+                var live = Live(id);
                 Keys.PatchGroup(id, key);
                 if (live == 0) DropWhole(db, batch, key, id);
                 else if (BitOperations.PopCount(live) * WorthRewriting <= PatchGroupId.Slots) Rewrite(db, batch, key, id, live);
@@ -134,6 +143,9 @@ internal sealed class PatchSweeper(Condemned condemned, Reachability now, Compre
             }
         }
     }
+
+    /// <summary>Both looks' live slots.</summary>
+    private ulong Live(PatchGroupId group) => condemned.Live.Chunks.Slots(group) | now.Chunks.Slots(group);
 
     private static void Compact(RocksDb db, PatchGroupId from, PatchGroupId to)
     {

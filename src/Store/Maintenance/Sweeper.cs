@@ -40,7 +40,7 @@ internal sealed class Sweeper
     public static Sweeper Confirm(RocksDb db, Condemned condemned, Compression compression, GcTally tally, IProgress<StoreProgress>? progress, CancellationToken cancel)
     {
         var sweeper = new Sweeper(condemned, Reachability.Mark(db, progress, cancel), compression, tally, progress);
-        AnchorMarks.AddOfNewcomers(db, condemned.WithChunks, sweeper._now.Chunks, cancel);
+        AnchorMarks.AddOfNewcomers(db, condemned, sweeper._now, cancel);
         FaultPoint.Hit("gc.remarked");
         using var batch = db.NewBatch();
         StoreMeta.Put(batch, StoreMeta.GcFreed, condemned.Generation);

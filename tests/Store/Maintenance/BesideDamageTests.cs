@@ -191,6 +191,46 @@ public sealed class BesideDamageTests
         Assert.Equal((ulong)last.Pages.Count, again.Pages.Fresh);
     }
 
+    [Fact]
+    public async Task Beside_damage_in_what_was_committed_meanwhile_gc_frees_nothing_and_the_next_one_goes_on()
+    {
+        using var temp = Tables(out _);
+        var memory = Memory.Random(1, 640);
+        var a = new Crid(temp.Capture(memory).Crid);
+        var (torn, last) = (memory.Clone(), Memory.Random(2, 640));
+        for (ulong p = 0; p < 640; p++) torn.Touch(p, new Random((int)p), places: 10);
+        using var store = temp.Open();
+        Task<GcResult> gc;
+        PatchGroupId lost;
+        using (store.BeginCapture("other", full: false)) // gc waits for this one, too
+        {
+            using (var writer = store.BeginCapture("s", full: false))
+            {
+                var space = writer.OpenSpace(new SpaceId(0), new SpaceId(0));
+                torn.WriteTo(space);
+                space.Clear(); // a second freeze reads all again: the index gets patches that no page map names
+                last.WriteTo(space);
+                store.Forget([a], dryRun: false);
+                gc = Task.Run(() => store.CollectGarbage(Now, null, default));
+                while (StoreSurgery.HasIndex(temp) && !gc.IsCompleted) await Task.Delay(20);
+                writer.Commit(Memory.Manifest());
+                lost = new PatchGroupId(writer.Crid, 3);
+            }
+
+            StoreSurgery.SpoilBlock(temp, ColumnFamily.Patches, StoreSurgery.GroupKey(lost));
+        }
+
+        // A capture may have found patches behind the damage: their anchors stay.
+        var error = await Record.ExceptionAsync(() => gc);
+        Assert.Equal(640 / ChunkLocation.SlotsPerFrame, StoreSurgery.AllKeys(temp, ColumnFamily.Chunks).Count(key => Keys.FrameOf(key).Crid == a));
+        Assert.Contains($"CRID {lost.Crid}", Assert.IsType<StoreDamagedException>(error).Message);
+
+        store.CollectGarbage(Now, null, default);
+        Assert.DoesNotContain(StoreSurgery.AllKeys(temp, ColumnFamily.Chunks), key => Keys.FrameOf(key).Crid == a);
+        AssertReads(store, lost.Crid.Value, last);
+        AssertReads(store, temp.Capture(torn, "again").Crid, torn);
+    }
+
     // All records of captures go through tables, which can be damaged.
     private static TempStore Tables(out List<string> told)
     {

@@ -150,6 +150,39 @@ public sealed class PatchCleanerTests
     }
 
     [Fact]
+    public void A_group_all_of_whose_patches_were_stored_again_is_freed_once_nobody_needs_it()
+    {
+        using var temp = new TempStore();
+        var (memory, random) = (Memory.Random(7, 1024), Seeds.Random());
+        temp.Capture(memory);
+        Crid Next(int from, int count, Action<Memory>? more = null)
+        {
+            var next = memory.Clone();
+            for (var p = from; p < from + count; p++) next.Touch((ulong)p, random);
+            more?.Invoke(next);
+            var crid = new Crid(Chain.Increment(temp, memory, next));
+            memory = next;
+            return crid;
+        }
+
+        // One group, of which eight pages lie in another segment; a page in a frame, so that the CRID is never dead as a whole.
+        var b = Next(512 - 56, PatchGroupId.Slots, next => next.Fill(8, 1500, 1));
+        var c = Next(512 - 56, 56);
+        Next(600, PatchGroupId.Slots); // stores the eight again: the index has them there
+        using var store = temp.Open();
+        foreach (var crid in new[] { b, c })
+        {
+            store.Forget([crid], dryRun: false);
+            store.CollectGarbage(new GcOptions(false, TimeSpan.FromSeconds(30)), null, default);
+        }
+
+        using (var reader = store.OpenReader())
+        using (var image = reader.OpenImage(new Crid(reader.Headers().Max(h => h.Crid)))) memory.AssertEquals(image);
+        Assert.Contains(StoreSurgery.AllKeys(temp, ColumnFamily.Chunks), key => Keys.FrameOf(key).Crid == b);
+        Assert.DoesNotContain(StoreSurgery.AllKeys(temp, ColumnFamily.Patches), key => Keys.PatchGroupOf(key).Crid == b);
+    }
+
+    [Fact]
     public void A_patch_that_gc_took_out_of_the_index_is_not_put_back_by_storing_it_again()
     {
         using var temp = new TempStore();

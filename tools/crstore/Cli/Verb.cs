@@ -31,7 +31,7 @@ internal abstract class Verb : Command
     /// <summary>Does it.</summary>
     protected abstract ExitCode Run(ParseResult parsed);
 
-    /// <summary>The `--lock-timeout` option of the verbs that write.</summary>
+    /// <summary>The `--lock-timeout` option of the verbs that write, or look at a process that a capture may have.</summary>
     protected Option<TimeSpan?> AddLockTimeout()
     {
         var timeout = new Option<TimeSpan?>("--lock-timeout")

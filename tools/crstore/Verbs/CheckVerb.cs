@@ -21,6 +21,7 @@ internal sealed class CheckVerb : Verb
     private readonly Option<bool> _tree = new("--tree") { Description = "Of a process: all its descendants too" };
     private readonly Option<bool> _all = new("--all", "-a") { Description = "Also what simply restarts: every mapping, thread, timer, namespace and open file" };
     private readonly Option<bool> _objects = new("--objects") { Description = "List all kinds of objects, and what becomes of each" };
+    private readonly Option<TimeSpan?> _lockTimeout;
     private readonly Option<bool> _json;
 
     /// <summary>Creates the verb.</summary>
@@ -29,6 +30,7 @@ internal sealed class CheckVerb : Verb
         Arguments.Add(_what);
         foreach (var option in new Option[] { _pid, _crid, _tree, _all, _objects }) Options.Add(option);
         StoreWords.Complete(_what, series: true);
+        _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
 
@@ -41,7 +43,7 @@ internal sealed class CheckVerb : Verb
     ];
 
     /// <inheritdoc/>
-    public override IReadOnlyList<ExitCode> ExitCodes => [ExitCode.Target, ExitCode.Damaged];
+    public override IReadOnlyList<ExitCode> ExitCodes => [ExitCode.Target, ExitCode.Damaged, ExitCode.Busy, ExitCode.FrozenTooLong];
 
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
@@ -105,7 +107,7 @@ internal sealed class CheckVerb : Verb
         {
             var sketch = TargetFinder.ByPid(target);
             name = $"process {sketch.Pid} ({sketch.Comm})";
-            return StatePreview.Read(sketch.Pid, parsed.GetValue(_tree), Context.LockWait());
+            return StatePreview.Read(sketch.Pid, parsed.GetValue(_tree), Context.LockWait(parsed.GetValue(_lockTimeout)));
         }
 
         using var store = Context.OpenStore(parsed);

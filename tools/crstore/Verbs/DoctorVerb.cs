@@ -16,6 +16,7 @@ internal sealed class DoctorVerb : Verb
         Arity = ArgumentArity.ZeroOrOne,
         Description = "Say for this process which tracker would be used and what could not be captured",
     };
+    private readonly Option<TimeSpan?> _lockTimeout;
     private readonly Option<bool> _json;
 
     /// <summary>Creates the verb.</summary>
@@ -23,6 +24,7 @@ internal sealed class DoctorVerb : Verb
         : base("doctor", "Show what works here, by trial; for a PID, how it would be captured.", context)
     {
         Arguments.Add(_pid);
+        _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
 
@@ -34,13 +36,13 @@ internal sealed class DoctorVerb : Verb
     ];
 
     /// <inheritdoc/>
-    public override IReadOnlyList<ExitCode> ExitCodes => [ExitCode.Target];
+    public override IReadOnlyList<ExitCode> ExitCodes => [ExitCode.Target, ExitCode.Busy];
 
     /// <inheritdoc/>
     protected override ExitCode Run(ParseResult parsed)
     {
         // First of all: without the process there is nothing to say of it.
-        var target = parsed.GetValue(_pid) is { } pid ? TargetReport.Of(TargetFinder.ByPid(pid), Context.LockWait()) : null;
+        var target = parsed.GetValue(_pid) is { } pid ? TargetReport.Of(TargetFinder.ByPid(pid), Context.LockWait(parsed.GetValue(_lockTimeout))) : null;
         var checks = HostChecks.All(() => StoreLocation.Of(parsed)).ToList();
         if (parsed.GetValue(_json)) WriteJson(checks, target);
         else WriteText(checks, target);
