@@ -113,7 +113,7 @@ internal sealed class WantedPatches : IDisposable
         bool populate;
         lock (gate)
         {
-            number = blocksUsed++;
+            number = blocksUsed;
             if (number == MaxBlocks) throw new InvalidOperationException("a read of more than 2 GiB of patches");
             if (number == blocks.Length) Array.Resize(ref blocks, 2 * number);
             if (number == pools.Count * PoolBlocks)
@@ -122,6 +122,7 @@ internal sealed class WantedPatches : IDisposable
                 for (var i = 0; i < PoolBlocks; i++) blocks[number + i] = (nint)pools[^1].Address + (i << BlockBits);
             }
 
+            blocksUsed++; // there is memory for it
             populate = number == blocksPopulated;
             if (populate) blocksPopulated++;
         }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Crstore.Model;
 using Crstore.Store.Native;
 using Crstore.Store.Patches;
@@ -15,27 +16,35 @@ internal sealed class PatchCleaner(RocksDb snapshot, ChunkSink sink)
 {
     private const int Sparse = PatchGroupId.Slots / 4; // a group with more current patches may stay
     private const int NewForOne = 2;
+    private readonly Dictionary<PatchGroupId, int> current = []; // patches of a group; of all of them first, then of those that are chosen
     private Kept[] kept = new Kept[1024];
     private int count;
 
     /// <summary>Moves patches. The sink has told of all pages, and is not complete yet.</summary>
     /// <returns>Pages whose chunk is another one now, with the same content.</returns>
-    public ulong Run(IEnumerable<SpaceWriter> spaces)
+    public ulong Run(IReadOnlyList<SpaceWriter> spaces)
     {
         var budget = (int)Math.Min(sink.PatchCount / NewForOne, int.MaxValue);
         if (budget == 0) return 0;
-        foreach (var space in spaces) space.VisitKeptPatches((page, location) => Add(new Kept(space, page, location)));
-        if (count == 0) return 0;
+        foreach (var space in spaces)
+            space.VisitKeptPatches((_, location) => CollectionsMarshal.GetValueRefOrAddDefault(current, PatchGroupId.Of(location), out var _)++);
+        Choose(budget);
+        if (current.Count == 0) return 0;
+        foreach (var space in spaces)
+        {
+            space.VisitKeptPatches((page, location) =>
+            {
+                if (current.ContainsKey(PatchGroupId.Of(location))) Add(new Kept(space, page, location));
+            });
+        }
+
         Sort();
-        var chosen = Choose(budget, out var moved);
-        if (moved == 0) return 0;
         ulong pages = 0;
         using var cursor = new PatchGroups(snapshot).Begin();
         Span<bool> indexed = stackalloc bool[Sparse];
         for (int first = 0, n = 0; first < count; first += n)
         {
             n = LengthAt(first);
-            if (!chosen(n)) continue;
             try
             {
                 var group = cursor.Read(kept[first].Group, isLast: false);
@@ -73,17 +82,13 @@ internal sealed class PatchCleaner(RocksDb snapshot, ChunkSink sink)
     }
 
     // The emptiest ones first: they bring most for each patch. By the number of their current patches, which is all that tells them apart.
-    private Func<int, bool> Choose(int budget, out int moved)
+    private void Choose(int budget)
     {
         var groups = new int[Sparse + 1]; // by current patches
-        for (int first = 0, n = 0; first < count; first += n)
-        {
-            n = LengthAt(first);
+        foreach (var n in current.Values)
             if (n <= Sparse) groups[n]++;
-        }
-
         var left = new int[Sparse + 1];
-        moved = 0;
+        var moved = 0;
         for (var n = 1; n <= Sparse; n++)
         {
             left[n] = Math.Min(groups[n], (budget - moved) / n);
@@ -91,7 +96,9 @@ internal sealed class PatchCleaner(RocksDb snapshot, ChunkSink sink)
             if (left[n] < groups[n]) break;
         }
 
-        return n => n <= Sparse && left[n]-- > 0;
+        // The oldest first: which of those with as many it is must not depend on a table's order.
+        foreach (var (group, n) in current.OrderBy(g => g.Key.Crid.Value).ThenBy(g => g.Key.Number).ToList())
+            if (n > Sparse || left[n]-- <= 0) current.Remove(group);
     }
 
     private int LengthAt(int first)
