@@ -50,7 +50,7 @@ public static class Admission
 
         // Where policies make something of what the preview, which knows of none, refuses, only the capture can tell.
         if (options is { RequireRestartable: true, Tcp: TcpPolicy.Refuse, WithFiles: false, EmbedFiles: false })
-            RequireRestartable(new CheckpointManifest(new() { Command = TaskStat.Read(options.Pid)?.Name ?? "it" }, StatePreview.Read(options.Pid, options.Tree, options.LockWait)));
+            RequireRestartable(new CheckpointManifest(new() { Command = TaskStat.Read(options.Pid)?.Name ?? "it" }, StatePreview.Read(options.Pid, options.Tree, options.LockWait, options.MaxFrozen)));
         return options;
     }
 

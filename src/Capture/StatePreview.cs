@@ -17,22 +17,25 @@ public static class StatePreview
     /// <param name="pid">Its root.</param>
     /// <param name="tree">All descendants too.</param>
     /// <param name="wait">How to wait for a capture of one of them.</param>
+    /// <param name="maxFrozen">The longest it may be frozen; null: as for a capture that is not told.</param>
     /// <exception cref="TargetException">Gone, or it may not be looked at.</exception>
-    public static CheckpointBody Read(int pid, bool tree, LockWait wait)
+    /// <exception cref="FrozenTooLongException">The limit was reached.</exception>
+    public static CheckpointBody Read(int pid, bool tree, LockWait wait, TimeSpan? maxFrozen = null)
     {
+        var options = new CaptureOptions { Pid = pid };
         using var ptrace = new PtraceThread();
-        Rehearse(ptrace);
-        return Read(ptrace, pid, tree, wait);
+        Rehearse(ptrace, options.MaxFrozen);
+        return Read(ptrace, pid, tree, wait, maxFrozen ?? options.MaxFrozen);
     }
 
     // As before a capture: what the runtime prepares at first use must not happen while the process stands still.
-    private static void Rehearse(PtraceThread ptrace)
+    private static void Rehearse(PtraceThread ptrace, TimeSpan maxFrozen)
     {
         using var victim = Rehearsal.TryStart();
         if (victim is null) return;
         try
         {
-            Read(ptrace, victim.Pid, tree: false, LockWait.Default);
+            Read(ptrace, victim.Pid, tree: false, LockWait.Default, maxFrozen);
         }
         catch (CrstoreException)
         {
@@ -40,10 +43,10 @@ public static class StatePreview
         }
     }
 
-    private static CheckpointBody Read(PtraceThread ptrace, int pid, bool tree, LockWait wait)
+    private static CheckpointBody Read(PtraceThread ptrace, int pid, bool tree, LockWait wait, TimeSpan maxFrozen)
     {
         var files = new FileRefs();
-        using var watchdog = new FreezeWatchdog(new CaptureOptions { Pid = pid }.MaxFrozen);
+        using var watchdog = new FreezeWatchdog(maxFrozen);
         var prepared = new Dictionary<int, (ProcessStateReader Reader, VmaPlan Plan)>();
         var readers = new List<ProcessStateReader>();
         var plans = new List<VmaPlan>();

@@ -32,6 +32,15 @@ public class RefusalTests
         AssertLeavesNoTrace(thread, [], $"is a thread of process {target.Pid}");
     }
 
+    // /proc/PID of its first thread looks like a zombie's, and it is none.
+    [Fact]
+    public void A_process_whose_main_thread_has_exited()
+    {
+        using var target = TargetProcess.Start("leader_gone", "2");
+        target.Expect("ready");
+        AssertLeavesNoTrace(target.Pid, [], "main thread has exited");
+    }
+
     [Fact]
     public void A_32_bit_program()
     {

@@ -1,3 +1,4 @@
+using Crstore.Capture;
 using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Objects.Files;
@@ -24,6 +25,18 @@ public class FailureTests
         Assert.Contains("chdir /dev/null", error.Message);
         foreach (var process in run.Manifest(crid).Body.Processes) Assert.False(Directory.Exists($"/proc/{process.Pid}"), $"{process.Pid} is still there");
         Assert.Equal(2, run.Restart(crid).Pids.Count);
+    }
+
+    // As `capture --require-restartable --max-frozen` does it, before there is a CRID.
+    [Fact]
+    public void A_look_before_the_capture_keeps_to_the_limit_on_frozen_time()
+    {
+        using var run = RestartRun.Python(Reader);
+        run.Expect("ready");
+        run.Expect("ready");
+        Assert.Throws<FrozenTooLongException>(() =>
+            Admission.CheckState(new CaptureOptions { Pid = run.Pid, RequireRestartable = true, MaxFrozen = TimeSpan.FromTicks(1) }, CancellationToken.None));
+        Assert.Equal("alive", run.Ask("?"));
     }
 
     [Fact]

@@ -284,7 +284,7 @@ public class SessionTests
     {
         using var run = RestartRun.Python(Family);
         run.Expect("ready");
-        var before = Ids(run.Pid);
+        var before = IdsOnceStopped(run.Pid);
         Assert.Equal(25, before.Count);
         Assert.Equal(9, before.Count(line => !Directory.Exists($"/proc/{line.Split(' ')[3]}")));
         var alive = run.Ask("?");
@@ -318,7 +318,7 @@ public class SessionTests
         using var run = RestartRun.Start("/usr/bin/unshare", "--pid", "--fork", Requires.Python(), "-u", "-c", "import os\nos.setsid()\n" + Family);
         run.Expect("ready");
         var first = Assert.Single(TaskList.Children(run.Pid));
-        var before = Ids(first);
+        var before = IdsOnceStopped(first);
         Assert.Equal(25, before.Count);
         Assert.Equal("alive 1 1", run.Ask("?"));
         var crid = run.Capture(tree: true, with: o => o with { Pid = first });
@@ -395,6 +395,16 @@ public class SessionTests
     {
         using var scene = new RestartScene(run.Manifest(crid).Body) { Stdio = StdioPolicy.Null };
         Assert.Empty(Objects.Verdicts.Of(scene).Where(v => v.Kind == "session" && v.Verdict.Outcome != Objects.Restartability.Restarts).Select(v => $"{v.Object}: {v.Verdict.Why}"));
+    }
+
+    // A signal to stop takes its time to arrive.
+    private static List<string> IdsOnceStopped(int root)
+    {
+        for (var clock = System.Diagnostics.Stopwatch.StartNew(); ; Thread.Sleep(2))
+        {
+            if (Ids(root) is var ids && ids.Exists(line => line.Contains("stopped", StringComparison.Ordinal))) return ids;
+            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), "nobody is stopped");
+        }
     }
 
     // Of a process and its descendants, as they see it themselves: id, parent, group, session, whether it is stopped, and what its parent gets when it ends.

@@ -32,6 +32,34 @@ public class SleepTests
     [Fact]
     public void With_a_first_round_while_it_runs_too() => Check(Kept, earlier: false, PreCopyPolicy.Always);
 
+    // By the clock of the process's own time on a processor: how long it has slept says nothing of that.
+    [Fact]
+    public void A_sleep_by_the_time_on_a_processor_is_not_over_because_time_has_passed()
+    {
+        using var run = RestartRun.Python("""
+            import ctypes, sys, threading, time
+            begun, libc, over = time.process_time(), ctypes.CDLL(None), []
+            def nap():
+                libc.clock_nanosleep(time.CLOCK_PROCESS_CPUTIME_ID, 0, (ctypes.c_long * 2)(1, 0), None)
+                over.append(1)
+            threading.Thread(target=nap, daemon=True).start()
+            time.sleep(0.1)
+            print("ready")
+            for line in sys.stdin:
+                if line == "burn\n":
+                    while not over and time.process_time() - begun < 20: pass
+                print(len(over))
+            """);
+        run.Expect("ready");
+        run.Capture();
+        Thread.Sleep(2000); // more than it sleeps for
+        var crid = run.Capture();
+        run.Kill();
+        run.Restart(crid);
+        Assert.Equal("0", run.Ask("over?"));
+        Assert.Equal("1", run.Ask("burn"));
+    }
+
     private static void Check(string[] ways, bool earlier, PreCopyPolicy? preCopy)
     {
         Requires.Root();

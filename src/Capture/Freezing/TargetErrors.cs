@@ -28,8 +28,13 @@ public static class TargetErrors
 
     /// <summary>The same for what is read of a process before anything is done to it.</summary>
     public static TargetException BeforeAll(LinuxException e, int pid) => e.ErrorNumber is Errno.ESRCH or Errno.ENOENT
-        ? NoMemory(pid) ?? (TaskStat.Read(pid) is { IsDead: true } ? Exited(pid) : Gone(pid))
+        ? NoMemory(pid) ?? (TaskStat.Read(pid) is { IsDead: true } dead ? dead.ThreadCount > 1 ? WithoutMainThread(pid) : Exited(pid) : Gone(pid))
         : From(e, pid);
+
+    /// <summary>The kernel shows no memory under its id, while its other threads go on.</summary>
+    internal static TargetException WithoutMainThread(int pid) =>
+        new($"process {pid} shows no memory: its main thread has exited (pthread_exit), and such a process is not captured, or it is ending",
+            "capture it while its main thread runs, or let main wait for the threads (pthread_join) instead of calling pthread_exit");
 
     /// <summary>A zombie.</summary>
     internal static TargetException Exited(int pid) =>

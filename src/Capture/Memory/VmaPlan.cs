@@ -1,3 +1,4 @@
+using Crstore.Capture.Freezing;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Model.Format;
@@ -120,9 +121,7 @@ public sealed class VmaPlan
     // maps of a thread that has exited is empty, without an error: an image of nothing must not come of it.
     private void RequireMemory()
     {
-        if (_entries.Count == 0)
-            throw new TargetException($"process {_pid} shows no memory: its main thread has exited (pthread_exit), and such a process is not captured, or it is ending",
-                "capture it while its main thread runs, or let main wait for the threads (pthread_join) instead of calling pthread_exit");
+        if (_entries.Count == 0) throw TargetErrors.WithoutMainThread(_pid);
     }
 
     /// <summary>True if the new mapping is what is left of, or has grown from, the old one: they overlap and have the same backing.</summary>

@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Linux.Proc;
 
 namespace Crstore.Capture.State;
@@ -24,7 +25,7 @@ internal static class TimedCalls
         Restart => (call.Arguments[1] & FutexCommand) != FutexWaitBitset || (uint)call.Arguments[5] != AnyBit,
         Poll => (int)call.Arguments[2] > 0,
         Nanosleep => call.Arguments[1] == 0,
-        ClockNanosleep => (call.Arguments[1] & AbsoluteTime) == 0 && call.Arguments[3] == 0,
+        ClockNanosleep => SleepClocks.GoWithTime(call.Arguments[0]) && (call.Arguments[1] & AbsoluteTime) == 0 && call.Arguments[3] == 0,
         Futex => (call.Arguments[1] & FutexCommand) == FutexWait && call.Arguments[3] != 0,
         EpollWait or EpollPwait => (int)call.Arguments[3] > 0,
         EpollPwait2 or SemTimedOp => call.Arguments[3] != 0,

@@ -227,7 +227,8 @@ public sealed class TreePlan
             if (process.Pgid == 0) withoutGroup[process.Pid] = "its group is outside of its pid namespace";
             else if (!byId.TryGetValue(process.Pgid, out var leader)) AddHelper(process.Pgid, process.Pid);
             else if (leader.Sid != process.Sid) withoutGroup[process.Pid] = "its group is one of another session";
-            steps.Add(new TreeStep(TreeAct.EnterGroup, process.Pgid, Target: process.Pgid));
+            // A root with a session of its own leads that group by now, and may enter none: setpgid(2), EPERM.
+            if (!ownSession || process.Pgid != root.Pid) steps.Add(new TreeStep(TreeAct.EnterGroup, process.Pgid, Target: process.Pgid));
         }
 
         foreach (var process in members.Where(p => p.Pgid != p.Pid && !begun.Contains(p.Pid))) Enter(process);

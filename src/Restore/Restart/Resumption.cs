@@ -40,7 +40,7 @@ internal static class Resumption
                 arguments[0] = Rest(regs.Rsi, puppet) ?? Less(regs.Rdi, elapsed, puppet) ?? arguments[0];
                 break;
             case ClockNanosleep:
-                arguments[2] = Rest(regs.R10, puppet) ?? Less(regs.Rdx, elapsed, puppet) ?? arguments[2];
+                arguments[2] = Rest(regs.R10, puppet) ?? Less(regs.Rdx, SleepClocks.GoWithTime(regs.Rdi) ? elapsed : 0, puppet) ?? arguments[2];
                 break;
             case Futex when (regs.Rsi & FutexCommand) == FutexWait: // the others have a date
                 arguments[3] = Less(regs.R10, elapsed, puppet) ?? arguments[3];

@@ -16,14 +16,14 @@ internal sealed class TerminalCopy(SafeFileHandle terminal, SafeFileHandle maste
     private const int MostThatWaits = 64 * 1024;                             // more than a pseudo-terminal holds, drivers/tty/pty.c
     private readonly PollSet set = new(terminal, master, wake);
     private readonly OneWay typed = new(), shown = new();
+    private bool silent; // no process has the pseudo-terminal open: that is found as long as it lasts, and may change
 
     /// <summary>Copies until it is woken.</summary>
     /// <param name="listen">Also what is typed; false: somebody else has the terminal's foreground. That may end without a word, so it comes back soon then.</param>
     /// <returns>False: the terminal is gone.</returns>
     public bool Run(bool listen)
     {
-        // No process has the pseudo-terminal open: that is found as long as it lasts, and may change.
-        for (var silent = false; ;)
+        while (true)
         {
             set.Watch(Terminal, (listen && typed.IsEmpty ? PollBits.In : 0) | (shown.IsEmpty ? 0 : PollBits.Out));
             var wanted = (shown.IsEmpty ? PollBits.In : 0) | (typed.IsEmpty ? 0 : PollBits.Out);

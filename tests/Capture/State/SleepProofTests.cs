@@ -44,6 +44,8 @@ public class SleepProofTests
     [InlineData(35, 0x1000, 0x2000, 0, 0, false)] // the kernel writes what is left
     [InlineData(230, 1, 0, 0x1000, 0, true)]
     [InlineData(230, 1, 1, 0x1000, 0, false)] // until a date
+    [InlineData(230, 2, 0, 0x1000, 0, false)] // of the time on a processor
+    [InlineData(230, 0xfffffffa, 0, 0x1000, 0, false)]
     [InlineData(202, 0x1000, 128, 0, 0x2000, true)]
     [InlineData(202, 0x1000, 128, 0, 0, false)]
     [InlineData(202, 0x1000, 137, 0, 0x2000, false)] // FUTEX_WAIT_BITSET: until a date
