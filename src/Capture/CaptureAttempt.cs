@@ -90,11 +90,11 @@ internal sealed class CaptureAttempt(
         var noGc = GC.TryStartNoGCRegion(NoGcBytes);
         try
         {
-            using var tree = FrozenTree.Freeze(options.Pid, options.Tree, new FreezeOptions { Watchdog = watchdog });
+            using var tree = FreezeTree(armOnly: true);
             foreach (var process in tree.Processes)
             {
                 if (!_prepared.TryGetValue(process.Pid, out var capture) || !capture.Memory.CanPreCopy) continue;
-                capture.ArmFrozen(process, tree.FrozenSince, watchdog);
+                capture.ArmFrozen(process, watchdog);
                 _captured.Add(capture);
             }
 
@@ -145,7 +145,7 @@ internal sealed class CaptureAttempt(
         var noGc = GC.TryStartNoGCRegion(NoGcBytes);
         try
         {
-            using var tree = FrozenTree.Freeze(options.Pid, options.Tree, new FreezeOptions { Watchdog = watchdog });
+            using var tree = FreezeTree(armOnly: false);
             Postponed = Connections?.AnyOf(tree.Processes.Select(p => p.Pid)) == true;
             if (Postponed)
             {
@@ -162,7 +162,7 @@ internal sealed class CaptureAttempt(
             {
                 watchdog.ThrowIfExpired();
                 var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid, frozen: true);
-                capture.CaptureFrozen(process, tree.FrozenSince, buffer, watchdog);
+                capture.CaptureFrozen(process, buffer, watchdog);
                 _captured.Add(capture);
             }
 
@@ -245,6 +245,23 @@ internal sealed class CaptureAttempt(
         foreach (var round in PreCopied.Values) round.Record?.Release(); // of processes that are gone
         _crew.Dispose();
         buffer.Clear();
+    }
+
+    private FrozenTree FreezeTree(bool armOnly)
+    {
+        _processorClocks.Measure();
+        var tree = FrozenTree.Freeze(options.Pid, options.Tree, new FreezeOptions { Watchdog = watchdog });
+        try
+        {
+            foreach (var process in tree.Processes)
+                if (_prepared.TryGetValue(process.Pid, out var capture)) capture.ReadSleeps(process, armOnly);
+            return tree;
+        }
+        catch
+        {
+            tree.Dispose();
+            throw;
+        }
     }
 
     // True if any was new. Zombies have nothing to prepare, and what exits meanwhile doesn't matter: the freeze decides who is there.

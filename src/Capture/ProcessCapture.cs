@@ -40,7 +40,7 @@ internal sealed class ProcessCapture : IDisposable
         try
         {
             IReadOnlyList<Model.Format.Thread> earlier = request.Parent?.BootId == SystemInfo.BootId() ? request.Parent.Process.Threads : [];
-            return new ProcessCapture(space, state, new SleepWatch(state.Directory, earlier, clocks, request.Rehearsal), MemoryCapture.Prepare(request));
+            return new ProcessCapture(space, state, new SleepWatch(request.Pid, state.Directory, earlier, clocks, request.Rehearsal), MemoryCapture.Prepare(request));
         }
         catch
         {
@@ -52,12 +52,16 @@ internal sealed class ProcessCapture : IDisposable
     /// <summary>Right before a freeze.</summary>
     public void BeforeFreeze() => _sleeps.Observe();
 
+    /// <summary>In a freeze, as the first thing: how long its threads have slept. Their timeouts go on from there whatever becomes of the freeze.</summary>
+    /// <param name="process">It.</param>
+    /// <param name="armOnly"><see cref="ArmFrozen"/> follows.</param>
+    public void ReadSleeps(FrozenProcess process, bool armOnly) => _sleeps.ReadFrozen(process, withStat: armOnly);
+
     /// <summary>In the freeze: everything. What has to run in the target comes before its memory is looked at and copied.</summary>
-    public void CaptureFrozen(FrozenProcess process, long frozenSince, PageBuffer buffer, FreezeWatchdog watchdog)
+    public void CaptureFrozen(FrozenProcess process, PageBuffer buffer, FreezeWatchdog watchdog)
     {
         watchdog.Enter("state");
         Memory.BeginFrozen();
-        _sleeps.ReadFrozen(frozenSince, withStat: false);
         _state.ReadFrozen(process);
         watchdog.Enter("inject");
         using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
@@ -73,11 +77,10 @@ internal sealed class ProcessCapture : IDisposable
     }
 
     /// <summary>In a freeze: its tracker is armed, and nothing else is done.</summary>
-    public void ArmFrozen(FrozenProcess process, long frozenSince, FreezeWatchdog watchdog)
+    public void ArmFrozen(FrozenProcess process, FreezeWatchdog watchdog)
     {
         watchdog.Enter("inject");
         Memory.BeginFrozen();
-        _sleeps.ReadFrozen(frozenSince, withStat: true);
         using (var remote = Memory.NeedsRemote ? RemoteSyscalls.TryBegin(process, out _) : null) Memory.BeginTracking(process, remote);
         watchdog.Enter("arm");
         Memory.Arm();

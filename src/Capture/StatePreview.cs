@@ -25,7 +25,7 @@ public static class StatePreview
         var options = new CaptureOptions { Pid = pid };
         using var ptrace = new PtraceThread();
         Rehearse(ptrace, options.MaxFrozen);
-        return Read(ptrace, pid, tree, wait, maxFrozen ?? options.MaxFrozen);
+        return Read(ptrace, pid, tree, wait, maxFrozen ?? options.MaxFrozen, rehearsal: false);
     }
 
     // As before a capture: what the runtime prepares at first use must not happen while the process stands still.
@@ -35,7 +35,7 @@ public static class StatePreview
         if (victim is null) return;
         try
         {
-            Read(ptrace, victim.Pid, tree: false, LockWait.Default, maxFrozen);
+            Read(ptrace, victim.Pid, tree: false, LockWait.Default, maxFrozen, rehearsal: true);
         }
         catch (CrstoreException)
         {
@@ -43,11 +43,12 @@ public static class StatePreview
         }
     }
 
-    private static CheckpointBody Read(PtraceThread ptrace, int pid, bool tree, LockWait wait, TimeSpan maxFrozen)
+    private static CheckpointBody Read(PtraceThread ptrace, int pid, bool tree, LockWait wait, TimeSpan maxFrozen, bool rehearsal)
     {
         var files = new FileRefs();
         using var watchdog = new FreezeWatchdog(maxFrozen);
-        var prepared = new Dictionary<int, (ProcessStateReader Reader, VmaPlan Plan)>();
+        var prepared = new Dictionary<int, (ProcessStateReader Reader, VmaPlan Plan, SleepWatch Sleeps)>();
+        var clocks = new ProcessorClocks();
         var readers = new List<ProcessStateReader>();
         var plans = new List<VmaPlan>();
         var body = new CheckpointBody { Host = HostReader.Read() };
@@ -55,14 +56,18 @@ public static class StatePreview
         {
             Prepare(pid);
             if (tree) PrepareDescendants();
+            foreach (var (_, _, sleeps) in prepared.Values) sleeps.Observe();
             ptrace.Run(() =>
             {
+                clocks.Measure();
                 using var frozen = FrozenTree.Freeze(pid, tree, new FreezeOptions { Watchdog = watchdog });
+                foreach (var process in frozen.Processes)
+                    if (prepared.TryGetValue(process.Pid, out var known)) known.Sleeps.ReadFrozen(process, withStat: false);
                 foreach (var process in frozen.Processes)
                 {
                     watchdog.ThrowIfExpired();
                     if (!prepared.ContainsKey(process.Pid)) Prepare(process.Pid); // born meanwhile
-                    var (reader, plan) = prepared[process.Pid];
+                    var (reader, plan, _) = prepared[process.Pid];
                     reader.ReadFrozen(process);
                     using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
                     {
@@ -97,14 +102,15 @@ public static class StatePreview
         }
         finally
         {
-            foreach (var (reader, _) in prepared.Values) reader.Dispose();
+            foreach (var (reader, _, _) in prepared.Values) reader.Dispose();
         }
 
         void Prepare(int id)
         {
             var plan = new VmaPlan(id, embedFiles: false, honourDontDump: false);
             plan.Prepare();
-            prepared.Add(id, (ProcessStateReader.Prepare(id, files), plan));
+            var reader = ProcessStateReader.Prepare(id, files);
+            prepared.Add(id, (reader, plan, new SleepWatch(id, reader.Directory, [], clocks, rehearsal)));
         }
 
         void PrepareDescendants()

@@ -1,9 +1,11 @@
 using System.Globalization;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
+using Crstore.Capture.State;
 using Crstore.Capture.Tracking;
 using Crstore.Linux;
 using Crstore.Linux.Files;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 
 namespace Crstore.Capture;
@@ -63,8 +65,14 @@ public static class Untracking
 
     private static UntrackResult CloseFrozen(TargetIdentity target, ContinuityRecord record)
     {
+        using var directory = ProcDirectory.Open(target.Pid);
+        var clocks = new ProcessorClocks();
+        var sleeps = new SleepWatch(target.Pid, directory, [], clocks, rehearsal: false);
+        sleeps.Observe();
+        clocks.Measure();
         using var tree = FrozenTree.Freeze(target.Pid, tree: false, new FreezeOptions());
         var process = tree.Processes[0];
+        sleeps.ReadFrozen(process, withStat: false);
         // After an execve the fds are gone (CLOEXEC), and after a pid's reuse they are not ours: looked up again while it stands still.
         if (!target.IsStillThere()) return new UntrackResult([], tree.FrozenTime);
         var closed = new List<int>();

@@ -45,10 +45,15 @@ public static class CaptureGaps
         {
             using var reader = ProcessStateReader.Prepare(pid, new FileRefs());
             string? whyNoInjection = null;
+            var clocks = new ProcessorClocks();
+            var sleeps = new SleepWatch(pid, reader.Directory, [], clocks, rehearsal: false);
+            sleeps.Observe();
             ptrace.Run(() =>
             {
+                clocks.Measure();
                 using var tree = FrozenTree.Freeze(pid, tree: false, new FreezeOptions());
                 var process = tree.Processes[0];
+                sleeps.ReadFrozen(process, withStat: false);
                 reader.ReadFrozen(process);
                 using var remote = RemoteSyscalls.TryBegin(process, out whyNoInjection);
                 if (process.Leader.Tid != pid)

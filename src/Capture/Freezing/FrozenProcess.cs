@@ -3,7 +3,11 @@ namespace Crstore.Capture.Freezing;
 /// <summary>A thread held in a ptrace stop.</summary>
 /// <param name="Tid">Thread id.</param>
 /// <param name="WasStopped">In group-stop already when it was seized; it stays so after the thaw.</param>
-public sealed record FrozenThread(int Tid, bool WasStopped);
+public sealed record FrozenThread(int Tid, bool WasStopped)
+{
+    /// <summary>When it was told to stop, Stopwatch ticks: nanoseconds of CLOCK_MONOTONIC.</summary>
+    public long ToldAt { get; init; }
+}
 
 /// <summary>
 /// A process with every thread held in a ptrace stop, leader first. A leader that has exited while other threads go on

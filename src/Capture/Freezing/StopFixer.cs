@@ -25,7 +25,7 @@ internal static class StopFixer
         var changed = false;
         if (regs.Rax == Interrupted && Array.IndexOf(RestartedBySeizer, regs.OrigRax) >= 0)
         {
-            // The kernel now repeats the call, or gives EINTR if a handler runs first. A relative timeout starts over.
+            // The kernel now repeats the call, or gives EINTR if a handler runs first. A relative timeout starts over, unless SleepWatch knows what is left of it.
             regs.Rax = RestartNoHandler;
             changed = true;
         }

@@ -7,6 +7,9 @@ internal sealed class Tracee(int pid, int tid)
 
     public int Tid { get; } = tid;
 
+    /// <summary>When it was first told to stop, Stopwatch ticks.</summary>
+    public long ToldAt { get; set; }
+
     /// <summary>In PTRACE_EVENT_STOP.</summary>
     public bool Stopped { get; set; }
 

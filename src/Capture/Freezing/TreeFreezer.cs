@@ -28,7 +28,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
     /// <summary>The result, root first.</summary>
     public IReadOnlyList<FrozenProcess> Frozen => _order.Select(pid => new FrozenProcess(pid,
         _processes[pid].Values.Where(t => !t.Dead).OrderBy(t => t.Tid != pid).ThenBy(t => t.Tid)
-            .Select(t => new FrozenThread(t.Tid, t.GroupStopped)).ToArray())).ToArray();
+            .Select(t => new FrozenThread(t.Tid, t.GroupStopped) { ToldAt = t.ToldAt }).ToArray())).ToArray();
 
     /// <summary>
     /// Freezes. False if some thread didn't stop in time: <see cref="Attached"/> must then be let go, as after an exception.
@@ -83,7 +83,12 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
             Since = Stopwatch.GetTimestamp();
             watchdog.Start();
         }
-        foreach (var tracee in found) _ = Ptrace.TryInterrupt(tracee.Tid); // ESRCH: it has died, and the wait will say so
+        foreach (var tracee in found)
+        {
+            tracee.ToldAt = Stopwatch.GetTimestamp();
+            _ = Ptrace.TryInterrupt(tracee.Tid); // ESRCH: it has died, and the wait will say so
+        }
+
         return found.Count > 0;
     }
 

@@ -7,7 +7,8 @@ namespace Crstore.Linux.Proc;
 /// <param name="Number">Of the call.</param>
 /// <param name="Arguments">Six.</param>
 /// <param name="StackPointer">rsp.</param>
-public sealed record SyscallLine(ulong Number, IReadOnlyList<ulong> Arguments, ulong StackPointer)
+/// <param name="ProgramCounter">rip: behind the instruction that made the call.</param>
+public sealed record SyscallLine(ulong Number, IReadOnlyList<ulong> Arguments, ulong StackPointer, ulong ProgramCounter)
 {
     private const int Fields = 9; // number, six arguments, stack pointer, program counter
 
@@ -23,6 +24,6 @@ public sealed record SyscallLine(ulong Number, IReadOnlyList<ulong> Arguments, u
                 || !ulong.TryParse(words[i + 1].AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out values[i])) return null;
         }
 
-        return new SyscallLine(number, values[..6], values[6]);
+        return new SyscallLine(number, values[..6], values[6], values[7]);
     }
 }

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Crstore.Linux;
 using Crstore.Model.Format;
+using Crstore.Objects.Processes;
 using Thread = Crstore.Model.Format.Thread;
 
 namespace Crstore.Restore.Restart;
@@ -46,7 +47,7 @@ internal static class Resumption
                 arguments[3] = Less(regs.R10, elapsed, puppet) ?? arguments[3];
                 break;
             case Poll:
-                arguments[2] = Timeouts.Less((int)regs.Rdx, elapsed);
+                arguments[2] = RepeatedWait.Less((int)regs.Rdx, elapsed);
                 break;
         }
 
