@@ -19,9 +19,6 @@ public sealed record LockWait(TimeSpan Timeout)
     /// <summary>As long as `--lock-timeout` says if it is not given.</summary>
     public static LockWait Default { get; } = new(TimeSpan.FromSeconds(60));
 
-    /// <summary>Whoever gives up can be told to wait longer: there is that option.</summary>
-    public bool HasOption { get; init; } = true;
-
     /// <summary>Told, once, if it takes a while: a sentence that names for whom.</summary>
     public Action<string>? Waiting { get; init; }
 
@@ -42,7 +39,7 @@ public sealed record LockWait(TimeSpan Timeout)
             var waited = Stopwatch.GetElapsedTime(began);
             if (waited >= Timeout)
                 throw new StoreBusyException($"{what} is busy: {holder()} did not finish within {Timeout.TotalSeconds:0.#} s",
-                    HasOption ? "try again later, or wait longer with --lock-timeout" : "try again later");
+                    "try again later, or wait longer with --lock-timeout");
             if (!told && waited > Silence)
             {
                 Waiting?.Invoke($"waiting for {holder()}");

@@ -45,9 +45,6 @@ internal sealed class CommandContext
     /// <summary>Opens the store that the command line names.</summary>
     public CheckpointStore OpenStore(ParseResult parsed) => CheckpointStore.Open(OptionsOf(parsed));
 
-    /// <summary>How to wait for another capture of a process, in a verb without `--lock-timeout`.</summary>
-    public LockWait LockWait() => LockWait(null) with { HasOption = false };
-
     /// <summary>How to wait for another capture of a process.</summary>
     /// <param name="timeout">What `--lock-timeout` says, if it is given.</param>
     public LockWait LockWait(TimeSpan? timeout) => new(timeout ?? Linux.Files.LockWait.Default.Timeout) { Waiting = Tell, Cancel = Cancel };
