@@ -78,10 +78,10 @@ public class SessionTests
             begin()
             if os.fork() == 0:
                 os.setpgid(0, 0)
-                print("other", os.getpid())
+                os.write(1, f"other {os.getpid()}\n".encode()) # print would write word by word, and the two mix
                 while True: time.sleep(1000)
             os.setpgid(0, 0)
-            print("ready", os.getpid(), os.getsid(0))
+            os.write(1, f"ready {os.getpid()} {os.getsid(0)}\n".encode())
             for line in sys.stdin: print(os.getsid(0), os.getpgid(0))
             """);
         string? other = null, ready = null;
