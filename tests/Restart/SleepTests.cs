@@ -10,9 +10,9 @@ namespace Crstore.Tests.Restart;
 /// <summary>Calls with a relative timeout, captured in the middle of it: they end when they would have, by the clock of the program (tests/Targets/sleeper.c).</summary>
 public class SleepTests
 {
-    private const int Sleep = 16000, Before = 6000, Captured = 7000; // milliseconds: of all, and of it before an earlier capture and before the one that is restarted
+    private const int Sleep = 11000, Before = 4000, Captured = 5000; // milliseconds: of all, and of it before an earlier capture and before the one that is restarted
     private const int Attempts = 3;
-    private const int Late = 5000; // that a busy machine may add. A sleep that begins anew takes Captured longer, one after an earlier capture at least Before
+    private const int Late = 3500; // that a busy machine may add. A sleep that begins anew takes Captured longer, one after an earlier capture at least Before
 
     // The kernel goes on with some by itself, and knows what is left of them; the others it makes again from the start after each capture.
     private static readonly string[] Continued = ["usleep", "nanosleep", "nanosleep_left", "poll", "ppoll", "select", "futex"];
