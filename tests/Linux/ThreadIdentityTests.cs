@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Crstore.Linux;
 using Crstore.Linux.Sockets;
 using Crstore.Tests.Support;
@@ -7,15 +6,9 @@ using Xunit;
 namespace Crstore.Tests.Linux;
 
 /// <summary>A thread that acts as another user for a moment.</summary>
-public partial class ThreadIdentityTests
+public class ThreadIdentityTests
 {
     private const int CapSetUid = 7; // linux/capability.h
-
-    [LibraryImport("libc", SetLastError = true)]
-    private static partial int capget([In, Out] uint[] header, [In, Out] uint[] data);
-
-    [LibraryImport("libc", SetLastError = true)]
-    private static partial int capset([In] uint[] header, [In] uint[] data);
 
     [Fact]
     public void One_that_cannot_become_that_user_is_what_it_was()
@@ -57,11 +50,15 @@ public partial class ThreadIdentityTests
     private static string Identity() => string.Join('\n', File.ReadLines("/proc/thread-self/status").Where(l => l.StartsWith("Uid", StringComparison.Ordinal)
         || l.StartsWith("Gid", StringComparison.Ordinal) || l.StartsWith("Groups", StringComparison.Ordinal)));
 
-    private static void Forbid(int capability)
+    private static unsafe void Forbid(int capability)
     {
+        const long capGet = 125, capSet = 126; // syscall_64.tbl
         uint[] header = [0x20080522, 0], data = new uint[6]; // version 3; effective, permitted, inheritable, twice
-        Assert.Equal(0, capget(header, data));
-        data[0] &= ~(1u << capability);
-        Assert.Equal(0, capset(header, data));
+        fixed (uint* h = header, d = data)
+        {
+            Assert.Equal(0, RawSyscall.Errno(capGet, (long)h, (long)d));
+            data[0] &= ~(1u << capability);
+            Assert.Equal(0, RawSyscall.Errno(capSet, (long)h, (long)d));
+        }
     }
 }

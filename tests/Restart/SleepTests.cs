@@ -14,7 +14,7 @@ public class SleepTests
     private const int Attempts = 3;
     private const int Late = 3500; // that a busy machine may add. A sleep that begins anew takes Captured longer, one after an earlier capture at least Before
 
-    // The kernel goes on with some by itself, and knows what is left of them; the others it makes again from the start after each capture.
+    // The kernel goes on with some by itself, and knows what is left of them; the others it makes again from the start after each capture, those with a timespec with all of their timeout.
     private static readonly string[] Continued = ["usleep", "nanosleep", "nanosleep_left", "poll", "ppoll", "select", "futex"];
     private static readonly string[] Repeated = ["epoll_pwait2", "sigtimedwait", "semtimedop"], Shortened = ["epoll_wait", "epoll_pwait"]; // the latter with what is left
 

@@ -12,8 +12,7 @@ internal static class TimedCalls
     /// <summary>By which the kernel goes on with a call that was interrupted, restart_syscall(2).</summary>
     public const ulong Restart = 219;
 
-    private const ulong Poll = 7, Nanosleep = 35, Futex = 202, ClockNanosleep = 230, EpollWait = 232, EpollPwait = 281, EpollPwait2 = 441, SigTimedWait = 128,
-        SemTimedOp = 220;
+    private const ulong Poll = 7, Nanosleep = 35, Futex = 202, ClockNanosleep = 230, EpollWait = 232, EpollPwait = 281;
     private const ulong AbsoluteTime = 1; // TIMER_ABSTIME
     private const ulong FutexCommand = 0x7f, FutexWait = 0, FutexWaitBitset = 9; // futex(2), without its flags
     private const uint AnyBit = 0xffffffff; // FUTEX_BITSET_MATCH_ANY
@@ -28,8 +27,6 @@ internal static class TimedCalls
         ClockNanosleep => SleepClocks.GoWithTime(call.Arguments[0]) && (call.Arguments[1] & AbsoluteTime) == 0 && call.Arguments[3] == 0,
         Futex => (call.Arguments[1] & FutexCommand) == FutexWait && call.Arguments[3] != 0,
         EpollWait or EpollPwait => (int)call.Arguments[3] > 0,
-        EpollPwait2 or SemTimedOp => call.Arguments[3] != 0,
-        SigTimedWait => call.Arguments[2] != 0,
         _ => false,
     };
 }

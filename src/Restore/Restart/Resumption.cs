@@ -24,7 +24,7 @@ internal static class Resumption
     {
         var regs = UserRegs.FromBytes(thread.Registers.Span);
         var elapsed = thread.Sleep?.ElapsedNs ?? 0;
-        if (regs.Rax == RestartNoHandler) Timeouts.Shorten(ref regs, elapsed, puppet, vmas);
+        if (regs.Rax == RestartNoHandler) Timeouts.Shorten(ref regs, elapsed, vmas);
         if (regs.OrigRax == UserRegs.NoSyscall || regs.Rax != RestartBlock) return regs;
         if (regs.OrigRax == RestartSyscall)
         {

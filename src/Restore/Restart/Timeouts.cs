@@ -10,9 +10,6 @@ internal static class Timeouts
 {
     private const int TimespecSize = 16;
     private const long Second = 1_000_000_000;
-    private const ulong RedZone = 128; // System V ABI for x86-64, 3.2.2
-    private const uint Writable = 2; // PROT_WRITE
-    private const ulong EpollPwait2 = 441, SigTimedWait = 128, SemTimedOp = 220;
 
     /// <summary>A struct timespec of the process; null if there is none.</summary>
     public static byte[]? Less(ulong address, ulong elapsedNs, Puppet puppet)
@@ -29,32 +26,11 @@ internal static class Timeouts
 
     /// <summary>
     /// Calls that the thread makes again from the start, with its own registers: the timeout among them is changed, if the C library made the call
-    /// (<see cref="RepeatedWait"/>); else it begins anew.
+    /// (<see cref="RepeatedWait"/>); else it begins anew. A timespec is nowhere in the process's memory where no signal handler could overwrite it before the call is made.
     /// </summary>
-    public static void Shorten(ref UserRegs regs, ulong elapsedNs, Puppet puppet, IReadOnlyList<Vma> vmas)
+    public static void Shorten(ref UserRegs regs, ulong elapsedNs, IReadOnlyList<Vma> vmas)
     {
-        if (elapsedNs == 0 || !IsInCLibrary(regs.Rip, vmas)) return;
-        switch (regs.OrigRax)
-        {
-            case var call when RepeatedWait.IsOne(call):
-                regs.R10 = (ulong)RepeatedWait.Less((int)regs.R10, elapsedNs);
-                break;
-            case EpollPwait2 or SemTimedOp:
-                regs.R10 = Below(regs.Rsp, Less(regs.R10, elapsedNs, puppet), puppet, vmas) ?? regs.R10;
-                break;
-            case SigTimedWait:
-                regs.Rdx = Below(regs.Rsp, Less(regs.Rdx, elapsedNs, puppet), puppet, vmas) ?? regs.Rdx;
-                break;
-        }
-    }
-
-    // Behind the red zone of the stack: any signal handler may write there, so nobody has anything there. The kernel reads it before any could run.
-    private static ulong? Below(ulong stackPointer, byte[]? time, Puppet puppet, IReadOnlyList<Vma> vmas)
-    {
-        var at = (stackPointer - RedZone - TimespecSize) & ~15ul;
-        if (time is null || !vmas.Any(v => v.Start <= at && at + TimespecSize <= v.End && !v.Shared && (v.Protection & Writable) != 0)) return null;
-        puppet.Write(at, time);
-        return at;
+        if (elapsedNs > 0 && RepeatedWait.IsOne(regs.OrigRax) && IsInCLibrary(regs.Rip, vmas)) regs.R10 = (ulong)RepeatedWait.Less((int)regs.R10, elapsedNs);
     }
 
     private static bool IsInCLibrary(ulong address, IReadOnlyList<Vma> vmas) =>
