@@ -1,6 +1,8 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Crstore.Store.Codec;
 
@@ -10,6 +12,9 @@ namespace Crstore.Store.Codec;
 /// </summary>
 public struct Crc32C
 {
+    private const uint Polynomial = 0x82f63b78; // Castagnoli's, bits reflected
+    private const int Lane = 512, LaneWords = Lane / sizeof(ulong);
+    private static readonly uint LaneFactor = PowerOfX(8 * Lane - 33);
     private uint _state;
 
     /// <summary>Starts a checksum with the numbers that identify the record.</summary>
@@ -26,9 +31,43 @@ public struct Crc32C
     public void Append(ReadOnlySpan<byte> bytes)
     {
         var state = _state;
+        if (Pclmulqdq.IsSupported)
+        {
+            // Each step waits three cycles for the one before: three lanes side by side take as long as one.
+            for (; bytes.Length >= 3 * Lane; bytes = bytes[(3 * Lane)..])
+            {
+                ref var word = ref MemoryMarshal.GetReference(MemoryMarshal.Cast<byte, ulong>(bytes));
+                uint second = 0, third = 0;
+                for (var i = 0; i < LaneWords; i++)
+                {
+                    state = BitOperations.Crc32C(state, Unsafe.Add(ref word, i));
+                    second = BitOperations.Crc32C(second, Unsafe.Add(ref word, LaneWords + i));
+                    third = BitOperations.Crc32C(third, Unsafe.Add(ref word, 2 * LaneWords + i));
+                }
+
+                state = BehindLane(BehindLane(state) ^ second) ^ third;
+            }
+        }
+
         foreach (var word in MemoryMarshal.Cast<byte, ulong>(bytes)) state = BitOperations.Crc32C(state, word);
         foreach (var b in bytes[(bytes.Length & -sizeof(ulong))..]) state = BitOperations.Crc32C(state, b);
         _state = state;
+    }
+
+    /// <summary>
+    /// The state after a lane of zeros: times x^(8 · <see cref="Lane"/>) modulo the polynomial. The product of two reflected numbers lacks
+    /// one bit of shift, and reducing its 64 bits shifts by 32 more: the factor leaves both out.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint BehindLane(uint state) =>
+        BitOperations.Crc32C(0, Pclmulqdq.CarrylessMultiply(Vector128.CreateScalar((ulong)state), Vector128.CreateScalar((ulong)LaneFactor), 0).ToScalar());
+
+    /// <summary>x^bits modulo the polynomial, bits reflected.</summary>
+    private static uint PowerOfX(int bits)
+    {
+        var power = 0x80000000; // 1
+        for (; bits > 0; bits--) power = (power & 1) == 0 ? power >> 1 : power >> 1 ^ Polynomial;
+        return power;
     }
 
     /// <summary>The checksum so far.</summary>

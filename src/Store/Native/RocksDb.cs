@@ -182,13 +182,12 @@ internal sealed unsafe class RocksDb : IDisposable
         }
     }
 
-    /// <summary>An iterator over a column family as it is now. Closed with the database at the latest.</summary>
+    /// <summary>An iterator over a column family as it is now, which reads far ahead. Closed with the database at the latest.</summary>
     /// <param name="family">Column family.</param>
-    /// <param name="scan">It reads on and on: read far ahead. False for one that leaps.</param>
-    public RocksIterator Iterate(ColumnFamily family, bool scan = true)
+    public RocksIterator Iterate(ColumnFamily family)
     {
         ThrowIfClosed();
-        var iterator = new RocksIterator(this, RocksNative.rocksdb_create_iterator_cf(db, scan ? scanOptions : readOptions, Family(family)));
+        var iterator = new RocksIterator(this, RocksNative.rocksdb_create_iterator_cf(db, scanOptions, Family(family)));
         lock (gate) iterators.Add(iterator);
         return iterator;
     }

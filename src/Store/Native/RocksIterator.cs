@@ -4,7 +4,6 @@ namespace Crstore.Store.Native;
 internal sealed unsafe class RocksIterator(RocksDb db, nint handle) : IDisposable
 {
     private nint handle = handle;
-    private NativeBytes? value;
 
     /// <summary>On an entry.</summary>
     public bool Valid => RocksNative.rocksdb_iter_valid(Live()) != 0;
@@ -26,17 +25,6 @@ internal sealed unsafe class RocksIterator(RocksDb db, nint handle) : IDisposabl
         {
             var value = RocksNative.rocksdb_iter_value(Live(), out var length);
             return new ReadOnlySpan<byte>(value, checked((int)length));
-        }
-    }
-
-    /// <summary>The value without a copy, for who must keep it as memory: gone when the iterator moves.</summary>
-    public ReadOnlyMemory<byte> ValueMemory
-    {
-        get
-        {
-            var bytes = RocksNative.rocksdb_iter_value(Live(), out var length);
-            value ??= new NativeBytes();
-            return value.Show((byte*)bytes, checked((int)length));
         }
     }
 

@@ -36,12 +36,24 @@ internal sealed class FrameScratch
     {
         Span<byte> key = stackalloc byte[Keys.FrameSize];
         Keys.Frame(id, key);
-        return FrameReader.Parse(id, Fetch(db, key));
+        return FrameReader.Parse(id, Fetch(db, ColumnFamily.Chunks, key));
     }
 
-    private ReadOnlyMemory<byte> Fetch(RocksDb db, ReadOnlySpan<byte> key)
+    /// <summary>
+    /// Fetches a patch group, by a lookup of its own: an iterator reads ahead, and the groups between the wanted ones, half as much again
+    /// (36 MB instead of 24).
+    /// </summary>
+    /// <exception cref="StoreDamagedException">It is missing or damaged.</exception>
+    public PatchGroup Group(RocksDb db, PatchGroupId id)
     {
-        using var value = db.GetPinned(ColumnFamily.Chunks, key);
+        Span<byte> key = stackalloc byte[Keys.FrameSize];
+        Keys.PatchGroup(id, key);
+        return PatchGroup.Parse(id, Fetch(db, ColumnFamily.Patches, key), limits: null, Directory);
+    }
+
+    private ReadOnlyMemory<byte> Fetch(RocksDb db, ColumnFamily family, ReadOnlySpan<byte> key)
+    {
+        using var value = db.GetPinned(family, key);
         var bytes = value.Span;
         if (bytes.Length > packed.Length) return bytes.ToArray(); // refused where it is parsed
         bytes.CopyTo(packed);

@@ -60,12 +60,9 @@ internal sealed class PatchGroups(RocksDb db)
         return buffer;
     }
 
-    /// <summary>Reads groups in ascending order, neighbours without a lookup each. A group that it gives is valid until the next one.</summary>
+    /// <summary>Reads groups. One that it gives is valid until the next one.</summary>
     internal sealed class Cursor(PatchGroups groups, RocksDb db) : IDisposable
     {
-        private const uint Near = 4; // a few steps cost less than a leap
-        private RocksIterator? iterator;
-        private PatchGroupId at; // where the iterator is, if it is anywhere
         private Kept? current;
         private bool currentIsLast;
 
@@ -78,20 +75,15 @@ internal sealed class PatchGroups(RocksDb db)
             Leave();
             currentIsLast = isLast;
             if ((current = groups.TryTake(id)) is not null) return current.Group;
-            if (!MoveTo(id)) throw new StoreDamagedException($"{id}: missing");
             var scratch = FrameScratch.OfThisThread;
-            var group = PatchGroup.Parse(id, iterator!.ValueMemory, limits: null, scratch.Directory);
+            var group = scratch.Group(db, id);
             if (isLast && group.Slots == PatchGroupId.Slots && (current = groups.TryCopy(group)) is not null) return current.Group;
             group.UnpackInto(scratch.Unpacked);
             return group;
         }
 
         /// <inheritdoc/>
-        public void Dispose()
-        {
-            Leave();
-            iterator?.Dispose();
-        }
+        public void Dispose() => Leave();
 
         private void Leave()
         {
@@ -100,40 +92,6 @@ internal sealed class PatchGroups(RocksDb db)
             else groups.Drop(current.Buffer);
             current = null;
         }
-
-        private bool MoveTo(PatchGroupId id)
-        {
-            iterator ??= db.Iterate(ColumnFamily.Patches, scan: false);
-            var from = at;
-            at = default; // a move that meets damage leaves it nowhere, and RocksDB aborts the process that would go on from there
-            at = Step(from, id) ?? Leap(id);
-            return at.Crid.Value == id.Crid.Value && at.Number == id.Number;
-        }
-
-        // Null if that is no way there: it is too far, or what lies between, which may be nobody's, can't be read.
-        private PatchGroupId? Step(PatchGroupId from, PatchGroupId to)
-        {
-            if (from.Crid.Value != to.Crid.Value || to.Number <= from.Number || to.Number - from.Number > Near) return null;
-            try
-            {
-                do from = Where(iterator!.Next());
-                while (from.Crid.Value == to.Crid.Value && from.Number < to.Number);
-                return from;
-            }
-            catch (StoreDamagedException)
-            {
-                return null;
-            }
-        }
-
-        private PatchGroupId Leap(PatchGroupId to)
-        {
-            Span<byte> key = stackalloc byte[Keys.FrameSize];
-            Keys.PatchGroup(to, key);
-            return Where(iterator!.Seek(key));
-        }
-
-        private PatchGroupId Where(bool there) => there ? Keys.PatchGroupOf(iterator!.Key) : default;
     }
 
     private sealed record Kept(PatchGroup Group, byte[] Buffer);

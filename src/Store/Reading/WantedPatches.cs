@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Runtime.Intrinsics.X86;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
@@ -18,7 +17,7 @@ internal sealed class WantedPatches : IDisposable
     private const int BlockBits = 17;  // 128 KiB: with 14 bits for the block's number a patch's place is an int
     private const int MaxBlocks = 1 << (31 - BlockBits);
     private const int PoolBlocks = 64; // 8 MiB
-    private const int CacheLine = 64;
+    private const int CacheLine = 64, Alignment = sizeof(ulong);
 
     private readonly ThreadLocal<Writer> writers;
     private readonly Lock gate = new();
@@ -58,11 +57,11 @@ internal sealed class WantedPatches : IDisposable
 
     /// <summary>Turns the anchor's page into the one that was wanted, and checks it.</summary>
     /// <exception cref="StoreDamagedException">It is not what its content address says: the patch or the anchor is damaged.</exception>
-    public void Apply(in Piece piece, Span<byte> page)
+    public unsafe void Apply(in Piece piece, Span<byte> page)
     {
-        var record = RecordAt(piece.Patch);
-        if (!PatchCodec.Apply(record.Slice(Record.PatchAt, Record.LengthOf(record)), page) || PageHash.Of(page) != ContentHash.Read(record[Record.HashAt..]))
-            throw PatchGroup.NotItsAddress(Record.GroupOf(record), Record.SlotOf(record), piece.Frame.Location(piece.Slot));
+        var record = (Record*)At(piece.Patch);
+        if (!PatchCodec.Apply(new ReadOnlySpan<byte>(record + 1, record->Length), page) || PageHash.Of(page) != ContentHash.Read(new ReadOnlySpan<byte>(record->Hash, ContentHash.Size)))
+            throw PatchGroup.NotItsAddress(new PatchGroupId(new Crid(record->Crid), record->Number), record->Slot, piece.Frame.Location(piece.Slot));
     }
 
     /// <inheritdoc/>
@@ -74,8 +73,6 @@ internal sealed class WantedPatches : IDisposable
     }
 
     private unsafe byte* At(int place) => (byte*)blocks[place >> BlockBits] + (place & ((1 << BlockBits) - 1));
-
-    private unsafe Span<byte> RecordAt(int place) => new(At(place), (1 << BlockBits) - (place & ((1 << BlockBits) - 1)));
 
     private void FetchGroup(PatchGroups.Cursor cursor, Pieces pieces, IReadOnlyList<PageTarget> targets, bool more, int from, int to, PieceReader.Damage damaged)
     {
@@ -131,27 +128,13 @@ internal sealed class WantedPatches : IDisposable
         return number;
     }
 
-    /// <summary>A patch in a block: its length (2 bytes), slot (2), group (12), content address, and the patch.</summary>
-    private static class Record
+    /// <summary>A patch in a block: this, and its bytes.</summary>
+    private unsafe struct Record
     {
-        public const int HashAt = 16, PatchAt = HashAt + ContentHash.Size;
-
-        public static int LengthOf(ReadOnlySpan<byte> record) => BinaryPrimitives.ReadUInt16LittleEndian(record);
-
-        public static int SlotOf(ReadOnlySpan<byte> record) => BinaryPrimitives.ReadUInt16LittleEndian(record[2..]);
-
-        public static PatchGroupId GroupOf(ReadOnlySpan<byte> record) =>
-            new(new Crid(BinaryPrimitives.ReadUInt64LittleEndian(record[8..])), BinaryPrimitives.ReadUInt32LittleEndian(record[4..]));
-
-        public static void Write(Span<byte> record, PatchGroupId group, int slot, ReadOnlySpan<byte> hash, ReadOnlySpan<byte> patch)
-        {
-            BinaryPrimitives.WriteUInt16LittleEndian(record, (ushort)patch.Length);
-            BinaryPrimitives.WriteUInt16LittleEndian(record[2..], (ushort)slot);
-            BinaryPrimitives.WriteUInt32LittleEndian(record[4..], group.Number);
-            BinaryPrimitives.WriteUInt64LittleEndian(record[8..], group.Crid.Value);
-            hash.CopyTo(record[HashAt..]);
-            patch.CopyTo(record[PatchAt..]);
-        }
+        public ulong Crid; // of its group
+        public uint Number;
+        public ushort Length, Slot;
+        public fixed byte Hash[ContentHash.Size];
     }
 
     /// <summary>Fills one thread's blocks.</summary>
@@ -162,13 +145,16 @@ internal sealed class WantedPatches : IDisposable
         private int used;
 
         /// <summary>Copies a patch; returns its place.</summary>
-        public int Keep(PatchGroupId group, int slot, ReadOnlySpan<byte> hash, ReadOnlySpan<byte> patch)
+        public unsafe int Keep(PatchGroupId group, int slot, ReadOnlySpan<byte> hash, ReadOnlySpan<byte> patch)
         {
-            var size = Record.PatchAt + patch.Length;
+            var size = sizeof(Record) + patch.Length;
             if (block == None || (1 << BlockBits) - used < size) (block, used) = (owner.NextBlock(), 0);
             var place = block << BlockBits | used;
-            Record.Write(owner.RecordAt(place), group, slot, hash, patch);
-            used += size;
+            var record = (Record*)owner.At(place);
+            (record->Crid, record->Number, record->Length, record->Slot) = (group.Crid.Value, group.Number, (ushort)patch.Length, (ushort)slot);
+            hash.CopyTo(new Span<byte>(record->Hash, ContentHash.Size));
+            patch.CopyTo(new Span<byte>(record + 1, patch.Length));
+            used += size + Alignment - 1 & -Alignment;
             return place;
         }
 
