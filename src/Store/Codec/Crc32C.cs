@@ -1,6 +1,4 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -13,7 +11,7 @@ namespace Crstore.Store.Codec;
 public struct Crc32C
 {
     private const uint Polynomial = 0x82f63b78; // Castagnoli's, bits reflected
-    private const int Lane = 512, LaneWords = Lane / sizeof(ulong);
+    private const int Lane = 512;
     private static readonly uint LaneFactor = PowerOfX(8 * Lane - 33);
     private uint _state;
 
@@ -26,41 +24,47 @@ public struct Crc32C
     }
 
     /// <summary>Adds bytes.</summary>
-    // Compiled ahead of time, each step is two calls; and this runs over everything that is stored before it would be compiled anew.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void Append(ReadOnlySpan<byte> bytes)
+    // By the processor's instructions themselves: these are compiled ahead of time, calls of BitOperations.Crc32C remain calls, and this runs over
+    // everything that is stored before it would be compiled anew.
+    public unsafe void Append(ReadOnlySpan<byte> bytes)
     {
-        var state = _state;
-        if (Pclmulqdq.IsSupported)
-        {
-            // Each step waits three cycles for the one before: three lanes side by side take as long as one.
-            for (; bytes.Length >= 3 * Lane; bytes = bytes[(3 * Lane)..])
-            {
-                ref var word = ref MemoryMarshal.GetReference(MemoryMarshal.Cast<byte, ulong>(bytes));
-                uint second = 0, third = 0;
-                for (var i = 0; i < LaneWords; i++)
-                {
-                    state = BitOperations.Crc32C(state, Unsafe.Add(ref word, i));
-                    second = BitOperations.Crc32C(second, Unsafe.Add(ref word, LaneWords + i));
-                    third = BitOperations.Crc32C(third, Unsafe.Add(ref word, 2 * LaneWords + i));
-                }
+        fixed (byte* first = bytes)
+            _state = Sse42.X64.IsSupported && Pclmulqdq.IsSupported ? Fast(_state, first, bytes.Length) : Plain(_state, bytes);
+    }
 
-                state = BehindLane(BehindLane(state) ^ second) ^ third;
+    private static uint Plain(uint state, ReadOnlySpan<byte> bytes)
+    {
+        foreach (var b in bytes) state = BitOperations.Crc32C(state, b);
+        return state;
+    }
+
+    private static unsafe uint Fast(ulong state, byte* at, int length)
+    {
+        // Each step waits three cycles for the one before: three lanes side by side take as long as one.
+        for (; length >= 3 * Lane; at += 3 * Lane, length -= 3 * Lane)
+        {
+            ulong second = 0, third = 0;
+            for (var i = 0; i < Lane; i += sizeof(ulong))
+            {
+                state = Sse42.X64.Crc32(state, *(ulong*)(at + i));
+                second = Sse42.X64.Crc32(second, *(ulong*)(at + Lane + i));
+                third = Sse42.X64.Crc32(third, *(ulong*)(at + 2 * Lane + i));
             }
+
+            state = BehindLane(BehindLane(state) ^ second) ^ third;
         }
 
-        foreach (var word in MemoryMarshal.Cast<byte, ulong>(bytes)) state = BitOperations.Crc32C(state, word);
-        foreach (var b in bytes[(bytes.Length & -sizeof(ulong))..]) state = BitOperations.Crc32C(state, b);
-        _state = state;
+        for (; length >= sizeof(ulong); at += sizeof(ulong), length -= sizeof(ulong)) state = Sse42.X64.Crc32(state, *(ulong*)at);
+        for (; length > 0; at++, length--) state = Sse42.Crc32((uint)state, *at);
+        return (uint)state;
     }
 
     /// <summary>
     /// The state after a lane of zeros: times x^(8 · <see cref="Lane"/>) modulo the polynomial. The product of two reflected numbers lacks
     /// one bit of shift, and reducing its 64 bits shifts by 32 more: the factor leaves both out.
     /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static uint BehindLane(uint state) =>
-        BitOperations.Crc32C(0, Pclmulqdq.CarrylessMultiply(Vector128.CreateScalar((ulong)state), Vector128.CreateScalar((ulong)LaneFactor), 0).ToScalar());
+    private static ulong BehindLane(ulong state) =>
+        Sse42.X64.Crc32(0, Pclmulqdq.CarrylessMultiply(Vector128.CreateScalar(state), Vector128.CreateScalar((ulong)LaneFactor), 0).ToScalar());
 
     /// <summary>x^bits modulo the polynomial, bits reflected.</summary>
     private static uint PowerOfX(int bits)

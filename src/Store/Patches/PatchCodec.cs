@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using Crstore.Model;
 
 namespace Crstore.Store.Patches;
@@ -43,20 +42,21 @@ public static class PatchCodec
     /// <param name="patch">Stored bytes.</param>
     /// <param name="page">The anchor's page; after a failure it is neither that nor the other.</param>
     /// <returns>False if the bytes are no patch.</returns>
-    // As Crc32C: compiled ahead of time each step is some calls, and a restore runs it over everything before it is compiled anew.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static bool Apply(ReadOnlySpan<byte> patch, Span<byte> page)
+    public static unsafe bool Apply(ReadOnlySpan<byte> patch, Span<byte> page)
     {
         if (patch.IsEmpty || page.Length != VirtualPage.Size) return false;
-        for (int at = 0, end = 0; at < patch.Length;)
+        fixed (byte* bytes = patch, there = page, masks = Masks)
         {
-            if (ApplyShortRun(patch, ref at, page, ref end)) continue;
-            var gap = Read(patch, ref at);
-            var run = Read(patch, ref at);
-            if (gap < (end == 0 ? 0 : 1) || run < 1 || run > patch.Length - at || gap + run > page.Length - end) return false;
-            patch.Slice(at, run).CopyTo(page[(end + gap)..]);
-            at += run;
-            end += gap + run;
+            for (int at = 0, end = 0; at < patch.Length;)
+            {
+                if (Sse2.IsSupported && ApplyShortRun(bytes, patch.Length, ref at, there, ref end, masks)) continue;
+                var gap = Read(patch, ref at);
+                var run = Read(patch, ref at);
+                if (gap < (end == 0 ? 0 : 1) || run < 1 || run > patch.Length - at || gap + run > page.Length - end) return false;
+                patch.Slice(at, run).CopyTo(page[(end + gap)..]);
+                at += run;
+                end += gap + run;
+            }
         }
 
         return true;
@@ -64,24 +64,25 @@ public static class PatchCodec
 
     /// <summary>
     /// Most runs are a word or two, of any length at any distance: what costs are branches that nobody can foretell. So sixteen
-    /// bytes are read and written, those behind the run as they were.
+    /// bytes are read and written, those behind the run as they were. Pointers and the processor's own instructions: these are compiled ahead of
+    /// time, while what the framework has for spans and vectors remains calls, and a restore runs this over everything before it is compiled anew.
     /// </summary>
     /// <returns>False, and nothing done, if the run is long, near an end, or breaks a rule.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool ApplyShortRun(ReadOnlySpan<byte> patch, ref int at, Span<byte> page, ref int end)
+    private static unsafe bool ApplyShortRun(byte* patch, int length, ref int at, byte* page, ref int end, byte* masks)
     {
-        if (patch.Length - at < 3 + Vector128<byte>.Count) return false;
-        ref var bytes = ref Unsafe.Add(ref MemoryMarshal.GetReference(patch), at); // nineteen of them are there
-        int low = bytes, high = Unsafe.Add(ref bytes, 1);
+        const int width = 16;
+        if (length - at < 3 + width) return false;
+        var bytes = patch + at; // nineteen of them are there
+        int low = bytes[0], high = bytes[1];
         var isLong = low >> 7;
         var gap = low & 0x7f | (high << 7) * isLong;
-        int run = Unsafe.Add(ref bytes, 1 + isLong);
+        int run = bytes[1 + isLong];
         var start = end + gap;
-        if ((run - 1 | Vector128<byte>.Count - run) < 0 || (high - 1 | 0x7f - high) < 0 && isLong != 0 || gap == 0 && end != 0 || start > page.Length - Vector128<byte>.Count) return false;
-        ref var there = ref Unsafe.Add(ref MemoryMarshal.GetReference(page), start);
-        var mask = Vector128.LoadUnsafe(ref MemoryMarshal.GetReference(Masks), (nuint)(Vector128<byte>.Count - run));
-        var source = Vector128.LoadUnsafe(ref bytes, (nuint)(2 + isLong));
-        Vector128.ConditionalSelect(mask, source, Vector128.LoadUnsafe(ref there)).StoreUnsafe(ref there);
+        if ((run - 1 | width - run) < 0 || (high - 1 | 0x7f - high) < 0 && isLong != 0 || gap == 0 && end != 0 || start > VirtualPage.Size - width) return false;
+        var mask = Sse2.LoadVector128(masks + width - run);
+        var source = Sse2.LoadVector128(bytes + 2 + isLong);
+        Sse2.Store(page + start, Sse2.Or(Sse2.And(mask, source), Sse2.AndNot(mask, Sse2.LoadVector128(page + start))));
         at += 2 + isLong + run;
         end = start + run;
         return true;

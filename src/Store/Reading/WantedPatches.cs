@@ -13,10 +13,11 @@ namespace Crstore.Store.Reading;
 /// </summary>
 internal sealed class WantedPatches : IDisposable
 {
-    private const int Units = 16, LeastGroups = 32, MostGroups = 256; // read by one cursor: it costs as much as a few groups, and all cores should end together
+    private const int Unit = 16; // groups taken by a core at a time
     private const int BlockBits = 17;  // 128 KiB: with 14 bits for the block's number a patch's place is an int
     private const int MaxBlocks = 1 << (31 - BlockBits);
     private const int PoolBlocks = 64; // 8 MiB
+    private const int Many = 4096, UsualBytes = 160; // of a patch, with its record
     private const int CacheLine = 64, Alignment = sizeof(ulong);
 
     private readonly ThreadLocal<Writer> writers;
@@ -36,12 +37,17 @@ internal sealed class WantedPatches : IDisposable
     /// <returns>Groups fetched.</returns>
     public int Fetch(PatchGroups groups, Pieces pieces, IReadOnlyList<PageTarget> targets, bool more, PieceReader.Damage damaged)
     {
-        pieces.SortPatched();
-        var first = pieces.FirstOfEachGroup();
         blocksUsed = 0;
         foreach (var each in writers.Values) each.StartOver();
-        var unit = Math.Clamp(first.Length / Units, LeastGroups, MostGroups);
-        InStoredOrder.For(first.Length - 1, unit, groups.Begin, (g, cursor) => FetchGroup(cursor, pieces, targets, more, first[g], first[g + 1], damaged));
+        if (pieces.Patches < Many) pieces.SortPatched();
+        else
+            AllCores.For(0, 2, part =>
+            {
+                if (part == 0) pieces.SortPatched();
+                else MakeReady(pieces.Patches);
+            });
+        var first = pieces.FirstOfEachGroup();
+        InStoredOrder.For(first.Length - 1, Unit, groups.Begin, (g, cursor) => FetchGroup(cursor, pieces, targets, more, first[g], first[g + 1], damaged));
         return first.Length - 1;
     }
 
@@ -103,6 +109,24 @@ internal sealed class WantedPatches : IDisposable
         }
     }
 
+    // A core that has nothing else to do meanwhile has the memory populated that all would wait for in a moment.
+    private void MakeReady(int patches)
+    {
+        var blocks = Math.Min((long)patches * UsualBytes >> BlockBits, PoolBlocks);
+        while (true)
+        {
+            int number;
+            lock (gate)
+            {
+                if (blocksPopulated >= blocks) return;
+                if (pools.Count == 0) AddPool();
+                number = blocksPopulated++;
+            }
+
+            Populate(number);
+        }
+    }
+
     // A new one for a thread; the same memory in every read.
     private int NextBlock()
     {
@@ -112,21 +136,26 @@ internal sealed class WantedPatches : IDisposable
         {
             number = blocksUsed;
             if (number == MaxBlocks) throw new InvalidOperationException("a read of more than 2 GiB of patches");
-            if (number == blocks.Length) Array.Resize(ref blocks, 2 * number);
-            if (number == pools.Count * PoolBlocks)
-            {
-                pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: false));
-                for (var i = 0; i < PoolBlocks; i++) blocks[number + i] = (nint)pools[^1].Address + (i << BlockBits);
-            }
-
+            if (number / PoolBlocks == pools.Count) AddPool();
             blocksUsed++; // there is memory for it
             populate = number == blocksPopulated;
             if (populate) blocksPopulated++;
         }
 
-        if (populate) pools[number / PoolBlocks].Populate(number % PoolBlocks << BlockBits, 1 << BlockBits); // else each page is when it is touched
+        if (populate) Populate(number);
         return number;
     }
+
+    private void AddPool()
+    {
+        var first = pools.Count * PoolBlocks;
+        if (first == blocks.Length) Array.Resize(ref blocks, 2 * first);
+        pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: false));
+        for (var i = 0; i < PoolBlocks; i++) blocks[first + i] = (nint)pools[^1].Address + (i << BlockBits);
+    }
+
+    // Else each page is when it is touched.
+    private void Populate(int block) => pools[block / PoolBlocks].Populate(block % PoolBlocks << BlockBits, 1 << BlockBits);
 
     /// <summary>A patch in a block: this, and its bytes.</summary>
     private unsafe struct Record
