@@ -16,7 +16,7 @@ internal sealed class InjectedThread
     private static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(5);
 
     private readonly SlotStore _slots;
-    private readonly LentThread _lent;
+    private LentThread _lent;
     private readonly bool _seccomp;
     private int _slot;
     private bool _slotIsPlain; // its call acquires nothing, and nothing stops the thread behind it but crstore: it may be made again
@@ -70,7 +70,7 @@ internal sealed class InjectedThread
     {
         var call = Saved;
         Load(ref call, (ulong)number, arguments);
-        if (StopsBySignal && (held.Fds?.Count ?? 0) <= SlotImage.MaxHeldFdsOfStopping)
+        if ((held.Fds?.Count ?? 0) <= SlotImage.MaxHeldFdsOfStopping && TrySendStop())
         {
             MoveToNewSlot(SlotImage.BuildStoppingCall(_lent, acquires, held), call, 0);
             return (long)RunToStopSignal().R8;
@@ -104,6 +104,12 @@ internal sealed class InjectedThread
     /// <returns>The index behind the last one made.</returns>
     public int CallRow(CallBatch batch, int from)
     {
+        if (!TrySendStop())
+        {
+            batch.SetResult(from, CallAlone(batch, from));
+            return from + 1;
+        }
+
         var start = Saved;
         (start.Rax, start.Rdi, start.Rsi, start.Rdx, start.R10) = (batch.Word(from, 0), batch.Word(from, 1), batch.Word(from, 2), batch.Word(from, 3), batch.Word(from, 4));
         (start.R8, start.R9) = (0, 0);
@@ -119,15 +125,17 @@ internal sealed class InjectedThread
         return to;
     }
 
-    /// <summary>Makes the calls of a table that is written, with one stop behind them.</summary>
+    /// <summary>Makes the calls of a table that is written, with one stop behind them; false if it can't.</summary>
     /// <param name="table">Its address.</param>
     /// <param name="held">What earlier calls have acquired, the table's pages among it.</param>
-    public void CallTable(ulong table, in HeldThings held)
+    public bool TryCallTable(ulong table, in HeldThings held)
     {
+        if (!TrySendStop()) return false;
         var start = Saved;
         (start.Rsp, start.R8, start.R9) = (table, 0, 0);
         MoveToNewSlot(SlotImage.BuildTable(_lent, held), start, 0);
         RunToStopSignal();
+        return true;
     }
 
     /// <summary>Changes what the heal code gives back, without a call.</summary>
@@ -193,13 +201,17 @@ internal sealed class InjectedThread
     }
 
     /// <summary>
-    /// Runs the slot's calls up to the stop behind them. The signal is sent while it is blocked, so that it is pending until the code unblocks it; it stops a traced thread although it
-    /// would be ignored. It stays with this thread, and is never passed on.
+    /// The signal for the stop behind the calls. It is blocked still, and so pending until the code unblocks it. False if there is none, or a security module doesn't let us send it.
     /// </summary>
+    private bool TrySendStop()
+    {
+        if (StopsBySignal && Signals.TryKillThread(_lent.Pid, Tid, _lent.StopSignal) != 0) _lent = _lent with { StopSignal = 0 };
+        return StopsBySignal;
+    }
+
+    /// <summary>Runs the slot's calls up to the stop behind them. The signal stops a traced thread although it would be ignored; it is never passed on.</summary>
     private UserRegs RunToStopSignal()
     {
-        var errno = Signals.TryKillThread(_lent.Pid, Tid, _lent.StopSignal);
-        if (errno != 0) throw new LinuxException($"tgkill({_lent.StopSignal})", errno, $"thread {Tid}");
         Ptrace.Continue(Tid);
         RunTo(r => r.IsSignalDelivery && r.Signal == _lent.StopSignal, signal => Ptrace.Continue(Tid, signal));
         _inSyscallStop = false;

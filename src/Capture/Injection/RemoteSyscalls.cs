@@ -16,7 +16,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     private const int PageSize = 4096;
 
     private readonly FrozenProcess _process;
-    private readonly HashSet<int> _tids;
+    private readonly HashSet<int> _tids = [];
     private readonly ProcessMemory _memory;
     private readonly SlotStore _slots;
     private readonly ulong _caught;
@@ -30,7 +30,8 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
 
     private RemoteSyscalls(FrozenProcess process, ProcessMemory memory, SlotArea area, in CallFilter leader)
     {
-        (_process, _memory, _slots, _tids) = (process, memory, new SlotStore(memory, area), process.Threads.Select(t => t.Tid).ToHashSet());
+        (_process, _memory, _slots) = (process, memory, new SlotStore(memory, area));
+        foreach (var thread in process.Threads) _tids.Add(thread.Tid);
         (_caught, _leaderSuspended) = (leader.SignalsCaught, leader.Suspended);
     }
 
@@ -200,13 +201,12 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     private int CallAll(int tid, CallBatch batch)
     {
         var thread = ThreadFor(tid);
-        var inRow = thread is { StopsBySignal: true } && _heldFds.Count <= SlotImage.MaxHeldFdsOfStopping;
-        if (inRow && thread == _owner) return CallTables(thread!, batch);
-        for (var call = 0; call < batch.Count;)
+        var call = thread is not null && thread == _owner ? CallTables(thread, batch) : 0;
+        while (call < batch.Count)
         {
-            if (inRow)
+            if (thread is { StopsBySignal: true } && thread != _owner)
             {
-                call = thread!.CallRow(batch, call);
+                call = thread.CallRow(batch, call);
                 continue;
             }
 
@@ -218,21 +218,25 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         return 0;
     }
 
-    private int CallTables(InjectedThread thread, CallBatch batch)
+    /// <summary>How many of the leader's calls are made then: all, or less if it can't make any in a row.</summary>
+    private int CallTables(InjectedThread leader, CallBatch batch)
     {
+        if (!leader.StopsBySignal || _heldFds.Count > SlotImage.MaxHeldFdsOfStopping) return 0;
         var address = ScratchAddress + PageSize;
-        for (int from = 0, to; from < batch.Count; from = to)
+        var from = 0;
+        while (from < batch.Count)
         {
-            to = Math.Min(batch.Count, from + CallTable.MaxCalls);
+            var to = Math.Min(batch.Count, from + CallTable.MaxCalls);
             var table = CallTable.Write(batch, from, to);
             _memory.Write(address, table);
-            thread.CallTable(address, new HeldThings(_heldFds, _scratch));
+            if (!leader.TryCallTable(address, new HeldThings(_heldFds, _scratch))) break;
+            _heldChanged = false;
             _memory.Read(address, table);
             CallTable.TakeResults(table, batch, from, to);
+            from = to;
         }
 
-        _heldChanged = false;
-        return 0;
+        return from;
     }
 
     private InjectedThread? ThreadFor(int tid)
