@@ -1,3 +1,4 @@
+using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Linux;
 using Crstore.Tests.Support;
@@ -10,11 +11,12 @@ public sealed class CallBatchTests
 {
     // Catches what is asked of it, blocks what is asked of it, and tells what came.
     private const string SignalWatcher = """
-        import signal, sys
+        import signal, sys, threading, time
         caught, blocked = [[int(n) for n in a.split(",") if n] for a in sys.argv[1:3]]
         came = []
         for n in caught: signal.signal(n, lambda n, frame: came.append(n))
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        threading.Thread(target=lambda: time.sleep(1000), daemon=True).start()
         print("ready", flush=True)
         for line in sys.stdin: print("came", came, "pending", sorted(int(s) for s in signal.sigpending()), flush=True)
         """;
@@ -85,6 +87,15 @@ public sealed class CallBatchTests
     }
 
     [Theory]
+    [InlineData(0, 0, Signals.SIGURG)]
+    [InlineData(1UL << 22, 0, Signals.SIGWINCH)]
+    [InlineData(0, 1UL << 22, Signals.SIGWINCH)]
+    [InlineData(1UL << 27, 1UL << 22, Signals.SIGCHLD)]
+    [InlineData((1UL << 27) | (1UL << 16), 1UL << 22, 0)]
+    [InlineData(0, ulong.MaxValue, 0)]
+    public void The_signal_is_one_that_is_neither_caught_nor_blocked(ulong caught, ulong mask, int signal) => Assert.Equal(signal, StopSignal.Choose(caught, mask));
+
+    [Theory]
     [InlineData("", "")]
     [InlineData("23", "")]
     [InlineData("23,17", "")]
@@ -115,5 +126,57 @@ public sealed class CallBatchTests
             Remote.Everything(process, remote);
         });
         Assert.Equal("came [10] pending [12]", target.Ask("?"));
+    }
+
+    [Theory]
+    [InlineData("", "")]
+    [InlineData("23", "")]
+    [InlineData("23,17", "")]
+    [InlineData("", "23")]
+    [InlineData("28", "17,23")]
+    [InlineData("23,28", "17")]
+    [InlineData("17,23,28", "")]
+    [InlineData("", "17,23,28")]
+    public void Nor_if_crstore_dies_in_the_stop_or_before_the_thaw(string caught, string blocked)
+    {
+        using var target = TargetProcess.Python(SignalWatcher, caught, blocked);
+        target.Expect("ready");
+        for (var stage = 0; stage < 6; stage++)
+        {
+            Abandon(target.Pid, stage);
+            Assert.Equal("came [] pending []", target.Ask("?"));
+        }
+
+        // Nothing of it is left.
+        Remote.During(target.Pid, Remote.Everything);
+        Assert.Equal("came [] pending []", target.Ask("?"));
+    }
+
+    /// <summary>Calls in a row up to some point, where the ptrace thread ends: to the kernel that is crstore's death.</summary>
+    private static void Abandon(int pid, int stage)
+    {
+        using var watchdog = new FreezeWatchdog(TimeSpan.FromMinutes(5));
+        using var thread = new PtraceThread();
+        thread.Run(() =>
+        {
+            var process = FrozenTree.Freeze(pid, tree: false, new FreezeOptions { Watchdog = watchdog, StopTimeout = TimeSpan.FromMinutes(1) }).Processes[0];
+            watchdog.Stop();
+            Assert.Equal(2, process.Threads.Count);
+            var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+            Assert.True(remote is not null, whyNot);
+            var answers = (long)remote.ScratchAddress;
+            if (stage == 0) return;
+            var batch = new CallBatch();
+            for (var i = 0; i < 3; i++) batch.Add(Remote.Prctl, Remote.PrGetTidAddress, answers + 8 * i);
+            remote.InvokeAll(process.Leader.Tid, batch);
+            if (stage == 1) return;
+            remote.InvokeAll(process.Threads[1].Tid, batch);
+            if (stage == 2) return;
+            remote.Invoke(process.Threads[1].Tid, Remote.Getpid);
+            if (stage == 3) return;
+            remote.Invoke(process.Leader.Tid, Remote.Getpid); // the other one is given back
+            if (stage == 4) return;
+            remote.Dispose();
+        });
     }
 }
