@@ -76,6 +76,11 @@ internal sealed class InjectedThread
             return (long)RunToStopSignal().R8;
         }
 
+        return CallBetweenStops(call, acquires, held, heldChanged);
+    }
+
+    private long CallBetweenStops(in UserRegs call, Acquires acquires, in HeldThings held, bool heldChanged)
+    {
         var start = call;
         if (_seccomp) Load(ref start, BenignCall, [unchecked((long)BenignArgument), 0, 0, 0, 0, 0]);
 
@@ -136,6 +141,20 @@ internal sealed class InjectedThread
         MoveToNewSlot(SlotImage.BuildTable(_lent, held), start, 0);
         RunToStopSignal();
         return true;
+    }
+
+    /// <summary>
+    /// In a rehearsal, by the leader: the ways that a thread goes which is not the leader, or has no signal to stop by. Compiled ahead as they are, the first time takes longer.
+    /// </summary>
+    public void Rehearse(in HeldThings held)
+    {
+        const int getpid = 39;
+        var batch = new CallBatch();
+        for (var i = 0; i < 2; i++) batch.Add(getpid);
+        CallRow(batch, 0);
+        var call = Saved;
+        Load(ref call, getpid, [0, 0, 0, 0, 0, 0]);
+        CallBetweenStops(call, Acquires.Nothing, held, heldChanged: true);
     }
 
     /// <summary>Changes what the heal code gives back, without a call.</summary>

@@ -135,6 +135,13 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         return Call(Owner(), Close, [fd, 0, 0, 0, 0, 0], Acquires.Nothing);
     });
 
+    /// <summary>In a rehearsal: goes the ways that its process would not.</summary>
+    public void Rehearse() => Guarded(() =>
+    {
+        Owner().Rehearse(new HeldThings(_heldFds, _scratch));
+        return 0;
+    });
+
     /// <summary>A thread's registers as they are outside the injection: <see cref="Ptrace.GetRegs"/> shows those of a thread on loan changed.</summary>
     public UserRegs GetRegs(int tid) => OnLoan(tid)?.Saved ?? Ptrace.GetRegs(tid);
 
