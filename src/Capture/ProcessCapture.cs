@@ -15,9 +15,11 @@ internal sealed class ProcessCapture : IDisposable
     private readonly ProcessStateReader _state;
 
     private readonly SleepWatch _sleeps;
+    private readonly bool _rehearsal;
 
-    private ProcessCapture(SpaceId space, ProcessStateReader state, SleepWatch sleeps, MemoryCapture memory)
+    private ProcessCapture(SpaceId space, ProcessStateReader state, SleepWatch sleeps, MemoryCapture memory, bool rehearsal)
     {
+        _rehearsal = rehearsal;
         _space = space;
         _state = state;
         _sleeps = sleeps;
@@ -40,7 +42,7 @@ internal sealed class ProcessCapture : IDisposable
         try
         {
             IReadOnlyList<Model.Format.Thread> earlier = request.Parent?.BootId == SystemInfo.BootId() ? request.Parent.Process.Threads : [];
-            return new ProcessCapture(space, state, new SleepWatch(request.Pid, state.Directory, earlier, clocks, request.Rehearsal), MemoryCapture.Prepare(request));
+            return new ProcessCapture(space, state, new SleepWatch(request.Pid, state.Directory, earlier, clocks, request.Rehearsal), MemoryCapture.Prepare(request), request.Rehearsal);
         }
         catch
         {
@@ -69,6 +71,7 @@ internal sealed class ProcessCapture : IDisposable
             _state.ReadLocks(remote);
             Memory.BeginTracking(process, remote);
             _state.ReadInjected(remote, whyNot ?? "");
+            if (_rehearsal) remote?.Rehearse();
         }
 
         watchdog.Enter("scan");

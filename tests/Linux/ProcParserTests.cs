@@ -161,6 +161,12 @@ public class ProcParserTests
     public void Locked_memory_is_read_from_its_line(string status, ulong expected) => Assert.Equal(expected, LockedMemory.KiB(Bytes(status)));
 
     [Theory]
+    [InlineData("Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t00000003000344fe\nCapInh:\t0\n", 0x3000344fe)]
+    [InlineData("Name:\tSigCgt:\nSigCgt:\tfffffffe7ffbfeff\n", 0xfffffffe7ffbfeff)]
+    [InlineData("Name:\tx\n", 0)]
+    public void A_mask_is_read_from_its_line(string status, ulong expected) => Assert.Equal(expected, StatusNumber.Hex(Bytes(status), "\nSigCgt:"u8));
+
+    [Theory]
     [InlineData("ksm_rmap_items 0\nksm_merge_any: yes\nksm_mergeable: no\n", true)]
     [InlineData("ksm_rmap_items 0\nksm_merge_any: no\nksm_mergeable: yes\n", false)]
     [InlineData("ksm_rmap_items 0\n", null)]

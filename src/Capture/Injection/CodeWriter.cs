@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Crstore.Capture.Injection;
 
 /// <summary>
-/// The dozen x86-64 instructions that the injected code consists of (Intel SDM volume 2). None of them touches the stack,
-/// except the one that pops the flags from the slot itself.
+/// The dozen x86-64 instructions that the injected code consists of (Intel SDM volume 2). None of them touches the thread's
+/// stack: those that pop have the stack pointer in the slot itself, or in a table of calls.
 /// </summary>
 internal ref struct CodeWriter(Span<byte> buffer)
 {
@@ -36,6 +36,28 @@ internal ref struct CodeWriter(Span<byte> buffer)
         Bytes((byte)(register >= Register.R8 ? 0x49 : 0x48), (byte)(0xb8 + ((byte)register & 7)));
         BinaryPrimitives.WriteUInt64LittleEndian(Take(8), value);
     }
+
+    /// <summary>pop r64: 58+r (41 before r8 and up).</summary>
+    public void Pop(Register register)
+    {
+        if (register >= Register.R8) Bytes(0x41);
+        Bytes((byte)(0x58 + ((byte)register & 7)));
+    }
+
+    /// <summary>mov [rsp + displacement], rax: 48 89 44 24 disp8.</summary>
+    public void StoreRax(sbyte displacement) => Bytes(0x48, 0x89, 0x44, 0x24, (byte)displacement);
+
+    /// <summary>mov r8, rax: 49 89 c0.</summary>
+    public void MoveRaxToR8() => Bytes(0x49, 0x89, 0xc0);
+
+    /// <summary>mov rax, r8: 4c 89 c0.</summary>
+    public void MoveR8ToRax() => Bytes(0x4c, 0x89, 0xc0);
+
+    /// <summary>or r9, rax: 49 09 c1.</summary>
+    public void OrRaxToR9() => Bytes(0x49, 0x09, 0xc1);
+
+    /// <summary>jmp to code before: eb rel8.</summary>
+    public void JumpBack(int target) => Bytes(0xeb, (byte)checked((sbyte)(target - Offset - 2)));
 
     /// <summary>mov rdi, rax: 48 89 c7.</summary>
     public void MoveRaxToRdi() => Bytes(0x48, 0x89, 0xc7);

@@ -13,7 +13,12 @@ public interface IRemoteSyscalls : IDisposable
     /// <summary>Runs one syscall in the given thread of the process; returns the raw result, -errno on failure.</summary>
     long Invoke(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
 
-    /// <summary>The same for a call that returns a new fd: it is closed if crstore dies, or at Dispose, unless <see cref="LeaveToTarget"/> is called.</summary>
+    /// <summary>
+    /// Runs the syscalls of a batch in order, in the given thread, with one stop behind all of them where that is possible (docs/FREEZING.md). Their results are the batch's.
+    /// </summary>
+    void InvokeAll(int tid, CallBatch batch);
+
+    /// <summary>As <see cref="Invoke"/>, for a call that returns a new fd: it is closed if crstore dies, or at Dispose, unless <see cref="LeaveToTarget"/> is called.</summary>
     int AcquireFd(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
 
     /// <summary>The fd now stays open in the target.</summary>
@@ -21,4 +26,7 @@ public interface IRemoteSyscalls : IDisposable
 
     /// <summary>A private 4 KiB scratch page in the target for call results: mapped at first use, unmapped at Dispose or by the heal code.</summary>
     ulong ScratchAddress { get; }
+
+    /// <summary>Reads the target's memory, the scratch page mostly.</summary>
+    void Read(ulong address, Span<byte> buffer);
 }

@@ -15,29 +15,32 @@ internal sealed class InjectedThread
     private const int MaxRestarts = 100;
     private static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(5);
 
-    private readonly int _pid;
     private readonly SlotStore _slots;
-    private readonly ulong _mask;
+    private LentThread _lent;
     private readonly bool _seccomp;
     private int _slot;
-    private Acquires _slotAcquires;
+    private bool _slotIsPlain; // its call acquires nothing, and nothing stops the thread behind it but crstore: it may be made again
     private bool _inSyscallStop;
 
-    private InjectedThread(int pid, int tid, SlotStore slots, bool seccomp)
+    private InjectedThread(int pid, int tid, SlotStore slots, bool seccomp, ulong caught)
     {
-        (_pid, Tid, _slots, _seccomp) = (pid, tid, slots, seccomp);
-        Saved = Ptrace.GetRegs(tid);
-        _mask = Ptrace.GetSigMask(tid);
+        (Tid, _slots, _seccomp) = (tid, slots, seccomp);
+        var mask = Ptrace.GetSigMask(tid);
+        // Under a filter each call is rewritten at its entry: it has to be stopped there.
+        _lent = new LentThread(pid, Ptrace.GetRegs(tid), mask, seccomp ? 0 : StopSignal.Choose(caught, mask));
     }
 
     /// <summary>The thread.</summary>
     public int Tid { get; }
 
     /// <summary>Its registers as they were, and will be again.</summary>
-    public UserRegs Saved { get; }
+    public UserRegs Saved => _lent.Saved;
 
     /// <summary>Its signal mask as it was, and will be again.</summary>
-    public ulong SavedMask => _mask;
+    public ulong SavedMask => _lent.Mask;
+
+    /// <summary>It can make calls in a row, with one stop behind them.</summary>
+    public bool StopsBySignal => _lent.StopSignal != 0;
 
     /// <summary>
     /// Takes a thread in PTRACE_EVENT_STOP. First the way back, then the mask: a crash in between restores both. With all
@@ -47,10 +50,12 @@ internal sealed class InjectedThread
     /// <param name="tid">Thread.</param>
     /// <param name="slots">Slots of the process.</param>
     /// <param name="seccomp">Its seccomp filter is suspended.</param>
-    public static InjectedThread Begin(int pid, int tid, SlotStore slots, bool seccomp)
+    /// <param name="caught">Signals that the process has handlers for.</param>
+    public static InjectedThread Begin(int pid, int tid, SlotStore slots, bool seccomp, ulong caught)
     {
-        var thread = new InjectedThread(pid, tid, slots, seccomp);
-        thread.MoveToNewSlot(Acquires.Nothing, [], 0, thread.Saved, SlotImage.Heal, first: true);
+        var thread = new InjectedThread(pid, tid, slots, seccomp, caught);
+        thread.MoveToNewSlot(SlotImage.BuildCall(thread._lent, Acquires.Nothing, default), thread.Saved, SlotImage.Heal, first: true);
+        thread._slotIsPlain = true;
         Ptrace.SetSigMask(tid, Signals.AllBlocked);
         return thread;
     }
@@ -59,19 +64,32 @@ internal sealed class InjectedThread
     /// <param name="number">Its number.</param>
     /// <param name="arguments">Six arguments.</param>
     /// <param name="acquires">What it acquires.</param>
-    /// <param name="heldFds">Fds acquired earlier, to be closed by the heal code.</param>
-    /// <param name="heldPage">Page acquired earlier.</param>
-    /// <param name="heldChanged">These differ from the last call's.</param>
-    public long Call(long number, ReadOnlySpan<long> arguments, Acquires acquires, IReadOnlyList<int> heldFds, ulong heldPage, bool heldChanged)
+    /// <param name="held">What earlier ones have acquired, to be given back by the heal code.</param>
+    /// <param name="heldChanged">That is another than at the last call.</param>
+    public long Call(long number, ReadOnlySpan<long> arguments, Acquires acquires, in HeldThings held, bool heldChanged)
     {
         var call = Saved;
         Load(ref call, (ulong)number, arguments);
+        if ((held.Fds?.Count ?? 0) <= SlotImage.MaxHeldFdsOfStopping && TrySendStop())
+        {
+            MoveToNewSlot(SlotImage.BuildStoppingCall(_lent, acquires, held), call, 0);
+            return (long)RunToStopSignal().R8;
+        }
+
+        return CallBetweenStops(call, acquires, held, heldChanged);
+    }
+
+    private long CallBetweenStops(in UserRegs call, Acquires acquires, in HeldThings held, bool heldChanged)
+    {
         var start = call;
         if (_seccomp) Load(ref start, BenignCall, [unchecked((long)BenignArgument), 0, 0, 0, 0, 0]);
 
         // Only a call without acquisition may run twice in the same slot: otherwise its code would have to know the first one's result.
-        if (heldChanged || acquires != Acquires.Nothing || _slotAcquires != Acquires.Nothing)
-            MoveToNewSlot(acquires, heldFds, heldPage, start, 0);
+        if (heldChanged || acquires != Acquires.Nothing || !_slotIsPlain)
+        {
+            MoveToNewSlot(SlotImage.BuildCall(_lent, acquires, held), start, 0);
+            _slotIsPlain = acquires == Acquires.Nothing;
+        }
         else MoveTo(start, 0);
 
         for (var tries = 0; ; tries++)
@@ -87,11 +105,69 @@ internal sealed class InjectedThread
         }
     }
 
-    /// <summary>Changes what the heal code gives back, without a call.</summary>
-    public void Hold(IReadOnlyList<int> heldFds, ulong heldPage) =>
-        MoveToNewSlot(Acquires.Nothing, heldFds, heldPage, Saved, SlotImage.Heal);
+    /// <summary>Makes calls of a batch in a row, with one stop behind them: as many as there is room for. Holds nothing.</summary>
+    /// <returns>The index behind the last one made.</returns>
+    public int CallRow(CallBatch batch, int from)
+    {
+        if (!TrySendStop())
+        {
+            batch.SetResult(from, CallAlone(batch, from));
+            return from + 1;
+        }
 
-    /// <summary>Puts the thread back into PTRACE_EVENT_STOP where it was: mask first, then the registers, whose orig_rax lets the kernel restart its call.</summary>
+        var start = Saved;
+        (start.Rax, start.Rdi, start.Rsi, start.Rdx, start.R10) = (batch.Word(from, 0), batch.Word(from, 1), batch.Word(from, 2), batch.Word(from, 3), batch.Word(from, 4));
+        (start.R8, start.R9) = (0, 0);
+        MoveToNewSlot(SlotImage.BuildRow(_lent, batch, from, out var to), start, 0);
+        var regs = RunToStopSignal();
+        var failed = (long)regs.R9 < 0;
+        for (var call = from; call < to; call++)
+        {
+            if (failed) batch.SetResult(call, CallAlone(batch, call));
+            else batch.SetResult(call, call == to - 1 ? Math.Min(0, (long)regs.R8) : 0);
+        }
+
+        return to;
+    }
+
+    /// <summary>Makes the calls of a table that is written, with one stop behind them; false if it can't.</summary>
+    /// <param name="table">Its address.</param>
+    /// <param name="held">What earlier calls have acquired, the table's pages among it.</param>
+    public bool TryCallTable(ulong table, in HeldThings held)
+    {
+        if (!TrySendStop()) return false;
+        var start = Saved;
+        (start.Rsp, start.R8, start.R9) = (table, 0, 0);
+        MoveToNewSlot(SlotImage.BuildTable(_lent, held), start, 0);
+        RunToStopSignal();
+        return true;
+    }
+
+    /// <summary>
+    /// In a rehearsal, by the leader: the ways that a thread goes which is not the leader, or has no signal to stop by. Compiled ahead as they are, the first time takes longer.
+    /// </summary>
+    public void Rehearse(in HeldThings held)
+    {
+        const int getpid = 39;
+        var batch = new CallBatch();
+        for (var i = 0; i < 2; i++) batch.Add(getpid);
+        CallRow(batch, 0);
+        var call = Saved;
+        Load(ref call, getpid, [0, 0, 0, 0, 0, 0]);
+        CallBetweenStops(call, Acquires.Nothing, held, heldChanged: true);
+    }
+
+    /// <summary>Changes what the heal code gives back, without a call.</summary>
+    public void Hold(in HeldThings held)
+    {
+        MoveToNewSlot(SlotImage.BuildCall(_lent, Acquires.Nothing, held), Saved, SlotImage.Heal);
+        _slotIsPlain = true;
+    }
+
+    /// <summary>
+    /// Puts the thread back where it was, in PTRACE_EVENT_STOP, or in the stop for a signal that nobody will see (it is dropped when the thread is let go): mask first, then the
+    /// registers, whose orig_rax lets the kernel restart its call.
+    /// </summary>
     public void End()
     {
         if (_inSyscallStop)
@@ -104,19 +180,22 @@ internal sealed class InjectedThread
                 Ptrace.Continue(Tid, signal);
             });
         }
-        Ptrace.SetSigMask(Tid, _mask);
+        Ptrace.SetSigMask(Tid, SavedMask);
         Ptrace.SetRegs(Tid, Saved);
         if (_seccomp) _ = Ptrace.TrySetOptions(Tid, PtraceOptions.TraceSysGood); // fails only if the thread is dead
         _slots.Give(_slot);
     }
 
-    private void MoveToNewSlot(Acquires acquires, IReadOnlyList<int> heldFds, ulong heldPage, UserRegs regs, int offset, bool first = false)
+    private long CallAlone(CallBatch batch, int index) => Call((long)batch.Word(index, 0),
+        [(long)batch.Word(index, 1), (long)batch.Word(index, 2), (long)batch.Word(index, 3), (long)batch.Word(index, 4), 0, 0], Acquires.Nothing, default, heldChanged: false);
+
+    private void MoveToNewSlot(byte[] image, UserRegs regs, int offset, bool first = false)
     {
         var slot = _slots.Take();
-        _slots.Write(slot, SlotImage.Build(_pid, Saved, _mask, acquires, heldFds, heldPage));
+        _slots.Write(slot, image);
         var before = _slot;
         _slot = slot;
-        _slotAcquires = acquires;
+        _slotIsPlain = false;
         MoveTo(regs, offset);
         if (!first) _slots.Give(before);
     }
@@ -140,6 +219,25 @@ internal sealed class InjectedThread
         Ptrace.SetRegs(Tid, regs);
     }
 
+    /// <summary>
+    /// The signal for the stop behind the calls. It is blocked still, and so pending until the code unblocks it. False if there is none, or a security module doesn't let us send it.
+    /// </summary>
+    private bool TrySendStop()
+    {
+        if (StopsBySignal && Signals.TryKillThread(_lent.Pid, Tid, _lent.StopSignal) != 0) _lent = _lent with { StopSignal = 0 };
+        return StopsBySignal;
+    }
+
+    /// <summary>Runs the slot's calls up to the stop behind them. The signal stops a traced thread although it would be ignored; it is never passed on.</summary>
+    private UserRegs RunToStopSignal()
+    {
+        Ptrace.Continue(Tid);
+        RunTo(r => r.IsSignalDelivery && r.Signal == _lent.StopSignal, signal => Ptrace.Continue(Tid, signal));
+        _inSyscallStop = false;
+        Ptrace.SetSigMask(Tid, Signals.AllBlocked);
+        return Ptrace.GetRegs(Tid);
+    }
+
     private void RunToSyscallStop()
     {
         Ptrace.ContinueToSyscall(Tid);
@@ -160,12 +258,12 @@ internal sealed class InjectedThread
             switch (report.Kind)
             {
                 case WaitKind.Nothing:
-                    throw new TargetException($"{TargetErrors.Name(_pid)}: a system call injected into thread {Tid} did not come back in {CallTimeout.TotalSeconds} s");
+                    throw new TargetException($"{TargetErrors.Name(_lent.Pid)}: a system call injected into thread {Tid} did not come back in {CallTimeout.TotalSeconds} s");
                 case WaitKind.Stopped:
                     goOn(report.IsSignalDelivery ? report.Signal : 0);
                     break;
                 default:
-                    throw TargetErrors.Died(_pid);
+                    throw TargetErrors.Died(_lent.Pid);
             }
         }
     }

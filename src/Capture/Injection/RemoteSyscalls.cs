@@ -13,12 +13,14 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
 {
     private const long Mmap = 9, Close = 3, Munmap = 11; // system call numbers of x86-64
     private const long ProtReadWrite = 3, MapPrivateAnonymous = 0x22; // mmap(2)
-    private const int PageSize = 4096, StrictSeccomp = 1;
+    private const int PageSize = 4096;
 
     private readonly FrozenProcess _process;
-    private readonly HashSet<int> _tids;
+    private readonly HashSet<int> _tids = [];
     private readonly ProcessMemory _memory;
     private readonly SlotStore _slots;
+    private readonly ulong _caught;
+    private readonly bool _leaderSuspended;
     private readonly List<int> _heldFds = [];
     private ulong _scratch;
     private bool _heldChanged;
@@ -26,8 +28,12 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     private InjectedThread? _owner;
     private InjectedThread? _visitor;
 
-    private RemoteSyscalls(FrozenProcess process, ProcessMemory memory, SlotArea area) =>
-        (_process, _memory, _slots, _tids) = (process, memory, new SlotStore(memory, area), process.Threads.Select(t => t.Tid).ToHashSet());
+    private RemoteSyscalls(FrozenProcess process, ProcessMemory memory, SlotArea area, in CallFilter leader)
+    {
+        (_process, _memory, _slots) = (process, memory, new SlotStore(memory, area));
+        foreach (var thread in process.Threads) _tids.Add(thread.Tid);
+        (_caught, _leaderSuspended) = (leader.SignalsCaught, leader.Suspended);
+    }
 
     /// <inheritdoc/>
     public int Pid => _process.Pid;
@@ -39,8 +45,8 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         {
             if (_scratch == 0)
             {
-                var address = Guarded(() => Call(Owner(), Mmap, [0, PageSize, ProtReadWrite, MapPrivateAnonymous, -1, 0], Acquires.Page));
-                if (address < 0) throw new LinuxException("mmap of a scratch page (injected; its limit on memory or mappings may be reached)", (int)-address);
+                var address = Guarded(() => Call(Owner(), Mmap, [0, SlotImage.ScratchBytes, ProtReadWrite, MapPrivateAnonymous, -1, 0], Acquires.Pages));
+                if (address < 0) throw new LinuxException("mmap of scratch pages (injected; its limit on memory or mappings may be reached)", (int)-address);
                 _scratch = (ulong)address;
                 _heldChanged = true;
             }
@@ -58,14 +64,14 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         ProcessMemory? memory = null;
         try
         {
-            whyNot = CheckFilters(process.Pid, process.Leader.Tid, out _);
+            var filter = CallFilter.Suspend(process.Pid, process.Leader.Tid, out whyNot);
             if (whyNot is not null) return null;
             memory = ProcessMemory.Open(process.Leader.Tid);
             var area = SlotArea.Find(memory, out whyNot);
             if (area is null) return null;
             whyNot = SlotLeftovers.Check(process, memory, area, out var leftovers);
             if (whyNot is not null) return null;
-            var remote = new RemoteSyscalls(process, memory, area);
+            var remote = new RemoteSyscalls(process, memory, area, filter);
             if (leftovers) remote._slots.Clear(force: true);
             memory = null;
             return remote;
@@ -91,6 +97,13 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         ThreadFor(tid) is { } thread ? Call(thread, number, [a0, a1, a2, a3, a4, a5], Acquires.Nothing) : -Errno.EPERM);
 
     /// <inheritdoc/>
+    public void InvokeAll(int tid, CallBatch batch)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        if (batch.Count > 0) Guarded(() => CallAll(tid, batch));
+    }
+
+    /// <inheritdoc/>
     /// <remarks>Made by the leader whatever thread is named: fds belong to the process.</remarks>
     public int AcquireFd(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0) => Guarded(() =>
     {
@@ -109,7 +122,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     public void LeaveToTarget(int fd) => Guarded(() =>
     {
         if (!_heldFds.Remove(fd)) throw new ArgumentException($"fd {fd} of process {Pid} is not held", nameof(fd));
-        Owner().Hold(_heldFds, _scratch);
+        Owner().Hold(new HeldThings(_heldFds, _scratch));
         _heldChanged = false;
         return 0;
     });
@@ -122,13 +135,20 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         return Call(Owner(), Close, [fd, 0, 0, 0, 0, 0], Acquires.Nothing);
     });
 
+    /// <summary>In a rehearsal: goes the ways that its process would not.</summary>
+    public void Rehearse() => Guarded(() =>
+    {
+        Owner().Rehearse(new HeldThings(_heldFds, _scratch));
+        return 0;
+    });
+
     /// <summary>A thread's registers as they are outside the injection: <see cref="Ptrace.GetRegs"/> shows those of a thread on loan changed.</summary>
     public UserRegs GetRegs(int tid) => OnLoan(tid)?.Saved ?? Ptrace.GetRegs(tid);
 
     /// <summary>A thread's signal mask as it is outside the injection.</summary>
     public ulong GetSigMask(int tid) => OnLoan(tid)?.SavedMask ?? Ptrace.GetSigMask(tid);
 
-    /// <summary>Reads the target's memory, the scratch page mostly.</summary>
+    /// <inheritdoc/>
     public void Read(ulong address, Span<byte> buffer) => _memory.Read(address, buffer);
 
     /// <summary>Writes the target's memory: the scratch page only, please.</summary>
@@ -162,10 +182,10 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
             while (_heldFds.Count > 0) CloseFd(_heldFds[^1]);
             if (_scratch != 0)
             {
-                var page = (long)_scratch;
+                var pages = (long)_scratch;
                 _scratch = 0;
                 _heldChanged = true;
-                Call(owner, Munmap, [page, PageSize, 0, 0, 0, 0], Acquires.Nothing);
+                Call(owner, Munmap, [pages, SlotImage.ScratchBytes, 0, 0, 0, 0], Acquires.Nothing);
             }
             owner.End();
             _owner = null;
@@ -175,10 +195,55 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
 
     private long Call(InjectedThread thread, long number, ReadOnlySpan<long> arguments, Acquires acquires)
     {
-        if (thread != _owner) return thread.Call(number, arguments, acquires, [], 0, heldChanged: false);
+        if (thread != _owner) return thread.Call(number, arguments, acquires, default, heldChanged: false);
         var changed = _heldChanged;
         _heldChanged = false;
-        return thread.Call(number, arguments, acquires, _heldFds, _scratch, changed);
+        return thread.Call(number, arguments, acquires, new HeldThings(_heldFds, _scratch), changed);
+    }
+
+    /// <summary>
+    /// All in one go by the leader, whose table lies in its own scratch pages. Another thread has its calls in its slot: if crstore dies the leader unmaps
+    /// the pages at once, and code that reads a table there, or writes results, would fault. The kernel, writing answers there, only gives an error.
+    /// </summary>
+    private int CallAll(int tid, CallBatch batch)
+    {
+        var thread = ThreadFor(tid);
+        var call = thread is not null && thread == _owner ? CallTables(thread, batch) : 0;
+        while (call < batch.Count)
+        {
+            if (thread is { StopsBySignal: true } && thread != _owner)
+            {
+                call = thread.CallRow(batch, call);
+                continue;
+            }
+
+            batch.SetResult(call, thread is null ? -Errno.EPERM : Call(thread, (long)batch.Word(call, 0),
+                [(long)batch.Word(call, 1), (long)batch.Word(call, 2), (long)batch.Word(call, 3), (long)batch.Word(call, 4), 0, 0], Acquires.Nothing));
+            call++;
+        }
+
+        return 0;
+    }
+
+    /// <summary>How many of the leader's calls are made then: all, or less if it can't make any in a row.</summary>
+    private int CallTables(InjectedThread leader, CallBatch batch)
+    {
+        if (!leader.StopsBySignal || _heldFds.Count > SlotImage.MaxHeldFdsOfStopping) return 0;
+        var address = ScratchAddress + PageSize;
+        var from = 0;
+        while (from < batch.Count)
+        {
+            var to = Math.Min(batch.Count, from + CallTable.MaxCalls);
+            var table = CallTable.Write(batch, from, to);
+            _memory.Write(address, table);
+            if (!leader.TryCallTable(address, new HeldThings(_heldFds, _scratch))) break;
+            _heldChanged = false;
+            _memory.Read(address, table);
+            CallTable.TakeResults(table, batch, from, to);
+            from = to;
+        }
+
+        return from;
     }
 
     private InjectedThread? ThreadFor(int tid)
@@ -187,17 +252,15 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         if (tid == _process.Leader.Tid) return Owner();
         if (_visitor?.Tid == tid) return _visitor;
         EndVisitor();
-        if (CheckFilters(Pid, tid, out var suspended) is not null) return null;
-        return _visitor = InjectedThread.Begin(Pid, tid, _slots, suspended);
+        var filter = CallFilter.Suspend(Pid, tid, out var whyNot);
+        return whyNot is not null ? null : _visitor = InjectedThread.Begin(Pid, tid, _slots, filter.Suspended, _caught);
     }
 
     private InjectedThread Owner()
     {
         EndVisitor(); // it may hold two of the three slots, and the owner needs a second one to move to
         if (_owner is not null) return _owner;
-        var tid = _process.Leader.Tid;
-        if (CheckFilters(Pid, tid, out var suspended) is { } whyNot) throw new TargetException($"{TargetErrors.Name(Pid)}: {whyNot}");
-        return _owner = InjectedThread.Begin(Pid, tid, _slots, suspended);
+        return _owner = InjectedThread.Begin(Pid, _process.Leader.Tid, _slots, _leaderSuspended, _caught);
     }
 
     private void EndVisitor()
@@ -212,24 +275,6 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     private void CheckThread(int tid)
     {
         if (!_tids.Contains(tid)) throw new ArgumentException($"process {Pid} has no frozen thread {tid}", nameof(tid));
-    }
-
-    /// <summary>Why nothing can be injected into a thread whose system calls are filtered; null if it can. Suspends a seccomp filter, which ends with the loan or with us.</summary>
-    private static string? CheckFilters(int pid, int tid, out bool suspended)
-    {
-        suspended = false;
-        if (Ptrace.HasUserDispatch(tid)) return "it has its system calls dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH), and an injected one would be, too";
-        var mode = TaskStatusFile.Read(pid, tid)?.Seccomp ?? 0;
-        if (mode == 0) return null;
-        if (mode == StrictSeccomp) return "it runs under strict seccomp, where any injected system call would kill it";
-        var errno = Ptrace.TrySetOptions(tid, PtraceOptions.TraceSysGood | PtraceOptions.SuspendSeccomp);
-        suspended = errno == 0;
-        return errno switch
-        {
-            0 => null,
-            Errno.EPERM => "it has a seccomp filter that an injected system call could violate, and suspending it needs CAP_SYS_ADMIN (run crstore as root)",
-            _ => $"it has a seccomp filter that an injected system call could violate, and it can't be suspended: ptrace(PTRACE_SETOPTIONS, SUSPEND_SECCOMP): {Errno.Describe(errno)}",
-        };
     }
 
     private T Guarded<T>(Func<T> work)

@@ -13,24 +13,28 @@ internal enum Acquires
     /// <summary>A new fd: close it.</summary>
     Fd,
 
-    /// <summary>A new mapping of one page: unmap it.</summary>
-    Page,
+    /// <summary>The scratch pages: unmap them.</summary>
+    Pages,
 }
 
 /// <summary>
-/// The code and data of one slot. A thread whose rip is at its start makes one system call; if nobody stops it behind that
+/// The code and data of one slot. A thread whose rip is at its start makes its system calls; if nobody stops it behind them
 /// (crstore is dead), it goes on by itself: HEAL gives back what was acquired, RESTORE puts back signal mask, flags, stack pointer
 /// and the registers that the calling convention lets calls clobber, and jumps to where the thread was. The other registers, segment
 /// bases and floating point state were never changed.
 /// <code>
-/// 0     syscall
-/// 2     HEAL     this call's fd or mapping if it succeeded, then all that earlier calls still hold
+/// 0     CALLS    one of
+///                call:  syscall                          crstore stops it before and behind
+///                row:   syscall; or r9, rax; mov ...; syscall; ...; mov r8, rax; STOP
+///                table: pop rax, rdi, rsi, rdx, r10; syscall; mov [rsp - 40], rax; again, up to a negative number; mov rsp, RSP; STOP
+///       STOP     rt_sigprocmask(SIG_SETMASK, UNBLOCKED)  the signal that crstore has sent becomes a stop, or nothing (StopSignal)
+///       HEAL     this call's fd or mapping if it succeeded, then all that earlier calls still hold
 ///       RESTORE  rt_sigprocmask(SIG_SETMASK, ALL)        no signal frame may be pushed while rsp is not the stack
 ///                lea rsp, FLAGS; popfq; mov rsp, RSP     from here on no instruction changes the flags (syscall keeps them)
 ///                rt_sigprocmask(SIG_SETMASK, MASK)
 ///                movabs rax, rcx, rdx, rsi, rdi, r8-r11
 ///                jmp [RIP]
-/// -56   ALL, MASK, FLAGS, RSP, RIP (8 bytes each), MAGIC (8), owner pid (4), zero (4)
+/// -64   ALL, MASK, FLAGS, RSP, RIP, UNBLOCKED (8 bytes each), MAGIC (8), owner pid (4), zero (4)
 /// </code>
 /// </summary>
 internal static class SlotImage
@@ -38,44 +42,107 @@ internal static class SlotImage
     /// <summary>Bytes in a slot.</summary>
     public const int Size = 368;
 
-    /// <summary>Offset of HEAL: a thread set there goes back to where it was, without a call.</summary>
+    /// <summary>Offset of HEAL behind a single call: a thread set there goes back to where it was, without a call.</summary>
     public const int Heal = 2;
 
     /// <summary>So many fds fit in the heal code.</summary>
     public const int MaxHeldFds = 8;
 
-    private const int All = Size - 56, Mask = All + 8, Flags = All + 16, Rsp = All + 24, Rip = All + 32, MagicAt = All + 40, OwnerAt = All + 48;
+    /// <summary>So many fit if it also stops by itself.</summary>
+    public const int MaxHeldFdsOfStopping = 3;
+
+    /// <summary>Bytes of the scratch pages: one for results, one for a table of calls.</summary>
+    public const int ScratchBytes = 2 * 4096;
+
+    private const int All = Size - 64, Mask = All + 8, Flags = All + 16, Rsp = All + 24, Rip = All + 32, Unblocked = All + 40, MagicAt = All + 48, OwnerAt = All + 56;
+    private const int RestoreBytes = 171, StopBytes = 33, MaxCallBytes = 5 + 4 * 10 + 2 + 3; // of code
     private const ulong Magic = 0x31746f6c53727243; // "CrrSlot1"
 
     // System call numbers, and SIG_SETMASK of sigprocmask(2).
     private const uint Close = 3, Munmap = 11, RtSigprocmask = 14, RestartSyscall = 219, SigSetmask = 2;
 
-    /// <summary>Builds a slot.</summary>
-    /// <param name="pid">The process, for whoever finds the slot left over.</param>
-    /// <param name="saved">Registers of the thread in its stop.</param>
-    /// <param name="mask">Its signal mask.</param>
-    /// <param name="acquires">What the call at the start acquires.</param>
-    /// <param name="heldFds">Fds to close.</param>
-    /// <param name="heldPage">A page to unmap; 0 for none.</param>
-    public static byte[] Build(int pid, in UserRegs saved, ulong mask, Acquires acquires, IReadOnlyList<int> heldFds, ulong heldPage)
+    /// <summary>One call, the registers' number and arguments; crstore stops the thread before and behind it.</summary>
+    /// <param name="thread">Whose.</param>
+    /// <param name="acquires">What the call acquires.</param>
+    /// <param name="held">What earlier ones have.</param>
+    public static byte[] BuildCall(in LentThread thread, Acquires acquires, in HeldThings held)
     {
         var slot = new byte[Size];
         var code = new CodeWriter(slot.AsSpan(0, All));
         code.Syscall();
-        WriteHeal(ref code, acquires, heldFds, heldPage);
-        var resumed = Rewind(saved);
-        WriteRestore(ref code, resumed);
-
-        Put(All, Signals.AllBlocked);
-        Put(Mask, mask);
-        Put(Flags, resumed.Eflags);
-        Put(Rsp, resumed.Rsp);
-        Put(Rip, resumed.Rip);
-        Put(MagicAt, Magic);
-        Put(OwnerAt, (ulong)pid);
+        Finish(slot, ref code, thread, acquires, held);
         return slot;
+    }
 
-        void Put(int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(slot.AsSpan(at), value);
+    /// <summary>One call, the registers' number and arguments, then a stop with its result in r8.</summary>
+    /// <param name="thread">Whose, with a stop signal.</param>
+    /// <param name="acquires">What the call acquires.</param>
+    /// <param name="held">What earlier ones have: no more fds than <see cref="MaxHeldFdsOfStopping"/>.</param>
+    public static byte[] BuildStoppingCall(in LentThread thread, Acquires acquires, in HeldThings held)
+    {
+        var slot = new byte[Size];
+        var code = new CodeWriter(slot.AsSpan(0, All));
+        code.Syscall();
+        code.MoveRaxToR8();
+        SetMask(ref code, Unblocked);
+        if (acquires != Acquires.Nothing) code.MoveR8ToRax();
+        Finish(slot, ref code, thread, acquires, held);
+        return slot;
+    }
+
+    /// <summary>
+    /// As many calls as there is room for, and a stop; r9 is negative then if one of them but the last has failed, r8 is the last one's result. The first has its number and arguments
+    /// in the registers, with r8 and r9 zero.
+    /// </summary>
+    /// <param name="thread">Whose, with a stop signal.</param>
+    /// <param name="batch">The calls.</param>
+    /// <param name="from">The first.</param>
+    /// <param name="to">Behind the last.</param>
+    public static byte[] BuildRow(in LentThread thread, CallBatch batch, int from, out int to)
+    {
+        var slot = new byte[Size];
+        var code = new CodeWriter(slot.AsSpan(0, All));
+        code.Syscall();
+        for (to = from + 1; to < batch.Count && code.Offset + MaxCallBytes + StopBytes + RestoreBytes <= All; to++)
+        {
+            code.OrRaxToR9();
+            code.Move(Rax, (uint)batch.Word(to, 0));
+            // System calls leave the arguments' registers as they are.
+            LoadIfOther(ref code, Rdi, batch, to, 1);
+            LoadIfOther(ref code, Rsi, batch, to, 2);
+            LoadIfOther(ref code, Rdx, batch, to, 3);
+            LoadIfOther(ref code, R10, batch, to, 4);
+            code.Syscall();
+        }
+
+        code.MoveRaxToR8();
+        SetMask(ref code, Unblocked);
+        Finish(slot, ref code, thread, Acquires.Nothing, default);
+        return slot;
+    }
+
+    /// <summary>All calls of a <see cref="CallTable"/>, at which rsp is set, with r8 zero (a fifth argument), and a stop.</summary>
+    /// <param name="thread">Whose, with a stop signal. The table must be its own: no other thread's heal code may unmap it.</param>
+    /// <param name="held">What earlier calls have: no more fds than <see cref="MaxHeldFdsOfStopping"/>.</param>
+    public static byte[] BuildTable(in LentThread thread, in HeldThings held)
+    {
+        const int rest = 5 + 2 + 5 + 2; // the other pops, the call, the store and the jump
+        var slot = new byte[Size];
+        var code = new CodeWriter(slot.AsSpan(0, All));
+        code.Pop(Rax);
+        code.SkipIfNegative(rest);
+        code.Pop(Rdi);
+        code.Pop(Rsi);
+        code.Pop(Rdx);
+        code.Pop(R10);
+        code.Syscall();
+        code.StoreRax(-CallTable.EntryBytes);
+        code.JumpBack(0);
+        // The thread's own again before any signal can come: should it have got a handler since crstore died, its frame goes where it would go anyway.
+        code.LoadRsp(Rsp);
+        SetMask(ref code, Unblocked);
+        Finish(slot, ref code, thread, Acquires.Nothing, held);
+        return slot;
     }
 
     /// <summary>The process that a slot was written for; 0 for an empty one, null if it holds something else.</summary>
@@ -83,7 +150,33 @@ internal static class SlotImage
         BinaryPrimitives.ReadUInt64LittleEndian(slot[MagicAt..]) == Magic ? BinaryPrimitives.ReadInt32LittleEndian(slot[OwnerAt..])
         : slot.ContainsAnyExcept((byte)0) ? null : 0;
 
-    private static void WriteHeal(ref CodeWriter code, Acquires acquires, IReadOnlyList<int> heldFds, ulong heldPage)
+    private static void Finish(Span<byte> slot, ref CodeWriter code, in LentThread thread, Acquires acquires, in HeldThings held)
+    {
+        WriteHeal(ref code, acquires, held.Fds ?? [], held.Pages);
+        var resumed = Rewind(thread.Saved);
+        WriteRestore(ref code, resumed);
+
+        Put(slot, All, Signals.AllBlocked);
+        Put(slot, Mask, thread.Mask);
+        Put(slot, Flags, resumed.Eflags);
+        Put(slot, Rsp, resumed.Rsp);
+        Put(slot, Rip, resumed.Rip);
+        if (thread.StopSignal != 0) Put(slot, Unblocked, StopSignal.AllBut(thread.StopSignal));
+        Put(slot, MagicAt, Magic);
+        Put(slot, OwnerAt, (ulong)thread.Pid);
+    }
+
+    private static void Put(Span<byte> slot, int at, ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(slot[at..], value);
+
+    private static void LoadIfOther(ref CodeWriter code, CodeWriter.Register register, CallBatch batch, int call, int word)
+    {
+        var value = batch.Word(call, word);
+        if (value == batch.Word(call - 1, word)) return;
+        if (value <= uint.MaxValue) code.Move(register, (uint)value);
+        else code.MoveLong(register, value);
+    }
+
+    private static void WriteHeal(ref CodeWriter code, Acquires acquires, IReadOnlyList<int> heldFds, ulong heldPages)
     {
         switch (acquires)
         {
@@ -93,10 +186,10 @@ internal static class SlotImage
                 code.Move(Rax, Close);
                 code.Syscall();
                 break;
-            case Acquires.Page:
+            case Acquires.Pages:
                 code.SkipIfErrno(3 + 5 + 5 + 2);
                 code.MoveRaxToRdi();
-                code.Move(Rsi, 4096);
+                code.Move(Rsi, ScratchBytes);
                 code.Move(Rax, Munmap);
                 code.Syscall();
                 break;
@@ -107,9 +200,9 @@ internal static class SlotImage
             code.Move(Rax, Close);
             code.Syscall();
         }
-        if (heldPage == 0) return;
-        code.MoveLong(Rdi, heldPage);
-        code.Move(Rsi, 4096);
+        if (heldPages == 0) return;
+        code.MoveLong(Rdi, heldPages);
+        code.Move(Rsi, ScratchBytes);
         code.Move(Rax, Munmap);
         code.Syscall();
     }

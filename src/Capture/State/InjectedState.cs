@@ -11,33 +11,46 @@ namespace Crstore.Capture.State;
 
 /// <summary>
 /// What only the process itself can ask the kernel for: the break, handlers of signals, interval timers, and per thread
-/// the tid address and the alternate signal stack; and settings that /proc has no line for. Every call writes to a place of its own in the scratch page, which is
-/// read back once when it is full: an injected call costs tens of microseconds of frozen time, so only those are made
-/// whose answer isn't known from /proc/PID/status.
+/// the tid address and the alternate signal stack; and settings that /proc has no line for. A thread makes all its calls in a row (<see cref="CallBatch"/>), as each stop
+/// costs frozen time. Every call that answers in memory has a place of its own in the scratch page, which is read back once, or when it is full.
 /// </summary>
 internal sealed class InjectedState
 {
     private readonly IRemoteSyscalls remote;
+    private readonly ulong scratch;
     private readonly int leader;
+    private readonly CallBatch batch = new();
+    private readonly List<Question> asked = [];    // of the batch
+    private readonly List<Question> answered = []; // with an answer in the page
     private readonly byte[] page = new byte[VirtualPage.Size];
-    private readonly List<(int Offset, int Bytes, Action<ReadOnlyMemory<byte>> Take)> expected = [];
+    private int thread;
     private int used;
 
-    private InjectedState(IRemoteSyscalls remote, int leader) => (this.remote, this.leader) = (remote, leader);
+    private InjectedState(IRemoteSyscalls remote, int leader) => (this.remote, scratch, this.leader, thread) = (remote, remote.ScratchAddress, leader, leader);
 
     /// <summary>Asks, and fills it in. On the ptrace thread, within the freeze.</summary>
     /// <exception cref="LinuxException">The injected call failed, or its result can't be read.</exception>
     internal static void Read(Process process, StatusLines status, IRemoteSyscalls remote)
     {
-        var state = new InjectedState(remote, process.Threads[0].Tid);
-        process.Layout.Brk = (ulong)remote.Invoke(state.leader, StateCalls.Brk);
+        var first = process.Threads[0];
+        var state = new InjectedState(remote, first.Tid);
+        state.Ask(new Question { Take = result => process.Layout.Brk = (ulong)result, MayFail = true }, StateCalls.Brk);
         state.AskSignalActions(process, status);
         state.AskSettings(process);
         state.AskTimers(process);
         state.AskPosixTimers(process);
         state.AskAttributes(process);
-        foreach (var thread in process.Threads)
-            state.AskThread(thread, process);
+        state.AskProcessor(first);
+        state.AskThread(first);
+        state.Collect();
+        for (var i = 1; i < process.Threads.Count; i++)
+        {
+            state.thread = process.Threads[i].Tid;
+            state.AskOther(process.Threads[i], first, process.Securebits);
+            state.AskThread(process.Threads[i]);
+            state.Run();
+        }
+
         state.Collect();
     }
 
@@ -61,13 +74,14 @@ internal sealed class InjectedState
                 continue;
             var action = new SignalAction { Signal = (uint)signal };
             process.Actions.Add(action);
-            Ask("rt_sigaction", leader, StateCalls.SigActionBytes, answer =>
+            var question = Placed("rt_sigaction", StateCalls.SigActionBytes, answer =>
             {
                 action.Handler = U64(answer, 0);
                 action.Flags = U64(answer, 8);
                 action.Restorer = U64(answer, 16);
                 action.Mask = U64(answer, 24);
-            }, (tid, at) => remote.Invoke(tid, StateCalls.RtSigAction, signal, 0, at, StateCalls.SigSetBytes));
+            });
+            Ask(question, StateCalls.RtSigAction, signal, 0, question.Address, StateCalls.SigSetBytes);
         }
     }
 
@@ -76,13 +90,14 @@ internal sealed class InjectedState
         var timers = new byte[3 * StateCalls.ItimerBytes];
         for (var which = 0; which < 3; which++)
         {
-            var slot = timers.AsMemory(which * StateCalls.ItimerBytes, StateCalls.ItimerBytes);
-            var number = which;
-            Ask("getitimer", leader, StateCalls.ItimerBytes, answer => answer.CopyTo(slot),
-                (tid, at) => remote.Invoke(tid, StateCalls.GetItimer, number, at));
+            var at = which * StateCalls.ItimerBytes;
+            var question = Placed("getitimer", StateCalls.ItimerBytes, answer =>
+            {
+                answer.Span.CopyTo(timers.AsSpan(at));
+                process.Itimers = ByteString.CopyFrom(timers);
+            });
+            Ask(question, StateCalls.GetItimer, which, question.Address);
         }
-        Collect();
-        process.Itimers = ByteString.CopyFrom(timers);
     }
 
     private void AskPosixTimers(Process process)
@@ -90,91 +105,136 @@ internal sealed class InjectedState
         foreach (var timer in PosixTimers.Parse(process.Timers.Span))
         {
             process.PosixTimers.Add(timer);
-            Ask("timer_gettime", leader, StateCalls.ItimerBytes, answer => timer.Remaining = ByteString.CopyFrom(answer.Span),
-                (tid, at) => remote.Invoke(tid, StateCalls.TimerGetTime, timer.Id, at));
+            var question = Placed("timer_gettime", StateCalls.ItimerBytes, answer => timer.Remaining = ByteString.CopyFrom(answer.Span));
+            Ask(question, StateCalls.TimerGetTime, timer.Id, question.Address);
         }
     }
 
     private void AskAttributes(Process process)
     {
-        process.Dumpable = (uint)Checked("PR_GET_DUMPABLE", remote.Invoke(leader, StateCalls.Prctl, StateCalls.PrGetDumpable));
-        process.Securebits = (uint)Checked("PR_GET_SECUREBITS", remote.Invoke(leader, StateCalls.Prctl, StateCalls.PrGetSecurebits));
-        Ask("PR_GET_PDEATHSIG", leader, sizeof(int), answer => process.ParentDeathSignal = BinaryPrimitives.ReadInt32LittleEndian(answer.Span),
-            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetPdeathsig, at));
-        Ask("PR_GET_CHILD_SUBREAPER", leader, sizeof(int), answer => process.ChildSubreaper = BinaryPrimitives.ReadInt32LittleEndian(answer.Span) != 0,
-            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetChildSubreaper, at));
+        Ask(new Question { Call = "PR_GET_DUMPABLE", Take = result => process.Dumpable = (uint)result }, StateCalls.Prctl, StateCalls.PrGetDumpable);
+        Ask(new Question { Call = "PR_GET_SECUREBITS", Take = result => process.Securebits = (uint)result }, StateCalls.Prctl, StateCalls.PrGetSecurebits);
+        AskPrctl("PR_GET_PDEATHSIG", StateCalls.PrGetPdeathsig, answer => process.ParentDeathSignal = BinaryPrimitives.ReadInt32LittleEndian(answer.Span));
+        AskPrctl("PR_GET_CHILD_SUBREAPER", StateCalls.PrGetChildSubreaper, answer => process.ChildSubreaper = BinaryPrimitives.ReadInt32LittleEndian(answer.Span) != 0);
     }
 
-    // Only those that this kernel and processor have: each costs the target a tenth of a millisecond.
+    // Only those that this kernel and processor have.
     private void AskSettings(Process process)
     {
         if (OfferedSettings.DenyWriteExecute)
-            process.DenyWriteExecute = (uint)Checked("PR_GET_MDWE", remote.Invoke(leader, StateCalls.Prctl, StateCalls.PrGetMdwe));
+            Ask(new Question { Call = "PR_GET_MDWE", Take = result => process.DenyWriteExecute = (uint)result }, StateCalls.Prctl, StateCalls.PrGetMdwe);
         if (OfferedSettings.DescriptorTables)
-            process.DescriptorTable = remote.Invoke(leader, StateCalls.ModifyLdt, 0, (long)remote.ScratchAddress + used, sizeof(ulong)) != 0;
+        {
+            var question = Placed("modify_ldt", sizeof(ulong), null);
+            (question.Take, question.MayFail) = (result => process.DescriptorTable = result != 0, true);
+            Ask(question, StateCalls.ModifyLdt, 0, question.Address, sizeof(ulong));
+        }
+
         if (OfferedSettings.MemoryMerge && !KsmStat.IsTold)
-            process.MergesMemory = Checked("PR_GET_MEMORY_MERGE", remote.Invoke(leader, StateCalls.Prctl, StateCalls.PrGetMemoryMerge)) != 0;
-        AskProcessor(process.Threads[0]);
+            Ask(new Question { Call = "PR_GET_MEMORY_MERGE", Take = result => process.MergesMemory = result != 0 }, StateCalls.Prctl, StateCalls.PrGetMemoryMerge);
     }
 
     // Instructions that are faults.
     private void AskProcessor(Thread thread)
     {
-        Ask("PR_GET_TSC", thread.Tid, sizeof(int), answer => thread.TimeStampFaults = BinaryPrimitives.ReadInt32LittleEndian(answer.Span) == StateCalls.TscFaults,
-            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetTsc, at));
-        if (OfferedSettings.CpuidFaults) thread.CpuidFaults = remote.Invoke(thread.Tid, StateCalls.ArchPrctl, StateCalls.ArchGetCpuid) == 0;
+        AskPrctl("PR_GET_TSC", StateCalls.PrGetTsc, answer => thread.TimeStampFaults = BinaryPrimitives.ReadInt32LittleEndian(answer.Span) == StateCalls.TscFaults);
+        if (OfferedSettings.CpuidFaults) Ask(new Question { Take = result => thread.CpuidFaults = result == 0, MayFail = true }, StateCalls.ArchPrctl, StateCalls.ArchGetCpuid);
     }
 
-    private void AskThread(Thread thread, Process process)
+    private void AskThread(Thread thread)
     {
-        var first = process.Threads[0];
-        if (thread != first) AskOther(thread, first, process.Securebits);
         // Only the privileged are told it from outside.
-        if (!thread.HasTimerSlackNs) thread.TimerSlackNs = (ulong)Checked("PR_GET_TIMERSLACK", remote.Invoke(thread.Tid, StateCalls.Prctl, StateCalls.PrGetTimerSlack));
-        Ask("PR_GET_TID_ADDRESS", thread.Tid, sizeof(ulong), answer => thread.TidAddress = U64(answer, 0),
-            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetTidAddress, at));
-        Ask("sigaltstack", thread.Tid, StateCalls.StackBytes, answer => thread.Altstack = new SignalStack
+        if (!thread.HasTimerSlackNs)
+            Ask(new Question { Call = "PR_GET_TIMERSLACK", Take = result => thread.TimerSlackNs = (ulong)result }, StateCalls.Prctl, StateCalls.PrGetTimerSlack);
+        AskPrctl("PR_GET_TID_ADDRESS", StateCalls.PrGetTidAddress, answer => thread.TidAddress = U64(answer, 0), sizeof(ulong));
+        var question = Placed("sigaltstack", StateCalls.StackBytes, answer => thread.Altstack = new SignalStack
         {
             Sp = U64(answer, 0),
             Flags = (uint)U64(answer, 8),
             SizeBytes = U64(answer, 16),
-        }, (tid, at) => remote.Invoke(tid, StateCalls.SigAltStack, 0, at));
+        });
+        Ask(question, StateCalls.SigAltStack, 0, question.Address);
     }
 
     // What hardly any program has, and else all of its threads, or those that came after it was set, is asked of them only if the first one has it.
     private void AskOther(Thread thread, Thread first, uint securebits)
     {
-        Ask("PR_GET_PDEATHSIG", thread.Tid, sizeof(int), answer => thread.ParentDeathSignal = BinaryPrimitives.ReadInt32LittleEndian(answer.Span),
-            (tid, at) => remote.Invoke(tid, StateCalls.Prctl, StateCalls.PrGetPdeathsig, at));
+        AskPrctl("PR_GET_PDEATHSIG", StateCalls.PrGetPdeathsig, answer => thread.ParentDeathSignal = BinaryPrimitives.ReadInt32LittleEndian(answer.Span));
         if (first.TimeStampFaults || first.CpuidFaults) AskProcessor(thread);
-        if (securebits != 0 && Checked("PR_GET_SECUREBITS", remote.Invoke(thread.Tid, StateCalls.Prctl, StateCalls.PrGetSecurebits)) != securebits)
-            thread.Differs = "secure bits";
+        if (securebits != 0)
+            Ask(new Question { Call = "PR_GET_SECUREBITS", Take = result => thread.Differs = result == securebits ? thread.Differs : "secure bits" }, StateCalls.Prctl, StateCalls.PrGetSecurebits);
     }
 
-    private void Ask(string call, int tid, int bytes, Action<ReadOnlyMemory<byte>> take, Func<int, long, long> invoke)
+    private void AskPrctl(string call, long option, Action<ReadOnlyMemory<byte>> read, int bytes = sizeof(int))
+    {
+        var question = Placed(call, bytes, read);
+        Ask(question, StateCalls.Prctl, option, question.Address);
+    }
+
+    // One whose answer comes in memory.
+    private Question Placed(string call, int bytes, Action<ReadOnlyMemory<byte>>? read)
     {
         if (used + bytes > page.Length)
             Collect();
-        Checked(call, invoke(tid, (long)remote.ScratchAddress + used));
-        expected.Add((used, bytes, take));
+        var question = new Question { Call = call, Offset = used, Bytes = bytes, Address = (long)scratch + used, Read = read };
         used += (bytes + 7) & ~7;
+        return question;
     }
 
-    private long Checked(string call, long result) => result >= 0 ? result : throw new LinuxException($"{call} (injected)", (int)-result, $"thread {leader}");
+    private void Ask(Question question, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0)
+    {
+        if (question.Take is not null && thread != leader)
+        {
+            Take(question, remote.Invoke(thread, number, a0, a1, a2, a3)); // of calls in a row only the leader's results are known
+            return;
+        }
 
+        batch.Add(number, a0, a1, a2, a3);
+        asked.Add(question);
+    }
+
+    // The thread makes the calls.
+    private void Run()
+    {
+        remote.InvokeAll(thread, batch);
+        for (var i = 0; i < asked.Count; i++) Take(asked[i], batch.Result(i));
+        batch.Clear();
+        asked.Clear();
+    }
+
+    private void Take(Question question, long result)
+    {
+        if (result < 0 && !question.MayFail)
+            throw new LinuxException($"{question.Call} (injected)", (int)-result, $"thread {thread}");
+        question.Take?.Invoke(result);
+        if (question.Read is not null) answered.Add(question);
+    }
+
+    // And what they answered in memory is read.
     private void Collect()
     {
+        Run();
         if (used == 0)
             return;
-        using (var memory = ProcessMemory.Open(leader))
-            memory.Read(remote.ScratchAddress, page.AsSpan(0, used));
-        foreach (var (offset, bytes, take) in expected)
-            take(page.AsMemory(offset, bytes));
-        expected.Clear();
+        remote.Read(scratch, page.AsSpan(0, used));
+        foreach (var question in answered)
+            question.Read?.Invoke(page.AsMemory(question.Offset, question.Bytes));
+        answered.Clear();
         used = 0;
     }
 
     private static ulong Bit(int signal) => 1UL << (signal - 1);
 
     private static ulong U64(ReadOnlyMemory<byte> bytes, int offset) => BinaryPrimitives.ReadUInt64LittleEndian(bytes.Span[offset..]);
+
+    private sealed class Question
+    {
+        public string Call { get; init; } = "";
+        public bool MayFail { get; set; }
+        public Action<long>? Take { get; set; }                    // the result
+        public Action<ReadOnlyMemory<byte>>? Read { get; init; }   // the answer in memory
+        public long Address { get; init; }                         // of it in the target
+        public int Offset { get; init; }
+        public int Bytes { get; init; }
+    }
 }
