@@ -187,25 +187,6 @@ public sealed class TrackerWorkloadTests
         AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
     }
 
-    [Fact]
-    public void No_page_that_a_device_writes_between_the_rounds_differs()
-    {
-        Require(TrackerKind.Uffd);
-        using var temp = new TempDir("crstore-direct-");
-        using var target = TargetProcess.Start("direct_reader", temp.File("data"));
-        Requires.That(target.ReadLine() == "ready", "a file system with O_DIRECT");
-        ulong kept = 0, dirty = 0;
-        TestCapture? parent = null;
-        for (var i = 0; i < 10; i++)
-        {
-            parent = Capture(target, parent, TrackerKind.Uffd, [], () => System.Threading.Thread.Sleep(2), rounds: 1 + i % 3);
-            kept += parent.Kept;
-            dirty += parent.Dirty;
-        }
-
-        AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
-    }
-
     // Threads that allocate, write and free without a pause.
     private static TargetProcess StartAllocator()
     {
