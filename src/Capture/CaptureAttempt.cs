@@ -82,10 +82,11 @@ internal sealed class CaptureAttempt(
     }
 
     /// <summary>Still before the freeze: room for the pages.</summary>
-    public void PrepareBuffer()
+    /// <param name="leastBytes">More will be written by then than what was found so far.</param>
+    public void PrepareBuffer(long leastBytes = 0)
     {
         clock.Enter("buffer");
-        buffer.Prepare(_prepared.Values.Sum(p => p.Memory.EstimatedBytes));
+        buffer.Prepare(Math.Max(leastBytes, _prepared.Values.Sum(p => p.Memory.EstimatedBytes)));
     }
 
     /// <summary>Before a round: room for what it reads.</summary>

@@ -113,7 +113,7 @@ public static class CaptureSession
 
             try
             {
-                attempt.PrepareBuffer();
+                attempt.PrepareBuffer(policy.GivenUpBytes);
                 return attempt;
             }
             catch

@@ -27,6 +27,9 @@ public sealed class RoundPolicy(CaptureOptions options)
     /// <summary>Rounds so far.</summary>
     public int Done { get; private set; }
 
+    /// <summary>After a refusal: what the freeze may well find written, if the target has been given up; else 0, and what was written is a good guess.</summary>
+    public long GivenUpBytes { get; private set; }
+
     /// <summary>Asked before every round.</summary>
     /// <param name="bytes">What would have to be copied now, of what a tracker can watch.</param>
     /// <param name="walked">What its freeze would have to look at.</param>
@@ -36,12 +39,13 @@ public sealed class RoundPolicy(CaptureOptions options)
     /// <summary>The same, the time since the last round began given.</summary>
     public bool IsWorthAnother(long bytes, long walked, bool isBase, TimeSpan sinceLast)
     {
-        if (options.PreCopy == PreCopyPolicy.Never || Done >= options.MaxRounds) return false;
-        if (Done == 0 && options.PreCopy == PreCopyPolicy.Always) return true;
-        if (bytes < (isBase ? BaseBytes : LeastBytes + walked / WalkedPerByte)) return false;
-        if (Done == 0) return true;
+        if (options.PreCopy == PreCopyPolicy.Never) return false;
+        var isMuch = bytes >= (isBase ? BaseBytes : LeastBytes + walked / WalkedPerByte);
+        if (Done == 0) return isMuch || options.PreCopy == PreCopyPolicy.Always;
         // The first round over a base takes seconds, and much is written in seconds: the next one is shorter.
-        return bytes <= _last / 2 || (_lastWasBase && bytes / sinceLast.TotalSeconds <= HopelessBytesPerSecond);
+        var converges = bytes <= _last / 2 || (_lastWasBase && bytes / sinceLast.TotalSeconds <= HopelessBytesPerSecond);
+        GivenUpBytes = isMuch && !converges && !_lastWasBase ? Math.Max(_last, bytes) : 0;
+        return isMuch && converges && Done < options.MaxRounds;
     }
 
     /// <summary>A round begins.</summary>

@@ -35,7 +35,9 @@ public sealed class RoundPolicyTests
         Assert.True(policy.IsWorthAnother(200 * MiB, Walked, false, Soon));
         policy.Begin(200 * MiB, isBase: false);
         Assert.False(policy.IsWorthAnother(150 * MiB, Walked, false, Soon)); // does not converge
+        Assert.Equal(200 * MiB, policy.GivenUpBytes); // and there will be as much again
         Assert.False(policy.IsWorthAnother(20 * MiB, Walked, false, Soon)); // is copied at once
+        Assert.Equal(0, policy.GivenUpBytes);
         Assert.True(policy.IsWorthAnother(99 * MiB, Walked, false, Soon));
     }
 
