@@ -42,8 +42,9 @@ public sealed class RoundPolicy(CaptureOptions options)
         if (options.PreCopy == PreCopyPolicy.Never) return false;
         var isMuch = bytes >= (isBase ? BaseBytes : LeastBytes + walked / WalkedPerByte);
         if (Done == 0) return isMuch || options.PreCopy == PreCopyPolicy.Always;
-        // The first round over a base takes seconds, and much is written in seconds: the next one is shorter.
-        var converges = bytes <= _last / 2 || (_lastWasBase && bytes / sinceLast.TotalSeconds <= HopelessBytesPerSecond);
+        // A quarter: protecting and reading what was written costs nearly half of what copying it in the freeze does. The first round over a
+        // base takes seconds, and much is written in seconds: the next one is shorter.
+        var converges = bytes <= _last / 4 || (_lastWasBase && bytes / sinceLast.TotalSeconds <= HopelessBytesPerSecond);
         GivenUpBytes = isMuch && !converges && !_lastWasBase ? Math.Max(_last, bytes) : 0;
         return isMuch && converges && Done < options.MaxRounds;
     }

@@ -28,17 +28,18 @@ public sealed class RoundPolicyTests
     }
 
     [Fact]
-    public void Rounds_go_on_while_the_rest_is_halved_and_felt()
+    public void Rounds_go_on_while_the_rest_is_a_quarter_and_felt()
     {
         var policy = New(PreCopyPolicy.Auto, maxRounds: 9);
-        policy.Begin(400 * MiB, isBase: false);
+        policy.Begin(800 * MiB, isBase: false);
         Assert.True(policy.IsWorthAnother(200 * MiB, Walked, false, Soon));
+        Assert.Equal(0, policy.GivenUpBytes);
         policy.Begin(200 * MiB, isBase: false);
-        Assert.False(policy.IsWorthAnother(150 * MiB, Walked, false, Soon)); // does not converge
+        Assert.False(policy.IsWorthAnother(100 * MiB, Walked, false, Soon)); // does not converge
         Assert.Equal(200 * MiB, policy.GivenUpBytes); // and there will be as much again
         Assert.False(policy.IsWorthAnother(20 * MiB, Walked, false, Soon)); // is copied at once
         Assert.Equal(0, policy.GivenUpBytes);
-        Assert.True(policy.IsWorthAnother(99 * MiB, Walked, false, Soon));
+        Assert.True(policy.IsWorthAnother(49 * MiB, Walked, false, Soon));
     }
 
     [Fact]
@@ -59,9 +60,9 @@ public sealed class RoundPolicyTests
     {
         var policy = New(kind, maxRounds: 2);
         policy.Begin(1000 * MiB, isBase: false);
-        Assert.True(policy.IsWorthAnother(400 * MiB, Walked, false, Soon));
-        policy.Begin(400 * MiB, isBase: false);
-        Assert.False(policy.IsWorthAnother(100 * MiB, Walked, false, Soon));
+        Assert.True(policy.IsWorthAnother(200 * MiB, Walked, false, Soon));
+        policy.Begin(200 * MiB, isBase: false);
+        Assert.False(policy.IsWorthAnother(45 * MiB, Walked, false, Soon));
     }
 
     private static RoundPolicy New(PreCopyPolicy policy = PreCopyPolicy.Auto, int maxRounds = 4) => new(new CaptureOptions { Pid = 1, PreCopy = policy, MaxRounds = maxRounds });
