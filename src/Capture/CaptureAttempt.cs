@@ -19,7 +19,6 @@ internal sealed class CaptureAttempt(
 {
     private const long NoGcBytes = 32 << 20;
     private const int PrepareRounds = 4;
-    private const long PreCopyBytes = 64L << 20; // some 20 ms of copying
     private readonly Dictionary<int, ProcessCapture> _prepared = [];
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
@@ -47,16 +46,23 @@ internal sealed class CaptureAttempt(
     /// <summary>Processes that <see cref="CaptureOptions.KeepStopped"/> left stopped in an earlier attempt: nobody else's stop.</summary>
     public IReadOnlySet<int> StoppedBefore { get; init; } = new HashSet<int>();
 
-    /// <summary>What a first round has saved while the processes ran, by pid.</summary>
+    /// <summary>What the last round knows of the processes, by pid.</summary>
     public IReadOnlyDictionary<int, PreCopiedRound> PreCopied { get; init; } = new Dictionary<int, PreCopiedRound>();
 
-    /// <summary>A first round from the running processes makes sense; after <see cref="Prepare"/>.</summary>
-    public bool IsWorthPreCopying => !ReadEverything && options.PreCopy switch
-    {
-        PreCopyPolicy.Never => false,
-        PreCopyPolicy.Always => Watchable.Any(),
-        _ => Watchable.Sum(p => p.Memory.TrackableBytes) >= PreCopyBytes,
-    };
+    /// <summary>Where the pages wait that rounds read; null for a rehearsal.</summary>
+    public HeldMemory? Held { get; init; }
+
+    /// <summary>What a round would copy from running processes, all in all; after <see cref="Prepare"/>.</summary>
+    public long RoundBytes => Watchable.Sum(p => p.Memory.TrackableBytes);
+
+    /// <summary>What its freeze would have to look at.</summary>
+    public long WalkedBytes => Watchable.Sum(p => p.Memory.PopulatedBytes);
+
+    /// <summary>No tracker has watched any of them so far.</summary>
+    public bool IsBase => Watchable.All(p => !p.Memory.IsContinuous);
+
+    /// <summary>Something can be watched at all.</summary>
+    public bool CanPreCopy => !ReadEverything && Watchable.Any();
 
     private IEnumerable<ProcessCapture> Watchable => _prepared.Values.Where(p => p.Memory.CanPreCopy);
 
@@ -76,13 +82,21 @@ internal sealed class CaptureAttempt(
     }
 
     /// <summary>Still before the freeze: room for the pages.</summary>
-    public void PrepareBuffer()
+    /// <param name="leastBytes">More will be written by then than what was found so far.</param>
+    public void PrepareBuffer(long leastBytes = 0)
     {
         clock.Enter("buffer");
-        buffer.Prepare(_prepared.Values.Sum(p => p.Memory.EstimatedBytes));
+        buffer.Prepare(Math.Max(leastBytes, _prepared.Values.Sum(p => p.Memory.EstimatedBytes)));
     }
 
-    /// <summary>The first round, instead of <see cref="Freeze"/>: a short freeze in which the trackers are armed. On the ptrace thread.</summary>
+    /// <summary>Before a round: room for what it reads.</summary>
+    public void PrepareHeld()
+    {
+        clock.Enter("buffer");
+        Held?.Prepare(Watchable.Where(p => p.Memory.IsContinuous).Sum(p => p.Memory.TrackableBytes));
+    }
+
+    /// <summary>A round, instead of <see cref="Freeze"/>: a short freeze in which the trackers are armed. On the ptrace thread.</summary>
     public void Arm()
     {
         clock.Stop();
@@ -112,7 +126,7 @@ internal sealed class CaptureAttempt(
     /// <summary>After <see cref="Arm"/>: saves what the trackers now watch, while everything runs.</summary>
     public Dictionary<int, PreCopiedRound> PreCopy()
     {
-        spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.PagesDirty);
+        spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.Plan.ToRead);
         var rounds = new Dictionary<int, PreCopiedRound>();
         foreach (var idle in _prepared.Values.Except(_captured).ToList())
         {
@@ -242,7 +256,9 @@ internal sealed class CaptureAttempt(
     public void Dispose()
     {
         foreach (var capture in _prepared.Values) capture.Dispose();
-        foreach (var round in PreCopied.Values) round.Record?.Release(); // of processes that are gone
+        // Of processes that are gone. The others' records belong to whoever comes next, or went with what is prepared.
+        foreach (var (pid, round) in PreCopied)
+            if (!_prepared.ContainsKey(pid)) round.Record?.Release();
         _crew.Dispose();
         buffer.Clear();
     }
@@ -302,7 +318,8 @@ internal sealed class CaptureAttempt(
         var round = PreCopied.GetValueOrDefault(pid);
         var capture = ProcessCapture.Prepare(id, new MemoryRequest
         {
-            FirstRound = round,
+            Round = round,
+            Held = Held,
             Pid = pid,
             Options = options,
             Space = space,

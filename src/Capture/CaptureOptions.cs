@@ -12,7 +12,7 @@ public sealed record ExcludeRule(ulong? Start, ulong? End, string? Path);
 /// <summary>When to save pages while the process runs, and freeze it for what it wrote meanwhile only.</summary>
 public enum PreCopyPolicy
 {
-    /// <summary>Where everything has to be read, it is enough to be worth a second freeze, and the tracker can watch (uffd).</summary>
+    /// <summary>Where there is enough to read to be worth another freeze, and the tracker can watch (uffd): <see cref="RoundPolicy"/>.</summary>
     Auto,
 
     /// <summary>Never: everything is copied in one freeze.</summary>
@@ -68,8 +68,11 @@ public sealed record CaptureOptions
     /// <summary>Page buffer in bytes; null: a quarter of free memory.</summary>
     public long? BufferBytes { get; init; }
 
-    /// <summary>Whether a base is copied from the running process first.</summary>
+    /// <summary>Whether pages are copied from the running process first.</summary>
     public PreCopyPolicy PreCopy { get; init; } = PreCopyPolicy.Auto;
+
+    /// <summary>How often at most, before the freeze that ends it.</summary>
+    public int MaxRounds { get; init; } = 4;
 
     /// <summary>About TCP connections.</summary>
     public TcpPolicy Tcp { get; init; }

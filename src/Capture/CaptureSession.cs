@@ -9,7 +9,7 @@ namespace Crstore.Capture;
 
 /// <summary>
 /// One capture from rehearsal to commit: the main path. Freeze, read state, scan, reset and copy, thaw; then hash, dedup, compress
-/// and commit through the <see cref="ICheckpointWriter"/>. A base has a first round while the target runs: docs/ARCHITECTURE.md.
+/// and commit through the <see cref="ICheckpointWriter"/>. Where there is much to copy, rounds go before it while the target runs: docs/ARCHITECTURE.md.
 /// </summary>
 public static class CaptureSession
 {
@@ -27,6 +27,7 @@ public static class CaptureSession
         var files = new FileRefs();
 
         using var buffer = new PageBuffer(options.BufferBytes);
+        using var held = new HeldMemory(buffer);
         if (writer.Parent is null && !MayPreCopy(options)) Anticipate(options, buffer);
         var rehearsal = Task.Run(() => Rehearse(options, writer.StoreId, thread, files)); // beside the first preparations
 
@@ -52,6 +53,7 @@ public static class CaptureSession
 
             clock.Enter("store");
             var (found, liar) = attempt.Deliver();
+            held.Clear();
             lies += found;
             if (found > 0 && distrust is null)
             {
@@ -85,20 +87,24 @@ public static class CaptureSession
             connections.AwaitNone(cancel);
         }
 
-        // An attempt that is ready for its freeze, a first round from the running processes behind it if that is worth a freeze more.
+        // An attempt that is ready for its freeze, as many rounds from the running processes behind it as are worth a freeze each.
         CaptureAttempt Begin(bool readEverything)
         {
             var attempt = Prepare(null);
-            if (attempt.IsWorthPreCopying)
+            var policy = new RoundPolicy(options);
+            while (attempt.CanPreCopy && policy.IsWorthAnother(attempt.RoundBytes, attempt.WalkedBytes, attempt.IsBase))
             {
                 Dictionary<int, PreCopiedRound> round;
                 using (attempt)
                 {
+                    policy.Begin(attempt.RoundBytes, attempt.IsBase);
+                    attempt.PrepareHeld();
                     cancel.ThrowIfCancellationRequested();
                     thread.Run(attempt.Arm);
                     frozen += attempt.FrozenTime;
-                    clock.AddFrozen(watchdog.Phases);
-                    clock.Enter("pre-copy");
+                    var name = $"round {policy.Done} ";
+                    clock.AddFrozen(watchdog.Phases, name);
+                    clock.Enter(name + "pre-copy");
                     round = attempt.PreCopy();
                 }
 
@@ -107,7 +113,7 @@ public static class CaptureSession
 
             try
             {
-                attempt.PrepareBuffer();
+                attempt.PrepareBuffer(policy.GivenUpBytes);
                 return attempt;
             }
             catch
@@ -118,7 +124,7 @@ public static class CaptureSession
 
             CaptureAttempt Prepare(Dictionary<int, PreCopiedRound>? round)
             {
-                var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, Connections = connections, StoppedBefore = stopped, PreCopied = round ?? [] };
+                var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, Connections = connections, StoppedBefore = stopped, PreCopied = round ?? [], Held = held };
                 try
                 {
                     try

@@ -26,10 +26,12 @@ public sealed class PhaseClock
     }
 
     /// <summary>Files the phases of a freeze.</summary>
-    public void AddFrozen(IEnumerable<(string Name, TimeSpan Time)> phases)
+    /// <param name="phases">In order.</param>
+    /// <param name="round">Of a round before the last freeze: in front of their names.</param>
+    public void AddFrozen(IEnumerable<(string Name, TimeSpan Time)> phases, string round = "")
     {
         Stop();
-        foreach (var (name, time) in phases) Add(name, time, frozen: true);
+        foreach (var (name, time) in phases) Add(round + name, time, frozen: true);
     }
 
     /// <summary>What was timed so far; a phase met twice (a second freeze) adds up.</summary>

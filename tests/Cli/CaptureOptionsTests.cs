@@ -106,7 +106,7 @@ public sealed class CaptureOptionsTests
     [Theory]
     [InlineData("always", true)]
     [InlineData("never", false)]
-    public void A_base_may_be_saved_from_the_running_target_first(string policy, bool inTwoRounds)
+    public void It_may_be_saved_from_the_running_target_first(string policy, bool inTwoRounds)
     {
         using var store = new CliStore();
         using var target = new DemoTarget(mib: 20);
@@ -114,12 +114,14 @@ public sealed class CaptureOptionsTests
         var shown = store.Json("show", crid);
         Requires.That(shown.GetProperty("tracker").GetString() == "uffd", "a kernel with userfaultfd write-protect in async mode");
         Assert.Equal("base", shown.GetProperty("kind").GetString());
-        Assert.Equal(inTwoRounds, shown.GetProperty("phases").EnumerateArray().Any(p => p.GetProperty("name").GetString() == "pre-copy"));
+        Assert.Equal(inTwoRounds, shown.GetProperty("phases").EnumerateArray().Any(p => p.GetProperty("name").GetString() == "round 1 pre-copy"));
         Assert.False(shown.GetProperty("tracking")[0].GetProperty("continuous").GetBoolean());
         var generation = target.Generation;
         target.Next();
-        var next = store.Capture(target.Pid, "--series", "s", "--tree");
-        Assert.True(store.Json("show", next).GetProperty("tracking")[0].GetProperty("continuous").GetBoolean());
+        var next = store.Capture(target.Pid, "--series", "s", "--tree", "--pre-copy", policy);
+        shown = store.Json("show", next);
+        Assert.Equal(inTwoRounds, shown.GetProperty("phases").EnumerateArray().Any(p => p.GetProperty("name").GetString() == "round 1 pre-copy"));
+        Assert.True(shown.GetProperty("tracking")[0].GetProperty("continuous").GetBoolean());
 
         store.Do("gc");
         store.Do("verify", "--all", "--read-data");

@@ -10,13 +10,17 @@ internal static class CoreMemory
     private const int PtLoad = 1;
 
     /// <summary>SHA-256, in lower-case hex, of the bytes at an address; null if the core doesn't have all of them.</summary>
-    public static string? Hash(string path, ulong address, int bytes)
+    public static string? Hash(string path, ulong address, int bytes) =>
+        Read(path, address, bytes) is { } content ? Convert.ToHexStringLower(SHA256.HashData(content)) : null;
+
+    /// <summary>The bytes at an address; null if the core doesn't have all of them.</summary>
+    public static byte[]? Read(string path, ulong address, int bytes)
     {
         using var core = File.OpenRead(path);
         var header = ReadAt(core, 0, 64);
         var tableAt = BinaryPrimitives.ReadInt64LittleEndian(header.AsSpan(32));
         var count = BinaryPrimitives.ReadUInt16LittleEndian(header.AsSpan(56));
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var content = new byte[bytes];
         var (at, end) = (address, address + (ulong)bytes);
         for (var i = 0; i < count; i++)
         {
@@ -27,9 +31,9 @@ internal static class CoreMemory
             var length = BinaryPrimitives.ReadUInt64LittleEndian(entry[32..]);
             if (start > at || start + length <= at) continue; // headers are in address order
             var part = (int)Math.Min(end - at, start + length - at);
-            hash.AppendData(ReadAt(core, offset + (long)(at - start), part));
+            ReadAt(core, offset + (long)(at - start), part).CopyTo(content, (int)(at - address));
             at += (ulong)part;
-            if (at == end) return Convert.ToHexStringLower(hash.GetHashAndReset());
+            if (at == end) return content;
         }
 
         return null;

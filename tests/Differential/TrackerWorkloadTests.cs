@@ -122,6 +122,71 @@ public sealed class TrackerWorkloadTests
         AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
     }
 
+    [Theory]
+    [InlineData(64)]
+    [InlineData(1)] // no room to hold anything: all of it goes to the store at once
+    public void No_page_of_an_increment_in_rounds_differs_over_random_operations_on_areas(int bufferMib)
+    {
+        Require(TrackerKind.Uffd);
+        var random = Seeds.Random();
+        using var target = TargetProcess.Start("memory_traps");
+        Assert.Equal("ready", target.ReadLine());
+        var workload = new AreaWorkload(target, random);
+        ulong kept = 0, dirty = 0;
+        TestCapture? parent = null;
+        for (var i = 0; i < Captures; i++)
+        {
+            for (var j = 0; j < OperationsBetween; j++) workload.Step();
+            parent = Capture(target, parent, TrackerKind.Uffd, workload.History, () =>
+            {
+                workload.History.Add("-- in between");
+                for (var j = 0; j < 4; j++) workload.Step();
+            }, rounds: random.Next(4), bufferMib);
+            kept += parent.Kept;
+            dirty += parent.Dirty;
+            workload.History.Add($"-- capture {parent.Crid}: kept {parent.Kept} dirty {parent.Dirty}");
+        }
+
+        AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
+    }
+
+    [Fact]
+    public void No_page_of_an_increment_in_rounds_differs_while_threads_were_at_work()
+    {
+        Require(TrackerKind.Uffd);
+        using var target = StartAllocator();
+        ulong kept = 0, dirty = 0;
+        TestCapture? parent = null;
+        for (var i = 0; i < 6; i++)
+        {
+            parent = Capture(target, parent, TrackerKind.Uffd, [], () => System.Threading.Thread.Sleep(20), rounds: 1 + i % 3);
+            kept += parent.Kept;
+            dirty += parent.Dirty;
+        }
+
+        AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
+    }
+
+    [Fact]
+    public void No_page_of_an_increment_in_rounds_differs_over_a_churn_of_mappings()
+    {
+        Require(TrackerKind.Uffd);
+        var seed = Seeds.Next();
+        using var target = TargetProcess.Start("map_churner", seed.ToString(CultureInfo.InvariantCulture), "60");
+        target.Expect("ready");
+        target.Ask("churn 400");
+        ulong kept = 0, dirty = 0;
+        TestCapture? parent = null;
+        for (var i = 0; i < 12; i++)
+        {
+            parent = Capture(target, parent, TrackerKind.Uffd, [], () => Assert.StartsWith("churned", target.Ask("churn 20")), rounds: i % 4);
+            kept += parent.Kept;
+            dirty += parent.Dirty;
+        }
+
+        AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
+    }
+
     // Threads that allocate, write and free without a pause.
     private static TargetProcess StartAllocator()
     {
@@ -152,11 +217,11 @@ public sealed class TrackerWorkloadTests
         Memory.Trackers.Require(tracker);
     }
 
-    private static TestCapture Capture(TargetProcess target, TestCapture? parent, TrackerKind tracker, List<string> history, Action? meanwhile = null)
+    private static TestCapture Capture(TargetProcess target, TestCapture? parent, TrackerKind tracker, List<string> history, Action? meanwhile = null, int rounds = 1, int bufferMib = 64)
     {
         try
         {
-            var capture = TestCapture.Take(target, parent, tracker, meanwhile: meanwhile);
+            var capture = TestCapture.Take(target, parent, tracker, o => o with { BufferBytes = bufferMib << 20 }, meanwhile: meanwhile, rounds: rounds);
             Assert.True(tracker == TrackerKind.Hash || parent is null || capture.Proof.Continuous, capture.Proof.Reason);
             Assert.Empty(capture.Lies);
             return capture;

@@ -12,7 +12,7 @@ namespace Crstore.Capture.Memory;
 /// <summary>
 /// The memory of one process from plan to page map. In order: <see cref="Prepare"/> (running), <see cref="BeginFrozen"/>,
 /// <see cref="BeginTracking"/> and <see cref="ScanAndCopy"/> (frozen), <see cref="Deliver"/>, <see cref="CheckSamples"/> and
-/// <see cref="Describe"/> (running again). A base may go before it as a first round: <see cref="Prepare"/>, <see cref="BeginFrozen"/>,
+/// <see cref="Describe"/> (running again). Rounds may go before it: <see cref="Prepare"/>, <see cref="BeginFrozen"/>,
 /// <see cref="BeginTracking"/> and <see cref="Arm"/> (frozen), <see cref="PreCopy"/> (running again). The frozen part allocates only where its lists grow beyond what an earlier pass needed.
 /// </summary>
 public sealed class MemoryCapture : IScanSink, IDisposable
@@ -40,9 +40,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private MemoryCapture(MemoryRequest request)
     {
         _request = request;
-        _preCopied = request.FirstRound is { } round ? new PreCopiedSpace(request.Space, round.Pages) : null;
+        _preCopied = request.Round is { } round ? new PreCopiedSpace(request.Space, round.Pages) : null;
         _space = _preCopied ?? request.Space;
-        _vmas = request.FirstRound?.Vmas ?? new VmaPlan(request.Pid, request.Options.EmbedFiles, request.Options.HonourDontDump);
+        _vmas = request.Round?.Vmas ?? new VmaPlan(request.Pid, request.Options.EmbedFiles, request.Options.HonourDontDump);
         _parent = request.Parent is { } parent ? new ParentMap(parent.Process, _space.ParentSpans)
             : request.Rehearsal ? ParentMap.Pretended : ParentMap.None;
         _exclusions = new ExclusionRules(request.Options.Exclude);
@@ -52,11 +52,14 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <summary>Pages looked at.</summary>
     public ulong PagesScanned => _plan.Scanned;
 
-    /// <summary>Pages read because they could not be proven unchanged; of a capture in two rounds all that were saved.</summary>
-    public ulong PagesDirty => _plan.ToRead + (_preCopied is null ? 0 : _plan.Kept);
+    /// <summary>Pages read because they could not be proven unchanged, in the freeze or in a round before it and not again since.</summary>
+    public ulong PagesDirty => _plan.ToRead + (_preCopied?.CountRead(_plan.Runs) ?? 0);
 
-    /// <summary>Nothing of the parent can be kept, and the tracker can watch while the pages are copied from the running process.</summary>
-    public bool CanPreCopy => Tracker == TrackerKind.Uffd && !_tracking.IsContinuous;
+    /// <summary>The tracker can watch while pages are copied from the running process.</summary>
+    public bool CanPreCopy => Tracker == TrackerKind.Uffd;
+
+    /// <summary>Pages can be kept, from the parent or from a round.</summary>
+    public bool IsContinuous => _tracking.IsContinuous;
 
     /// <summary>Pages kept from the parent.</summary>
     public ulong PagesKept => _plan.Kept;
@@ -69,6 +72,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
     /// <summary>Of that, what a tracker can watch.</summary>
     public long TrackableBytes { get; private set; }
+
+    /// <summary>All that was there, to be copied or not.</summary>
+    public long PopulatedBytes { get; private set; }
 
     /// <summary>The tracker in use.</summary>
     public TrackerKind Tracker => _tracking.Kind;
@@ -101,7 +107,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         var capture = new MemoryCapture(request);
         try
         {
-            if (request.FirstRound is null || request.Options.HonourDontDump) capture._vmas.Prepare();
+            if (request.Round is null || request.Options.HonourDontDump) capture._vmas.Prepare();
             capture._tracking.Prepare(capture._vmas.Vmas);
             capture.Estimate();
             return capture;
@@ -161,8 +167,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             ScanAll(buffer);
             _request.Watchdog?.Enter("copy");
             reader.Flush(buffer, _space);
-            if (_request.FirstRound is { } round) _samples.Take(_plan, round.Pages.Sampled, reader);
-            else _samples.Take(_plan, _request.Options.SampleShare, reader);
+            _samples.Take(_plan, _request.Options.SampleShare, _request.Round?.Pages ?? PreCopiedPages.None, reader);
         }
         catch (LinuxException e)
         {
@@ -193,28 +198,32 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
-    /// <summary>After <see cref="Arm"/> and the thaw: saves the pages that the tracker now watches, while the process runs.</summary>
-    /// <returns>For the next round: what was saved, and the link with the proof that holds it together.</returns>
+    /// <summary>After <see cref="Arm"/> and the thaw: reads what was written and the tracker now watches, while the process runs.</summary>
+    /// <returns>For the next round: what is known of its pages, and the link with the proof that holds it together.</returns>
     /// <exception cref="TargetException">The target is gone or refused.</exception>
     public PreCopiedRound PreCopy()
     {
         try
         {
-            var done = new PreCopiedPages(_plan.ToRead, _request.Options.SampleShare);
+            var pages = new PreCopiedPages(_request.Round?.Pages, _plan.ToRead, _request.Options.SampleShare);
             var proof = _tracking.Proof();
             var holds = !proof.GenerationToken.IsEmpty && !proof.AtRandom.IsEmpty; // else the next round would believe nothing of it
-            using var copier = new PreCopier(_request.Pid, _space, done);
+            // What is read of a process that is new to the tracker takes seconds, and the store may begin with it; what is read again is little, and likely to be written again.
+            using var copier = new PreCopier(_request.Pid, _request.Space, IsContinuous ? _request.Held : null, pages);
             foreach (var run in _plan.Runs)
             {
-                if (!holds || _vmas.Vmas[run.Vma] is not { Tracked: true, Readable: true }) continue;
-                if (run.Action == PageAction.Read) copier.Copy(run.Range);
-                else if (run.Action == PageAction.Zero) copier.Zero(run.Range);
+                if (!holds || _vmas.Vmas[run.Vma] is not { Tracked: true } vma) continue;
+                if (run.Action == PageAction.Keep) pages.Keep(run.Range);
+                else if (run.Action == PageAction.Zero) pages.AddZero(run.Range);
+                else if (run.Action == PageAction.Read && vma.Readable) copier.Copy(run.Range);
             }
 
             copier.Flush();
+            pages.Complete();
             var process = new Process { Pid = _request.Pid, StartTimeTicks = _tracking.StartTimeTicks };
             foreach (var vma in _vmas.Vmas) process.Vmas.Add(vma.ToMessage());
-            return new PreCopiedRound(done, new ParentLink(process, proof, _tracking.BootId, _request.Crid) { Name = "the first round of this capture" }, _vmas, _tracking.TakeRecord());
+            var link = new ParentLink(process, proof, _tracking.BootId, _request.Crid) { Name = "the last round of this capture" };
+            return new PreCopiedRound(pages, link, _request.Round?.First ?? proof, (_request.Round?.Number ?? 0) + 1, _vmas, _tracking.TakeRecord());
         }
         catch (LinuxException e)
         {
@@ -263,10 +272,11 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         AddVmas(vmas);
         ExclusionReport.Fill(_request.Pid, _vmas.Vmas, _plan, _reader?.Unreadable ?? [], exclusions);
         var proof = _tracking.Proof();
-        if (_request.FirstRound?.Link.Proof is not { } first) return proof;
+        if (_request.Round is not { } round) return proof;
         // Of continuity with the parent checkpoint: the rounds of a capture are its own affair.
-        proof.Reason = first.Reason + (proof.Continuous ? "; saved while it ran, and then what it wrote meanwhile" : $"; saved while it ran, and then everything again: {proof.Reason}");
-        proof.Continuous = first.Continuous;
+        var rounds = round.Number == 1 ? "saved while it ran" : $"saved in {round.Number} rounds while it ran";
+        proof.Reason = $"{round.First.Reason}; {rounds}, and then {(proof.Continuous ? "what it wrote meanwhile" : $"everything again: {proof.Reason}")}";
+        proof.Continuous = round.First.Continuous && proof.Continuous;
         return proof;
     }
 
@@ -355,7 +365,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     // Populated memory of the running target, less what the parent has if the tracker can vouch for it. Only sizes the buffer.
     private void Estimate()
     {
-        ulong pages = 0, trackable = 0;
+        ulong pages = 0, trackable = 0, populated = 0;
         using var scanner = KernelProbes.Current.OpenScanner(_request.Pid, needSoftDirty: _tracking.Kind == TrackerKind.SoftDirty);
         foreach (var vma in _vmas.Vmas)
         {
@@ -365,13 +375,15 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             else scanner.Scan(vma.Range, vma.File is not null, _runs);
             var tracked = vma.Trackable && _tracking.IsContinuous;
             foreach (var run in _runs)
-                if (run.Flags != SharedData.Unknown && (!tracked || (run.Flags & _tracking.Dirty) != 0))
-                {
-                    pages += run.Range.Count;
-                    if (vma.Trackable) trackable += run.Range.Count;
-                }
+            {
+                populated += run.Range.Count;
+                if (run.Flags == SharedData.Unknown || (tracked && (run.Flags & _tracking.Dirty) == 0)) continue;
+                pages += run.Range.Count;
+                if (vma.Trackable && (run.Flags & PageCategories.File) == 0) trackable += run.Range.Count;
+            }
         }
 
+        PopulatedBytes = (long)populated * VirtualPage.Size;
         TrackableBytes = (long)trackable * VirtualPage.Size;
 
         // What the target will have written until the freeze: a good part of what was dirty, but hardly much of everything.

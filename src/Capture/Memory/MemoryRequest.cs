@@ -38,8 +38,11 @@ public sealed record MemoryRequest
     /// <summary>How to wait for another capture of the process.</summary>
     public LockWait LockWait { get; init; } = LockWait.Default;
 
-    /// <summary>What was saved while the process ran: then <see cref="Parent"/> is that first round, and <see cref="Space"/> has its pages.</summary>
-    public PreCopiedRound? FirstRound { get; init; }
+    /// <summary>The last round that was made while the process ran: then <see cref="Parent"/> is that round.</summary>
+    public PreCopiedRound? Round { get; init; }
+
+    /// <summary>Where the pages wait that a round reads; null: they go to <see cref="Space"/> at once.</summary>
+    public HeldMemory? Held { get; init; }
 
     /// <summary>Run-through on a throw-away process: no continuity record is written, nothing waits.</summary>
     public bool Rehearsal { get; init; }

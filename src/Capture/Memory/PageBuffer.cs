@@ -19,6 +19,7 @@ public sealed class PageBuffer : IDisposable
     private readonly BufferFiller _filler = new();
     private int _segment;
     private int _used;
+    private long _lentBytes;
 
     /// <summary>A buffer that never grows beyond the budget.</summary>
     /// <param name="budgetBytes">Bytes, at least 1 MiB; null: a quarter of MemAvailable.</param>
@@ -75,7 +76,7 @@ public sealed class PageBuffer : IDisposable
 
         if (_segment == _segments.Count)
         {
-            var room = Math.Min(_budgetBytes - CapacityBytes, 64L << 20);
+            var room = Math.Min(_budgetBytes - _lentBytes - CapacityBytes, 64L << 20);
             if (room < VirtualPage.Size) return 0;
             AddSegment(room); // the estimate was too low: faults come as they come
         }
@@ -138,6 +139,17 @@ public sealed class PageBuffer : IDisposable
         DropSegments();
     }
 
+    /// <summary>Leaves a part of the budget to somebody else, who maps it; false once half of it is gone.</summary>
+    public bool TryLend(int bytes)
+    {
+        if (_lentBytes + bytes > _budgetBytes / 2) return false;
+        _lentBytes += bytes;
+        return true;
+    }
+
+    /// <summary>Somebody else has unmapped what was lent.</summary>
+    public void TakeBack(int bytes) => _lentBytes -= bytes;
+
     /// <summary>Drops all content.</summary>
     public void Clear()
     {
@@ -168,7 +180,7 @@ public sealed class PageBuffer : IDisposable
 
     private void Grow(long bytes)
     {
-        var wanted = Math.Min(_budgetBytes, bytes);
+        var wanted = Math.Min(_budgetBytes - _lentBytes, bytes);
         while (CapacityBytes < wanted) _filler.Add(AddSegment(wanted - CapacityBytes));
     }
 

@@ -3,18 +3,30 @@ using Crstore.Model;
 namespace Crstore.Capture.Memory;
 
 /// <summary>
-/// A space into which pages were put while the process ran. For the freeze that follows these are the parent: what it keeps is
-/// there already, and what it no longer mentions is taken out again.
+/// A space of whose pages earlier rounds know the content. For the round that follows they are the parent: what that keeps is delivered
+/// from wherever it is, and what it no longer mentions is taken out of the store again.
 /// </summary>
 /// <param name="inner">The space.</param>
-/// <param name="pages">What was put there.</param>
+/// <param name="pages">What the last round knows.</param>
 internal sealed class PreCopiedSpace(ISpaceWriter inner, PreCopiedPages pages) : ISpaceWriter
 {
     public IReadOnlyList<PageSpan> ParentSpans => pages.Spans;
 
     public void Keep(PageRange range)
     {
-        // It is there.
+        for (var at = pages.FindRun(range.Start); at < pages.Runs.Count; at++)
+        {
+            var part = pages.Runs[at].Range.Intersect(range);
+            if (part.IsEmpty) return;
+            var run = pages.Runs[at].Cut(part);
+            switch (run.From)
+            {
+                case KnownFrom.Parent: inner.Keep(part); break;
+                case KnownFrom.Zero: inner.SetZero(part); break;
+                case KnownFrom.Memory: inner.SetContent(part.Start, run.Content); break;
+                default: break; // it is there
+            }
+        }
     }
 
     public void SetZero(PageRange range) => inner.SetZero(range);
@@ -25,29 +37,53 @@ internal sealed class PreCopiedSpace(ISpaceWriter inner, PreCopiedPages pages) :
 
     public void SetContent(VirtualPage first, ReadOnlyMemory<byte> content) => inner.SetContent(first, content);
 
-    public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => pages.Matches(page, content);
+    public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) =>
+        pages.IsFromParent(page) ? inner.MatchesParent(page, content) : pages.Matches(page, content);
 
     public void Clear() => inner.Clear();
 
-    /// <summary>Takes out what was put there and is in none of these runs: unmapped, or given back by the process, since.</summary>
+    /// <summary>Of the pages to keep, those that rounds have read.</summary>
+    public ulong CountRead(RunList<PlanRun> plan)
+    {
+        ulong count = 0;
+        foreach (var run in plan)
+        {
+            if (run.Action != PageAction.Keep) continue;
+            for (var at = pages.FindRun(run.Range.Start); at < pages.Runs.Count; at++)
+            {
+                var part = pages.Runs[at].Range.Intersect(run.Range);
+                if (part.IsEmpty) break;
+                if (pages.Runs[at].From != KnownFrom.Parent) count += part.Count;
+            }
+        }
+
+        return count;
+    }
+
+    /// <summary>Takes out what any round gave to the store and is in none of these runs: unmapped, or given back by the process, since.</summary>
     /// <param name="mentioned">In address order.</param>
     public void DropAllBut(RunList<PlanRun> mentioned)
     {
+        for (var round = pages; round is not null; round = round.Earlier) DropAllBut(round.Stored, mentioned);
+    }
+
+    private void DropAllBut(RunList<PageRange> stored, RunList<PlanRun> mentioned)
+    {
         var next = 0;
-        foreach (var span in pages.Spans)
-            for (var at = span.Range.Start; at.Number < span.Range.End.Number;)
+        foreach (var range in stored)
+            for (var at = range.Start; at.Number < range.End.Number;)
             {
                 while (next < mentioned.Count && mentioned[next].Range.End.Number <= at.Number) next++;
-                var known = next < mentioned.Count ? mentioned[next].Range : new PageRange(span.Range.End, 0);
+                var known = next < mentioned.Count ? mentioned[next].Range : new PageRange(range.End, 0);
                 if (known.Start.Number > at.Number)
                 {
-                    var gone = PageRange.Between(at, new VirtualPage(Math.Min(known.Start.Number, span.Range.End.Number)));
+                    var gone = PageRange.Between(at, new VirtualPage(Math.Min(known.Start.Number, range.End.Number)));
                     inner.SetAbsent(gone);
                     at = gone.End;
                     continue;
                 }
 
-                at = new VirtualPage(Math.Max(at.Number, Math.Min(known.End.Number, span.Range.End.Number)));
+                at = new VirtualPage(Math.Max(at.Number, Math.Min(known.End.Number, range.End.Number)));
             }
     }
 }

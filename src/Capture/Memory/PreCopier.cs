@@ -9,11 +9,18 @@ namespace Crstore.Capture.Memory;
 /// armed before: the freeze that follows reads it again. Before each window is read the kernel is asked what of it is still watched,
 /// there and unwritten: something else may be mapped at these addresses by now, and reading the holes of shared memory would fill them.
 /// </summary>
-internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done) : IDisposable
+/// <param name="pid">Process.</param>
+/// <param name="space">Where pages go for which there is no room.</param>
+/// <param name="held">Where pages wait until the freeze is over; null: none does.</param>
+/// <param name="done">Told what was read.</param>
+internal sealed class PreCopier(int pid, ISpaceWriter space, HeldMemory? held, PreCopiedPages done) : IDisposable
 {
+    /// <summary>The most that is read at a time.</summary>
+    public const int WindowBytes = WindowPages * VirtualPage.Size;
+
     private const int WindowPages = 2048;
     private const int SpansPerCall = 256;
-    private readonly MappedMemory _window = new(WindowPages * VirtualPage.Size, huge: true);
+    private readonly MappedMemory _window = new(WindowBytes, huge: true);
     private readonly RemoteSpan[] _spans = new RemoteSpan[SpansPerCall];
     private readonly PagemapScanScanner _scanner = new(pid, KernelProbes.Current.PagemapScanCategories);
     private readonly RunList<PageRun> _unwritten = new(64);
@@ -45,14 +52,6 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done
         }
     }
 
-    /// <summary>Takes note of zero pages.</summary>
-    public void Zero(PageRange range)
-    {
-        Flush();
-        space.SetZero(range);
-        done.AddZero(range);
-    }
-
     /// <summary>Saves what is still under way.</summary>
     public void Flush()
     {
@@ -72,7 +71,10 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done
     {
         var wanted = 0;
         foreach (var span in spans) wanted += (int)span.LengthBytes;
-        var read = RemoteMemory.TryRead(pid, spans, _window.GetSpan()[..wanted]);
+        var place = default(BufferPlace);
+        var hold = held?.TryTake(wanted, out place) == true;
+        if (!hold) place = new BufferPlace(_window, 0);
+        var read = RemoteMemory.TryRead(pid, spans, place.Segment.GetSpan().Slice(place.Offset, wanted));
         if (read < 0 && -read is not (Errno.EFAULT or Errno.EIO or Errno.EPERM))
             throw new LinuxException("process_vm_readv", (int)-read, $"pid {pid} at 0x{spans[0].Address:x}");
         var spansDone = 0;
@@ -81,7 +83,7 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done
         {
             spansDone++;
             var whole = (int)Math.Clamp((read < 0 ? 0 : read) - offset, 0, (long)span.LengthBytes) / VirtualPage.Size * VirtualPage.Size;
-            if (whole > 0) Save(VirtualPage.Of(span.Address), _window.Memory.Slice(offset, whole));
+            if (whole > 0) Save(VirtualPage.Of(span.Address), place with { Offset = place.Offset + offset }, whole, hold);
             offset += whole;
             if (whole < (int)span.LengthBytes) return spansDone; // the rest of this one is left to the freeze
         }
@@ -89,9 +91,16 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, PreCopiedPages done
         return spansDone;
     }
 
-    private void Save(VirtualPage first, ReadOnlyMemory<byte> content)
+    private void Save(VirtualPage first, in BufferPlace place, int bytes, bool hold)
     {
+        if (hold)
+        {
+            done.AddHeld(first, bytes / VirtualPage.Size, place);
+            return;
+        }
+
+        var content = place.Segment.Memory.Slice(place.Offset, bytes);
         space.SetContent(first, content);
-        done.Add(first, content.Span);
+        done.AddStored(first, content.Span);
     }
 }

@@ -33,8 +33,15 @@ public sealed class SampleSet : IDisposable
         _content.Populate(0, _prepared * VirtualPage.Size);
     }
 
-    /// <summary>Picks pages at random among the kept ones and copies them.</summary>
-    public void Take(PagePlan plan, double share, PageReader reader)
+    /// <summary>
+    /// Picks pages at random among the kept ones and copies them. Of those that a round has read only such as it remembers: these were
+    /// chosen at random as well.
+    /// </summary>
+    /// <param name="plan">Says what is kept.</param>
+    /// <param name="share">Share of it.</param>
+    /// <param name="rounds">What rounds before have read.</param>
+    /// <param name="reader">Copies.</param>
+    public void Take(PagePlan plan, double share, PreCopiedPages rounds, PageReader reader)
     {
         Count = 0;
         var wanted = Size(plan.Kept, share);
@@ -47,30 +54,20 @@ public sealed class SampleSet : IDisposable
         }
 
         ulong before = 0;
-        var next = 0;
+        int next = 0, known = 0;
         foreach (var run in plan.Runs)
         {
             if (run.Action != PageAction.Keep) continue;
+            while (known < rounds.Samples.Count && rounds.Samples[known].Page.Number < run.Range.Start.Number) known++;
             for (; next < wanted && picks[next] < before + run.Range.Count; next++)
-                _pages[Count++] = run.Range.Start + (picks[next] - before);
+            {
+                var pick = run.Range.Start + (picks[next] - before);
+                for (; known < rounds.Samples.Count && rounds.Samples[known].Page.Number < pick.Number; known++) Add(rounds.Samples[known].Page);
+                if (rounds.Runs.Count == 0 || rounds.IsFromParent(pick)) Add(pick);
+            }
 
+            for (; known < rounds.Samples.Count && run.Range.Contains(rounds.Samples[known].Page); known++) Add(rounds.Samples[known].Page);
             before += run.Range.Count;
-            if (next == wanted) break;
-        }
-
-        Copy(reader);
-    }
-
-    /// <summary>Copies those of the given pages, in address order and chosen at random, that are kept.</summary>
-    public void Take(PagePlan plan, IReadOnlyList<VirtualPage> chosen, PageReader reader)
-    {
-        Count = 0;
-        var next = 0;
-        foreach (var run in plan.Runs)
-        {
-            while (next < chosen.Count && chosen[next].Number < run.Range.Start.Number) next++;
-            for (; next < chosen.Count && run.Range.Contains(chosen[next]); next++)
-                if (run.Action == PageAction.Keep && Count < Max) _pages[Count++] = chosen[next];
         }
 
         Copy(reader);
@@ -93,6 +90,11 @@ public sealed class SampleSet : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => ((IDisposable)_content).Dispose();
+
+    private void Add(VirtualPage page)
+    {
+        if (Count < Max) _pages[Count++] = page;
+    }
 
     private void Copy(PageReader reader)
     {

@@ -170,7 +170,7 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
     private void OpenRecord()
     {
         if (request.Rehearsal) return;
-        if (request.FirstRound?.Record is { } locked)
+        if (request.Round?.Record is { } locked)
         {
             locked.Reload();
             _record = locked;

@@ -59,6 +59,73 @@ public sealed class ContinuityTests
         Assert.True(next.Proof.Continuous);
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void An_increment_in_rounds_stores_once_what_is_written_again_and_again(int rounds)
+    {
+        Trackers.Require(TrackerKind.Uffd);
+        using var target = TrackedTarget(out var first);
+        target.Ask("fill a 100 20");
+        var second = TestCapture.Take(target, first, TrackerKind.Uffd, meanwhile: () => target.Ask("fill a 10 50"), rounds: rounds);
+        Assert.True(second.Proof.Continuous, second.Proof.Reason);
+        Assert.Contains(rounds == 1 ? "saved while it ran" : "saved in 3 rounds while it ran", second.Proof.Reason);
+        Assert.True(second.Sampled > 0);
+        Assert.InRange(second.Dirty, 70UL, 130UL); // and some of the program's own
+        Assert.True((ulong)second.Space.Given <= second.Dirty, $"{second.Space.Given} pages were given to the store for {second.Dirty}");
+        var third = TestCapture.Take(target, second, TrackerKind.Uffd);
+        Assert.True(third.Proof.Continuous, third.Proof.Reason);
+        Assert.InRange(third.Dirty, 0UL, 60UL);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void An_increment_that_ends_between_its_rounds_costs_no_page(int rounds)
+    {
+        Trackers.Require(TrackerKind.Uffd);
+        using var target = TrackedTarget(out var first);
+        target.Ask("fill a 100 20");
+        TestCapture.Abandon(target, first, rounds, () => target.Ask("fill a 10 5"));
+        var second = TestCapture.Take(target, first, TrackerKind.Uffd); // the witness knows what must be there
+        Assert.False(second.Proof.Continuous);
+        Assert.Contains("reset the dirty state", second.Proof.Reason);
+        Assert.Equal(0UL, second.Kept);
+    }
+
+    [Fact]
+    public void After_exec_between_the_rounds_of_an_increment_nothing_is_kept()
+    {
+        Trackers.Require(TrackerKind.Uffd);
+        using var target = TrackedTarget(out var first);
+        var before = 0;
+        var capture = TestCapture.Take(target, first, TrackerKind.Uffd, meanwhile: () =>
+        {
+            if (before++ == 2) target.Ask("exec"); // behind the second arming
+        }, rounds: 2);
+        Assert.False(capture.Proof.Continuous);
+        Assert.Contains("execve", capture.Proof.Reason);
+        Assert.Equal(0UL, capture.Kept);
+    }
+
+    [Fact]
+    public void What_the_rounds_of_an_increment_saved_and_is_unmapped_since_is_not_in_the_image()
+    {
+        Trackers.Require(TrackerKind.Uffd);
+        using var target = TrackedTarget(out var first);
+        target.Ask("map b 200");
+        var before = 0;
+        var capture = TestCapture.Take(target, first, TrackerKind.Uffd, o => o with { BufferBytes = 1 << 20 }, meanwhile: () =>
+        {
+            // Given to the store by the first round; written in the second, and in the third before it could be read: no round knows it any more.
+            if (before is 2 or 4) target.Ask("fill b 0 200");
+            if (before == 5) target.Ask("unmap b");
+            before++;
+        }, rounds: 3); // the witness knows what may be there
+        Assert.True(capture.Proof.Continuous, capture.Proof.Reason);
+        Assert.True(capture.Space.Given >= 200);
+    }
+
     [Fact]
     public void Shared_memory_that_came_to_lie_where_private_memory_was_is_not_filled_by_the_first_round()
     {

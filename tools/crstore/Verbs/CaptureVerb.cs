@@ -65,8 +65,14 @@ internal sealed class CaptureVerb : Verb
     private readonly Option<string> _preCopy = new("--pre-copy")
     {
         HelpName = "auto|never|always",
-        Description = "Save a base from the running target, and freeze it for what it wrote meanwhile only; default: auto, from 64 MiB on where uffd works",
+        Description = "Save what is to be read from the running target, in rounds, and freeze it for what it wrote meanwhile only; default: auto, where uffd works and there is much to read (64 MiB for a base)",
         DefaultValueFactory = _ => "auto",
+    };
+    private readonly Option<int> _maxRounds = new("--max-rounds")
+    {
+        HelpName = "N",
+        Description = "At most so many rounds of --pre-copy, each of which begins with a short freeze; default: 4",
+        DefaultValueFactory = _ => 4,
     };
     private readonly Option<string> _tcp = new("--tcp")
     {
@@ -99,7 +105,7 @@ internal sealed class CaptureVerb : Verb
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _full, _exclude, _keepStopped,
-             _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _tcp, _maxFrozen, _compression, _requireRestartable, _hook, _quiet })
+             _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _maxRounds, _tcp, _maxFrozen, _compression, _requireRestartable, _hook, _quiet })
         {
             Options.Add(option);
         }
@@ -166,6 +172,8 @@ internal sealed class CaptureVerb : Verb
         var buffer = parsed.GetValue(_buffer);
         if (buffer < SmallestBuffer) throw new UsageException($"--buffer {buffer} is too small", "give 1M at least");
         var maxFrozen = parsed.GetValue(_maxFrozen) ?? TimeSpan.FromSeconds(10);
+        var maxRounds = parsed.GetValue(_maxRounds);
+        if (maxRounds <= 0) throw new UsageException("--max-rounds must be 1 at least", "--pre-copy never does without");
         if (maxFrozen <= TimeSpan.Zero) throw new UsageException("--max-frozen must be more than nothing", "give for instance 500ms");
         var (tcp, patience) = TcpOf(parsed.GetRequiredValue(_tcp));
         return new CaptureOptions
@@ -191,6 +199,7 @@ internal sealed class CaptureVerb : Verb
                 "always" => PreCopyPolicy.Always,
                 _ => PreCopyPolicy.Auto,
             },
+            MaxRounds = maxRounds,
             Tcp = tcp,
             TcpPatience = patience,
             MaxFrozen = maxFrozen,

@@ -15,6 +15,9 @@ internal sealed class MemorySpace(MemorySpace? parent) : ISpaceWriter
 
     public IReadOnlyDictionary<ulong, (PageKind Kind, ContentHash Hash)> Pages => _pages;
 
+    /// <summary>Pages whose content was given, each time counted.</summary>
+    public int Given { get; private set; }
+
     public void Keep(PageRange range)
     {
         foreach (var page in Numbers(range))
@@ -46,6 +49,7 @@ internal sealed class MemorySpace(MemorySpace? parent) : ISpaceWriter
     {
         for (var i = 0; i < pages.Length / VirtualPage.Size; i++)
         {
+            Given++;
             var hash = PageHash.Of(pages.Span.Slice(i * VirtualPage.Size, VirtualPage.Size));
             _pages[first.Number + (ulong)i] = (hash == ZeroHash ? PageKind.Zero : PageKind.Chunk, hash);
         }

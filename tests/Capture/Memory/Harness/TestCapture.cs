@@ -53,39 +53,35 @@ internal sealed class TestCapture
 
     /// <summary>Captures, checks the image against the witness, and returns it.</summary>
     public static TestCapture Take(TargetProcess target, TestCapture? parent = null, TrackerKind? tracker = TrackerKind.Uffd,
-        Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null) =>
-        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile);
+        Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1) =>
+        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile, rounds);
 
     public static TestCapture Take(int pid, TestCapture? parent, TrackerKind? tracker,
         Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false,
-        bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null)
+        bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1)
     {
         var crid = new Crid(Interlocked.Increment(ref nextCrid));
         var space = new MemorySpace(parent?.Space);
         var captureOptions = new CaptureOptions { Pid = pid, Tracker = tracker, BufferBytes = 64 << 20, SampleShare = 0.01 };
         captureOptions = options?.Invoke(captureOptions) ?? captureOptions;
         using var crew = new FreezeCrew();
-        var request = new MemoryRequest
+        using var buffer = new PageBuffer(captureOptions.BufferBytes);
+        using var held = new HeldMemory(buffer);
+        var request = Request(pid, crid, space, parent, captureOptions, crew) with
         {
-            Pid = pid,
-            Options = captureOptions,
-            Space = space,
-            Parent = parent is null ? null : new ParentLink(parent.Process, parent.Proof, SystemInfo.BootId(), parent.Crid),
+            Held = held,
             StoreId = store ?? Store,
-            Crid = crid,
-            Crew = crew,
             ReadEverything = readEverything,
             Distrusted = distrusted ?? new HashSet<TrackerKind>(),
         };
         using var thread = new PtraceThread();
-        if (meanwhile is not null)
+        for (var i = 0; meanwhile is not null && i < rounds; i++)
         {
-            var round = FirstRound(request, thread, meanwhile);
-            request = request with { FirstRound = round, Parent = round.Link };
+            var round = Round(request, thread, meanwhile);
+            request = request with { Round = round, Parent = round.Link };
         }
 
         using var capture = MemoryCapture.Prepare(request);
-        using var buffer = new PageBuffer(captureOptions.BufferBytes);
         buffer.Prepare(capture.EstimatedBytes);
         Witness? witness = null;
         thread.Run(() => Freeze(pid, capture, () =>
@@ -116,8 +112,37 @@ internal sealed class TestCapture
         };
     }
 
+    /// <summary>A capture that makes so many rounds and comes to nothing, as one that is killed then.</summary>
+    public static void Abandon(TargetProcess target, TestCapture? parent, int rounds, Action meanwhile)
+    {
+        using var crew = new FreezeCrew();
+        using var buffer = new PageBuffer(64 << 20);
+        using var held = new HeldMemory(buffer);
+        var options = new CaptureOptions { Pid = target.Pid, Tracker = TrackerKind.Uffd };
+        var request = Request(target.Pid, new Crid(Interlocked.Increment(ref nextCrid)), new MemorySpace(parent?.Space), parent, options, crew) with { Held = held };
+        using var thread = new PtraceThread();
+        for (var i = 0; i < rounds; i++)
+        {
+            var round = Round(request, thread, meanwhile);
+            request = request with { Round = round, Parent = round.Link };
+        }
+
+        request.Round!.Record!.Release(); // the kernel does that for one that is killed
+    }
+
+    private static MemoryRequest Request(int pid, Crid crid, MemorySpace space, TestCapture? parent, CaptureOptions options, FreezeCrew crew) => new()
+    {
+        Pid = pid,
+        Options = options,
+        Space = space,
+        Parent = parent is null ? null : new ParentLink(parent.Process, parent.Proof, SystemInfo.BootId(), parent.Crid),
+        StoreId = Store,
+        Crid = crid,
+        Crew = crew,
+    };
+
     // The process goes on with its work before, while and after its pages are saved.
-    private static PreCopiedRound FirstRound(MemoryRequest request, PtraceThread thread, Action meanwhile)
+    private static PreCopiedRound Round(MemoryRequest request, PtraceThread thread, Action meanwhile)
     {
         using var capture = MemoryCapture.Prepare(request);
         Assert.True(capture.CanPreCopy);

@@ -1,0 +1,70 @@
+using Crstore.Linux.Memory;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// Where pages wait that a round has read from running processes: only those that the freeze finds unwritten since go to the store. Its room is
+/// taken from the budget of the page buffer, and half of that is left to the freeze.
+/// </summary>
+public sealed class HeldMemory(PageBuffer buffer) : IDisposable
+{
+    private const int LargestSegment = 64 << 20;
+    private readonly int _segmentBytes = (int)Math.Clamp(buffer.BudgetBytes / 8, PreCopier.WindowBytes, LargestSegment) & ~(PreCopier.WindowBytes - 1);
+    private readonly List<MappedMemory> _segments = [];
+    private int _segment;
+    private int _used;
+
+    /// <summary>Faults in room for that many bytes, as far as there is any. Before a round, which it makes shorter.</summary>
+    public void Prepare(long bytes)
+    {
+        using var filler = new BufferFiller();
+        for (var free = FreeBytes(); free < bytes; free += _segmentBytes)
+        {
+            if (!TryGrow()) break;
+            filler.Add(_segments[^1]);
+        }
+
+        filler.Finish();
+    }
+
+    /// <summary>Room for some pages, side by side; false if there is none left.</summary>
+    public bool TryTake(int bytes, out BufferPlace place)
+    {
+        place = default;
+        while (_segment < _segments.Count && _segments[_segment].SizeBytes - _used < bytes) (_segment, _used) = (_segment + 1, 0);
+        if (_segment == _segments.Count && (bytes > _segmentBytes || !TryGrow())) return false;
+        place = new BufferPlace(_segments[_segment], _used);
+        _used += bytes;
+        return true;
+    }
+
+    /// <summary>Forgets all pages and gives the memory back.</summary>
+    public void Clear()
+    {
+        foreach (var segment in _segments)
+        {
+            buffer.TakeBack(segment.SizeBytes);
+            ((IDisposable)segment).Dispose();
+        }
+
+        _segments.Clear();
+        (_segment, _used) = (0, 0);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Clear();
+
+    private long FreeBytes()
+    {
+        var free = -(long)_used;
+        for (var i = _segment; i < _segments.Count; i++) free += _segments[i].SizeBytes;
+        return Math.Max(0, free);
+    }
+
+    private bool TryGrow()
+    {
+        if (!buffer.TryLend(_segmentBytes)) return false;
+        _segments.Add(new MappedMemory(_segmentBytes, huge: true));
+        return true;
+    }
+}

@@ -1,0 +1,58 @@
+using System.Diagnostics;
+
+namespace Crstore.Capture;
+
+/// <summary>
+/// Whether one more round over running processes is worth the freeze that it begins with. That costs a walk over their page tables, twice:
+/// there and in the freeze that follows. What it saves is copying what was written up to it. A target that writes as fast as it can is given up.
+/// </summary>
+public sealed class RoundPolicy(CaptureOptions options)
+{
+    /// <summary>Bytes of a process that is new to its tracker from which on a round pays: some 20 ms of copying.</summary>
+    public const long BaseBytes = 64L << 20;
+
+    /// <summary>Bytes to copy from which on it does otherwise.</summary>
+    public const long LeastBytes = 24L << 20;
+
+    /// <summary>And as much for so many bytes that have to be walked over.</summary>
+    public const long WalkedPerByte = 64;
+
+    /// <summary>Faster than that nothing is read from a running target while it is written to: half of what is usual.</summary>
+    public const long HopelessBytesPerSecond = 512L << 20;
+
+    private long _last;
+    private long _since;
+    private bool _lastWasBase;
+
+    /// <summary>Rounds so far.</summary>
+    public int Done { get; private set; }
+
+    /// <summary>After a refusal: what the freeze may well find written, if the target has been given up; else 0, and what was written is a good guess.</summary>
+    public long GivenUpBytes { get; private set; }
+
+    /// <summary>Asked before every round.</summary>
+    /// <param name="bytes">What would have to be copied now, of what a tracker can watch.</param>
+    /// <param name="walked">What its freeze would have to look at.</param>
+    /// <param name="isBase">Nothing of it can be kept so far.</param>
+    public bool IsWorthAnother(long bytes, long walked, bool isBase) => IsWorthAnother(bytes, walked, isBase, Stopwatch.GetElapsedTime(_since));
+
+    /// <summary>The same, the time since the last round began given.</summary>
+    public bool IsWorthAnother(long bytes, long walked, bool isBase, TimeSpan sinceLast)
+    {
+        if (options.PreCopy == PreCopyPolicy.Never) return false;
+        var isMuch = bytes >= (isBase ? BaseBytes : LeastBytes + walked / WalkedPerByte);
+        if (Done == 0) return isMuch || options.PreCopy == PreCopyPolicy.Always;
+        // A quarter: protecting and reading what was written costs nearly half of what copying it in the freeze does. The first round over a
+        // base takes seconds, and much is written in seconds: the next one is shorter.
+        var converges = bytes <= _last / 4 || (_lastWasBase && bytes / sinceLast.TotalSeconds <= HopelessBytesPerSecond);
+        GivenUpBytes = isMuch && !converges && !_lastWasBase ? Math.Max(_last, bytes) : 0;
+        return isMuch && converges && Done < options.MaxRounds;
+    }
+
+    /// <summary>A round begins.</summary>
+    public void Begin(long bytes, bool isBase)
+    {
+        Done++;
+        (_last, _lastWasBase, _since) = (bytes, isBase, Stopwatch.GetTimestamp());
+    }
+}

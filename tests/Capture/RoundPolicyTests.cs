@@ -1,0 +1,69 @@
+using Crstore.Capture;
+using Xunit;
+
+namespace Crstore.Tests.Capture;
+
+/// <summary>When another round is worth its freeze, and when a target is given up.</summary>
+public sealed class RoundPolicyTests
+{
+    private const long MiB = 1 << 20;
+    private const long Walked = 1024 * MiB;
+    private static readonly TimeSpan Soon = TimeSpan.FromMilliseconds(100);
+
+    [Theory]
+    [InlineData(PreCopyPolicy.Never, 1000, false, false)]
+    [InlineData(PreCopyPolicy.Always, 0, false, true)]
+    [InlineData(PreCopyPolicy.Auto, 10, false, false)] // 1 % of a GiB is copied in less time than a second freeze takes
+    [InlineData(PreCopyPolicy.Auto, 100, false, true)]
+    [InlineData(PreCopyPolicy.Auto, 60, true, false)]
+    [InlineData(PreCopyPolicy.Auto, 64, true, true)]
+    public void The_first_round_is_for_those_with_much_to_copy(PreCopyPolicy policy, long mib, bool isBase, bool expected) =>
+        Assert.Equal(expected, New(policy).IsWorthAnother(mib * MiB, Walked, isBase, Soon));
+
+    [Fact]
+    public void A_large_process_with_little_to_copy_is_not_walked_over_twice()
+    {
+        Assert.True(New().IsWorthAnother(100 * MiB, Walked, false, Soon));
+        Assert.False(New().IsWorthAnother(100 * MiB, 64 * Walked, false, Soon));
+    }
+
+    [Fact]
+    public void Rounds_go_on_while_the_rest_is_a_quarter_and_felt()
+    {
+        var policy = New(PreCopyPolicy.Auto, maxRounds: 9);
+        policy.Begin(800 * MiB, isBase: false);
+        Assert.True(policy.IsWorthAnother(200 * MiB, Walked, false, Soon));
+        Assert.Equal(0, policy.GivenUpBytes);
+        policy.Begin(200 * MiB, isBase: false);
+        Assert.False(policy.IsWorthAnother(100 * MiB, Walked, false, Soon)); // does not converge
+        Assert.Equal(200 * MiB, policy.GivenUpBytes); // and there will be as much again
+        Assert.False(policy.IsWorthAnother(20 * MiB, Walked, false, Soon)); // is copied at once
+        Assert.Equal(0, policy.GivenUpBytes);
+        Assert.True(policy.IsWorthAnother(49 * MiB, Walked, false, Soon));
+    }
+
+    [Fact]
+    public void Behind_a_base_which_takes_seconds_the_rate_of_writing_counts()
+    {
+        var policy = New(PreCopyPolicy.Auto, maxRounds: 9);
+        policy.Begin(1000 * MiB, isBase: true);
+        Assert.True(policy.IsWorthAnother(900 * MiB, Walked, false, TimeSpan.FromSeconds(3)));
+        Assert.False(policy.IsWorthAnother(900 * MiB, Walked, false, TimeSpan.FromSeconds(1)));
+        policy.Begin(900 * MiB, isBase: false);
+        Assert.False(policy.IsWorthAnother(900 * MiB, Walked, false, TimeSpan.FromSeconds(3))); // a writer as fast as that is never caught up with
+    }
+
+    [Theory]
+    [InlineData(PreCopyPolicy.Auto)]
+    [InlineData(PreCopyPolicy.Always)]
+    public void There_are_never_more_rounds_than_allowed(PreCopyPolicy kind)
+    {
+        var policy = New(kind, maxRounds: 2);
+        policy.Begin(1000 * MiB, isBase: false);
+        Assert.True(policy.IsWorthAnother(200 * MiB, Walked, false, Soon));
+        policy.Begin(200 * MiB, isBase: false);
+        Assert.False(policy.IsWorthAnother(45 * MiB, Walked, false, Soon));
+    }
+
+    private static RoundPolicy New(PreCopyPolicy policy = PreCopyPolicy.Auto, int maxRounds = 4) => new(new CaptureOptions { Pid = 1, PreCopy = policy, MaxRounds = maxRounds });
+}
