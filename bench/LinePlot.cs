@@ -13,7 +13,10 @@ internal sealed record PlotLine(string Name, IReadOnlyList<(double X, double Y)>
 /// </summary>
 internal sealed record LinePlot(string Title, string X, string Y, bool LogX = false, bool LogY = false)
 {
-    private const int Left = 70, Top = 40, Width = 520, Height = 300, Legend = 190;
+    /// <summary>Names of the places 1, 2, ... on the x axis, if what is there are no numbers.</summary>
+    public IReadOnlyList<string> Places { get; init; } = [];
+
+    private const int Left = 70, Top = 40, Width = 520, Height = 300, Legend = 260;
     private static readonly string[] Colours = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800"];
 
     private readonly List<PlotLine> _lines = [];
@@ -32,7 +35,8 @@ internal sealed record LinePlot(string Title, string X, string Y, bool LogX = fa
     /// <summary>The whole file.</summary>
     public string Svg()
     {
-        var across = Axis.Over(_lines.SelectMany(l => l.Points).Select(p => p.X), LogX);
+        var across = Places.Count > 0 ? new Axis(0.5, Places.Count + 0.5, false, [.. Enumerable.Range(1, Places.Count).Select(i => (double)i)])
+            : Axis.Over(_lines.SelectMany(l => l.Points).Select(p => p.X), LogX);
         var up = Axis.Over(_lines.SelectMany(l => l.Points).Select(p => p.Y), LogY);
         var svg = new StringBuilder();
         svg.AppendLine(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Left + Width + Legend} {Top + Height + 60}\" font-family=\"sans-serif\" font-size=\"12\">");
@@ -42,7 +46,7 @@ internal sealed record LinePlot(string Title, string X, string Y, bool LogX = fa
         {
             var x = Left + across.At(tick) * Width;
             Line(svg, "g", x, Top, x, Top + Height);
-            Text(svg, x, Top + Height + 18, "middle", Short(tick));
+            Text(svg, x, Top + Height + 18, "middle", Places.Count > 0 ? Places[(int)tick - 1] : Short(tick));
         }
 
         foreach (var tick in up.Ticks)
