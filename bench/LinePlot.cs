@@ -9,7 +9,7 @@ internal sealed record PlotLine(string Name, IReadOnlyList<(double X, double Y)>
 
 /// <summary>
 /// Lines over two axes that begin at zero (or count in powers of ten), with a legend, as SVG by hand. Its colours can be told apart by
-/// the colour-blind, and on light and dark ground; text and axes follow the reader's ground.
+/// the colour-blind; they, and the grey of text and axes, can be seen on light and on dark ground.
 /// </summary>
 internal sealed record LinePlot(string Title, string X, string Y, bool LogX = false, bool LogY = false)
 {
@@ -40,7 +40,7 @@ internal sealed record LinePlot(string Title, string X, string Y, bool LogX = fa
         var up = Axis.Over(_lines.SelectMany(l => l.Points).Select(p => p.Y), LogY);
         var svg = new StringBuilder();
         svg.AppendLine(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Left + Width + Legend} {Top + Height + 60}\" font-family=\"sans-serif\" font-size=\"12\">");
-        svg.AppendLine("<style>text{fill:#222}.a{stroke:#222}.g{stroke:#8884}@media(prefers-color-scheme:dark){text{fill:#ddd}.a{stroke:#ddd}}</style>");
+        svg.AppendLine("<style>text{fill:#777}.a{stroke:#777}.g{stroke:#8884}</style>");
         Text(svg, Left, 22, "start", Title, "font-size=\"15\"");
         foreach (var tick in across.Ticks)
         {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Security.Cryptography;
 using Crstore.Bench.Peers;
 using Crstore.Model;
 
@@ -25,14 +26,17 @@ internal sealed class RestoreTime : IScenario
         var peers = AllPeers.Open(context).Where(p => p.Deduplicates).ToList();
         var crstore = new CrstoreProgram(context.Program, context.FreshPath("store"));
         var image = context.FreshPath("image");
+        var digests = new byte[points.Length][];
         var crids = SyntheticChain.Fill(crstore.Store, length, mebibytes * 256, ChainChange.FewBytes, context.Seed, (i, content) =>
         {
-            if (Array.IndexOf(points, i) is var at and >= 0) Store(peers, at, image, content);
+            if (Array.IndexOf(points, i) is not (var at and >= 0)) return;
+            digests[at] = SHA256.HashData(content.Span);
+            Store(peers, at, image, content);
         });
         report.Line($"{mebibytes} MiB, {length} checkpoints, a few bytes in 1 % of the pages changed in each. Wall ms of the cold process, medians of {Rounds(context, false)} rounds warm, {Rounds(context, true)} cold:");
         var rows = new List<object[]>();
         var plot = new LinePlot("Restore time against chain length", "checkpoint in the chain", "ms");
-        foreach (var cold in new[] { false, true }) Measure(context, crstore, peers, [.. points.Select(p => crids[p])], points, mebibytes, cold, rows, plot);
+        foreach (var cold in new[] { false, true }) Measure(context, Programs(crstore, peers, [.. points.Select(p => crids[p])]), points, digests, mebibytes, cold, rows, plot);
         report.Table(["", "page cache", .. points.Select(p => $"CRID {crids[p]}"), "MB/s, last", "× floor"], rows);
         report.Plot("restore-chain", plot);
     }
@@ -45,22 +49,27 @@ internal sealed class RestoreTime : IScenario
         foreach (var peer in peers) peer.Store(new Generation(number, image, image));
     }
 
-    private static void Measure(BenchContext context, CrstoreProgram crstore, List<IPeer> peers, Crid[] crids, int[] points, int mebibytes, bool cold, List<object[]> rows, LinePlot plot)
+    private static List<(string Name, Action<int, string> Restore)> Programs(CrstoreProgram crstore, List<IPeer> peers, Crid[] crids) =>
+    [
+        (Ours, (i, to) => crstore.Call("restore", $"{crids[i]}", "--to", to, "--format", "raw", "--quiet")),
+        .. peers.Select(p => (p.Name, (Action<int, string>)p.Restore)),
+    ];
+
+    private static void Measure(BenchContext context, List<(string Name, Action<int, string> Restore)> programs, int[] points, byte[][] digests, int mebibytes, bool cold,
+        List<object[]> rows, LinePlot plot)
     {
-        var programs = new List<(string Name, Action<int, string> Restore)> { (Ours, (i, to) => crstore.Call("restore", $"{crids[i]}", "--to", to, "--format", "raw", "--quiet")) };
-        programs.AddRange(peers.Select(p => (p.Name, (Action<int, string>)p.Restore)));
         var times = programs.ToDictionary(p => p.Name, _ => points.Select(_ => new List<double>()).ToArray());
         var floors = new List<double>();
         var content = new byte[mebibytes << 20];
         new Random(context.Seed).NextBytes(content);
         for (var round = cold ? 0 : -1; round < Rounds(context, cold); round++) // warm: the first one is to warm up
         {
-            floors.Add(Timed(context, cold, to => File.WriteAllBytes(to, content)));
+            floors.Add(Timed(context, cold, to => File.WriteAllBytes(to, content), null));
             for (var i = 0; i < points.Length; i++)
                 foreach (var (name, restore) in programs)
                 {
                     var point = round % 2 == 0 ? i : points.Length - 1 - i;
-                    var elapsed = Timed(context, cold, to => restore(point, to));
+                    var elapsed = Timed(context, cold, to => restore(point, to), round <= 0 ? digests[point] : null);
                     if (round >= 0) times[name][point].Add(elapsed);
                 }
         }
@@ -88,7 +97,8 @@ internal sealed class RestoreTime : IScenario
             report.Figure($"{cache}: speed over the fastest deduplicating peer", megabytes / medians.Max() * 1000, megabytes / others[0].Ms * 1000, "MB/s", others[0].Key, 2, atMost: false);
     }
 
-    private static double Timed(BenchContext context, bool cold, Action<string> write)
+    /// <summary>Milliseconds; and whether what came back is what was stored, if its digest is given.</summary>
+    private static double Timed(BenchContext context, bool cold, Action<string> write, byte[]? digest)
     {
         var path = context.FreshPath("restored");
         if (cold) Directories.DropCaches();
@@ -96,8 +106,13 @@ internal sealed class RestoreTime : IScenario
         var clock = Stopwatch.StartNew();
         write(path);
         var elapsed = clock.Elapsed.TotalMilliseconds;
+        if (digest is not null && !SHA256.HashData(File.ReadAllBytes(ContentOf(path))).AsSpan().SequenceEqual(digest)) throw new InvalidDataException($"{path} is not what was stored");
         if (Directory.Exists(path)) Directory.Delete(path, recursive: true);
         else File.Delete(path);
         return elapsed;
     }
+
+    /// <summary>A raw image is a directory with a file for each mapping, of which there is one, and a list of them.</summary>
+    private static string ContentOf(string path) =>
+        Directory.Exists(path) ? Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).MaxBy(f => new FileInfo(f).Length)! : path;
 }
