@@ -50,7 +50,7 @@ internal sealed class Slowdown : IScenario
 
     private static void Measure(BenchContext context, string what, int pid, Func<long> count, List<object[]> rows)
     {
-        var (seconds, every, pairs) = (context.Pick(60, 20), 10, context.Pick(3, 2));
+        var (seconds, every, pairs) = (context.Pick(40, 20), 10, context.Pick(5, 2));
         var crstore = new CrstoreProgram(context.Program, context.FreshPath("store"));
         var windows = new List<(double Without, double With, double Between)>();
         var captures = new List<Captured>();
