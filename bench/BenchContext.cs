@@ -14,7 +14,7 @@ internal sealed class BenchContext : IDisposable
         Full = full;
         Seed = int.Parse(Environment.GetEnvironmentVariable("CRSTORE_SEED") ?? "1", CultureInfo.InvariantCulture);
         Program = Required("CRSTORE_BENCH_PROGRAM");
-        FloorProgram = Required("CRSTORE_BENCH_FLOOR");
+        Tools = Required("CRSTORE_BENCH_TOOLS");
         _work = new TempDir("crstore-bench-");
         Report = new Report(Required("CRSTORE_BENCH_REPORT"));
     }
@@ -28,14 +28,20 @@ internal sealed class BenchContext : IDisposable
     /// <summary>The published crstore.</summary>
     public string Program { get; }
 
+    /// <summary>Where the C programs of bench/ are, compiled.</summary>
+    public string Tools { get; }
+
     /// <summary>bench/floor.c, compiled.</summary>
-    public string FloorProgram { get; }
+    public string FloorProgram => Tool("floor");
 
     /// <summary>Where the figures go.</summary>
     public Report Report { get; }
 
     /// <summary>One of two, by size.</summary>
     public T Pick<T>(T full, T quick) => Full ? full : quick;
+
+    /// <summary>One of the C programs.</summary>
+    public string Tool(string name) => Path.Combine(Tools, name);
 
     /// <summary>A fresh path in the bench's directory; not created.</summary>
     public string FreshPath(string name) => _work.File($"{name}-{++_directories}");

@@ -2,10 +2,12 @@ using Crstore.Bench;
 using Crstore.Bench.Micro;
 using Crstore.Bench.Scenarios;
 
+if (args is ["managed", .. var rest]) return ManagedMemory.Serve(rest); // a target of ours, not a bench
+
 // The figures to reach. tools/bench.sh builds what is needed and calls this: bench quick|full [SCENARIO…].
 IScenario[] scenarios =
 [
-    new FrozenTime(), new BaseThroughput(), new Generations(), new ChainRestore(), new ListTime(), new PeakMemory(), new RestartTime(), new MicroBenchmarks(),
+    new FrozenTime(), new BaseThroughput(), new Generations(), new ChainRestore(), new RestoreTime(), new Slowdown(), new PageContent(), new ListTime(), new PeakMemory(), new RestartTime(), new MicroBenchmarks(),
 ];
 if (args is not ["quick" or "full", ..])
 {
@@ -23,16 +25,15 @@ context.Report.Line($"# crstore bench, {args[0]}");
 Machine.Describe(context);
 foreach (var scenario in scenarios.Where(s => wanted.Length == 0 || wanted.Contains(s.Name)))
 {
-    context.Report.Heading(scenario.Title);
+    context.Report.Begin(scenario);
     try
     {
         scenario.Run(context);
     }
     catch (Exception e) when (e is not OutOfMemoryException)
     {
-        context.Report.Line($"**failed**: {e.Message.Trim()}");
+        context.Report.Fail(e.Message.Trim());
         Console.Error.WriteLine(e);
-        context.Report.Failed = true;
     }
 }
 context.Report.Summary();

@@ -1,19 +1,22 @@
-"""real.py SEED MIB REDIS_SOCKET: real process memory for the bench. A tree of python3 (this), redis-server and node, about a third of
-MIB each, filled with records made of words, numbers and random ids. Says "ready"; each "change" changes about a tenth: "changed"."""
+"""real.py SEED MIB REDIS_SOCKET PART...: real process memory for the bench. A tree of python3 (this) and what PART names, out of redis, node,
+python (this process itself), sqlite (a database in memory, in a python3 of its own) and managed (DOTNET_PROGRAM, a .NET application). Each gets
+an equal share of MIB, filled with records made of words, numbers and random ids. Says "ready"; each "change"
+changes about a tenth: "changed"."""
 import gc
 import json
 import os
 import random
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 
-seed, mebibytes, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+seed, mebibytes, path, names = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
 rng = random.Random(seed)
 gc.disable()
 WORDS = ["".join(rng.choices("aeioulnrstdkmpgbhv", k=rng.randint(2, 11))) for _ in range(4000)]
-third = mebibytes * 1048576 // 3
+share = mebibytes * 1048576 // len(names)
 
 
 def text(words):
@@ -21,7 +24,7 @@ def text(words):
 
 
 class Redis:
-    """About a third: keys with JSON values of some hundred bytes."""
+    """Keys with JSON values of some hundred bytes."""
 
     def __init__(self):
         subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL)
@@ -32,7 +35,7 @@ class Redis:
                 break
             except OSError:
                 time.sleep(0.05)
-        self.keys = third // 1100
+        self.keys = share // 1100
         self.write(range(self.keys))
 
     def write(self, numbers):
@@ -61,10 +64,10 @@ class Redis:
 
 
 class Python:
-    """About a third: a list of dicts."""
+    """A list of dicts."""
 
     def __init__(self):
-        self.records = [self.record(i) for i in range(third // 1290)]
+        self.records = [self.record(i) for i in range(share // 1290)]
 
     def record(self, number):
         return {"id": number, "price": rng.random() * 100, "name": text(2), "tags": text(4).split(), "stock": rng.randrange(10 ** 6),
@@ -79,13 +82,11 @@ class Python:
             self.records[i]["stock"] += 1
 
 
-class Node:
-    """About a third: an array of objects."""
+class Child:
+    """A program that fills itself and changes when it is told so."""
 
-    def __init__(self):
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "real.js")
-        self.process = subprocess.Popen(["node", "--max-old-space-size=4096", script, str(seed), str(third)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True, bufsize=1)
+    def __init__(self, *command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.process.stdout.readline()
 
     def change(self):
@@ -94,7 +95,37 @@ class Node:
         self.process.stdout.readline()
 
 
-parts = [Redis(), Node(), Python()]
+class Sqlite:
+    """A table in memory with an index, in a process of its own."""
+
+    def __init__(self):
+        self.base = sqlite3.connect(":memory:")
+        self.base.execute("create table users (id integer primary key, token blob, name text, score real, about text)")
+        self.base.execute("create index names on users (name)")
+        self.rows = share // 850
+        self.base.executemany("insert into users values (?, ?, ?, ?, ?)", (self.row(i) for i in range(self.rows)))
+        self.base.commit()
+
+    def row(self, number):
+        return number, rng.randbytes(16), text(2), rng.random(), text(rng.randint(40, 150))
+
+    def change(self):
+        start = rng.randrange(self.rows)
+        self.base.executemany("replace into users values (?, ?, ?, ?, ?)", (self.row((start + i) % self.rows) for i in range(self.rows // 12)))
+        self.base.executemany("update users set score = score + 1 where id = ?", ((i,) for i in rng.sample(range(self.rows), self.rows // 500)))
+        self.base.commit()
+
+
+here = os.path.dirname(os.path.abspath(__file__))
+MAKERS = {
+    "redis": Redis,
+    "node": lambda: Child("node", "--max-old-space-size=4096", os.path.join(here, "real.js"), str(seed), str(share)),
+    "managed": lambda: Child(os.environ["DOTNET_PROGRAM"], "managed", str(seed), str(share)),
+    "sqlite": lambda: Child(sys.executable, os.path.abspath(__file__), str(seed), str(share // 1048576), path, "own-sqlite"),
+    "own-sqlite": Sqlite,
+    "python": Python,
+}
+parts = [MAKERS[name]() for name in names]
 print("ready", flush=True)
 for line in sys.stdin:
     for part in parts:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench.sh [quick|full] [SCENARIO...]: measures the figures to reach, each as a ratio within one run, and prints them with machine,
-# kernel and seed. Scenarios: frozen base generations chain list memory micro (default: all). CRSTORE_SEED=N for other data.
-# The report also goes to artifacts/bench/report.md; bench/results/ keeps the ones worth keeping.
+# kernel and seed. Scenarios: the files in bench/Scenarios (default: all). CRSTORE_SEED=N for other data. Reports (report.md, report.json,
+# plots) go to artifacts/bench/report, those of full runs also to bench/results/DATE-full-SCENARIOS. docs/PERFORMANCE.md explains the figures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/lib.sh
@@ -12,14 +12,25 @@ use_dotnet
 out=$PWD/artifacts/bench
 mkdir -p "$out"
 ensure_packages "${runtime_packages[@]}" gcc libc6-dev make procps
-ensure_packages redis-server borgbackup || say "going on: what needs them says so"
+for package in redis-server redis-tools nodejs zstd borgbackup restic casync; do
+    ensure_packages $package || say "going on: what needs it says so"
+done
 program=$(tools/build.sh)
 say "building the bench"
 {
     dotnet build bench -c Release -v q -nologo -o "$out/bench" &&
     make -s -C tests/Targets &&
-    gcc -O2 -Wall -o "$out/floor" bench/floor.c
+    gcc -O2 -Wall -o "$out/floor" bench/floor.c &&
+    gcc -O2 -Wall -o "$out/memory_loop" bench/memory_loop.c &&
+    gcc -O2 -Wall -o "$out/filler" bench/filler.c
 } >"$out/build.log" 2>&1 || { tail -n 20 "$out/build.log" >&2; exit 1; }
-: >"$out/report.md"
-export CRSTORE_BENCH_PROGRAM=$program CRSTORE_BENCH_FLOOR=$out/floor CRSTORE_BENCH_REPORT=$out/report.md
-exec "$out/bench/Crstore.Bench" "$mode" "$@"
+export CRSTORE_BENCH_PROGRAM=$program CRSTORE_BENCH_TOOLS=$out CRSTORE_BENCH_REPORT=$out/report
+code=0
+"$out/bench/Crstore.Bench" "$mode" "$@" || code=$?
+if [ "$mode" = full ] && [ -e "$out/report/report.json" ]; then
+    kept=bench/results/$(date -u +%F)-full$(printf -- '-%s' "${@:-all}")
+    rm -rf "$kept"
+    cp -r "$out/report" "$kept"
+    say "kept as $kept"
+fi
+exit $code

@@ -68,9 +68,11 @@ class Sum:
             return
         if code != 0:
             self.failures.append((f"Vm: exit code {code}", tail(os.path.join(directory, "Vm.log"), 20)))
-        for file in sorted(os.listdir(inside)):
-            if file.endswith(".exit"):
-                self.add("vm " + file[:-5], os.path.join(inside, file[:-5]))
+        ran = [file[:-5] for file in sorted(os.listdir(inside) if os.path.isdir(inside) else []) if file.endswith(".exit")]
+        for name in ran:
+            self.add("vm " + name, os.path.join(inside, name))
+        if code == 0 and not ran:
+            self.failures.append(("Vm: it ran no tests", tail(os.path.join(directory, "Vm.log"), 20)))
 
 
 def main(directory):

@@ -19,7 +19,7 @@ internal sealed class BaseThroughput : IScenario
 
     public void Run(BenchContext context)
     {
-        using var target = new RealMemory(context);
+        using var target = new RealMemory(context, RealMemory.Three, context.Seed);
         var runs = new List<(Captured Capture, double Sha, double Zstd)>();
         CrstoreProgram crstore = null!;
         var megabytes = 0.0;

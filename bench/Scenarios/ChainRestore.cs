@@ -1,6 +1,4 @@
 using Crstore.Model;
-using Crstore.Store;
-using Crstore.Tests.Support;
 
 namespace Crstore.Bench.Scenarios;
 
@@ -12,36 +10,24 @@ namespace Crstore.Bench.Scenarios;
 /// </summary>
 internal sealed class ChainRestore : IScenario
 {
-    /// <summary>How the increments change 1 % of the pages.</summary>
-    private enum Change
-    {
-        /// <summary>16 to 64 bytes of each, anywhere: a hash table, counters, reference counts, an allocator's lists.</summary>
-        FewBytes,
-
-        /// <summary>Whole pages of a hot twentieth that is rewritten again and again.</summary>
-        HotPages,
-
-        /// <summary>Whole pages, anywhere.</summary>
-        AnyPages,
-    }
-
     public string Name => "chain";
 
     public string Title => "Restore at the end of a chain against its beginning";
 
     public void Run(BenchContext context)
     {
-        Measure(context, "a few bytes in 1 % of the pages, anywhere", Change.FewBytes);
-        Measure(context, "1 % of the pages rewritten, within a hot twentieth", Change.HotPages);
-        Measure(context, "1 % of the pages rewritten, anywhere", Change.AnyPages);
+        Measure(context, "a few bytes in 1 % of the pages, anywhere", ChainChange.FewBytes);
+        Measure(context, "1 % of the pages rewritten, within a hot twentieth", ChainChange.HotPages);
+        Measure(context, "1 % of the pages rewritten, anywhere", ChainChange.AnyPages);
     }
 
-    private static void Measure(BenchContext context, string what, Change change)
+    private static void Measure(BenchContext context, string what, ChainChange change)
     {
         var length = context.Pick(500, 100);
         var mebibytes = context.Pick(256, 64);
         var directory = context.FreshPath("store");
-        var (first, last) = Fill(directory, length, mebibytes * 256, change, context.Seed);
+        var crids = SyntheticChain.Fill(directory, length, mebibytes * 256, change, context.Seed);
+        var (first, last) = (crids[0], crids[^1]);
         var crstore = new CrstoreProgram(context.Program, directory);
         context.Report.Line($"{mebibytes} MiB, {length} CRIDs, {what}; store {crstore.DiskBytes() / 1048576.0:0} MiB. Wall ms of the cold process:");
         var rows = new List<object[]>();
@@ -55,7 +41,7 @@ internal sealed class ChainRestore : IScenario
         }
 
         context.Report.Table(["format", "page cache", "CRID", "median", "best", "worst"], rows);
-        if (change == Change.AnyPages)
+        if (change == ChainChange.AnyPages)
             context.Report.Line($"The worst case, which does not reach 1.1 ×: {string.Join("; ", ratios.Select(r => FormattableString.Invariant($"{r.Where} {r.Value:0.00} ×")))}.");
         else
             foreach (var (where, value) in ratios) context.Report.Verdict($"CRID {last} over CRID {first}, {what}, {where}", value, "×", 1.1, atMost: true);
@@ -77,39 +63,5 @@ internal sealed class ChainRestore : IScenario
             }
 
         return times;
-    }
-
-    private static (Crid First, Crid Last) Fill(string directory, int length, int pages, Change change, int seed)
-    {
-        var random = new Random(seed);
-        var series = new SyntheticSeries("chain", (ulong)pages);
-        using var store = CheckpointStore.OpenOrCreate(new StoreOptions(directory), out _);
-        var content = new byte[pages * VirtualPage.Size].AsMemory();
-        for (var page = 0; page < pages; page++) Pattern.Fill(PageOf(content, page).Span, (ulong)seed, 1, (ulong)page);
-        var first = series.Add(store, Enumerable.Range(0, pages).Select(p => ((ulong)p, (ReadOnlyMemory<byte>)PageOf(content, p))));
-        var last = first;
-        for (var i = 2; i <= length; i++)
-        {
-            var changed = new SortedSet<int>();
-            while (changed.Count < pages / 100) changed.Add(random.Next(change == Change.HotPages ? pages / 20 : pages));
-            foreach (var page in changed)
-            {
-                var there = PageOf(content, page).Span;
-                if (change == Change.FewBytes) ChangeBytes(there, random);
-                else Pattern.Fill(there, (ulong)seed, (ulong)i, (ulong)page);
-            }
-
-            last = series.Add(store, changed.Select(p => ((ulong)p, (ReadOnlyMemory<byte>)PageOf(content, p))));
-        }
-
-        return (first, last);
-    }
-
-    private static Memory<byte> PageOf(Memory<byte> memory, int page) => memory.Slice(page * VirtualPage.Size, VirtualPage.Size);
-
-    /// <summary>Four places of 4 to 16 bytes.</summary>
-    private static void ChangeBytes(Span<byte> page, Random random)
-    {
-        for (var i = 0; i < 4; i++) random.NextBytes(page.Slice(random.Next(VirtualPage.Size - 16), random.Next(4, 17)));
     }
 }

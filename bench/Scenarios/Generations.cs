@@ -1,71 +1,113 @@
+using System.Buffers.Binary;
 using System.Diagnostics;
-using Crstore.Tests.Support;
+using System.Security.Cryptography;
+using Crstore.Bench.Peers;
+using Crstore.Model;
 
 namespace Crstore.Bench.Scenarios;
 
-/// <summary>Five generations of real memory: bytes and time of each, here and in borg (fixed chunks of 4096, zstd,1) on the same pages.</summary>
+/// <summary>
+/// Five generations of real memory, a redis under load among it: bytes and time of each, here and in the peers, in turn: a capture, then every
+/// peer on the pages of that very checkpoint as one file, in the page cache. The peers read a file that somebody has made for them; crstore has
+/// a running process, and what it stores is on the disk when it ends (as borg's and restic's is; casync and zstd leave that to the kernel).
+/// </summary>
 internal sealed class Generations : IScenario
 {
     private const int Count = 5;
+    private const string Ours = "crstore";
 
     public string Name => "generations";
 
-    public string Title => "Five generations of real memory, against borg";
+    public string Title => "Five generations of real memory (redis under load, node, python3, sqlite, .NET)";
 
     public void Run(BenchContext context)
     {
+        var runs = new List<Dictionary<string, Cost[]>>();
+        for (var i = 0; i < context.Pick(3, 1); i++) runs.Add(Once(context, context.Seed + i, details: i == 0));
+        var first = runs[0];
+        var report = context.Report;
+        report.Line($"Wall seconds and MiB on the disk after each generation{(runs.Count > 1 ? $", medians of {runs.Count} runs with other data" : "")}:");
+        report.Table(["", .. Enumerable.Range(1, Count).SelectMany(g => new[] { $"{g}: s", "MiB" })], first.Keys.Select(name =>
+            (object[])[name, .. Enumerable.Range(0, Count).SelectMany(g => new object[] { Median(runs, name, g, c => c.Seconds), Median(runs, name, g, c => c.DiskBytes / 1048576.0) })]));
+        var plot = new LinePlot("Store size against generations", "generation", "MiB on the disk");
+        foreach (var name in first.Keys) plot.With(name, Enumerable.Range(0, Count).Select(g => (g + 1.0, Median(runs, name, g, c => c.DiskBytes / 1048576.0))));
+        report.Plot("generations-size", plot);
+        Judge(report, runs, "borg", "borg's", bytes: 0.9, seconds: 0.2);
+        Judge(report, runs, "zstd -1 -T2 of the dirty pages", "zstd -1 -T2 of the dirty pages alone", bytes: null, seconds: 1.3);
+        Judge(report, runs, "zstd -1 --patch-from chain", "zstd --patch-from's whole chain (before any gc --recompress)", bytes: 1, seconds: null);
+    }
+
+    private static void Judge(Report report, List<Dictionary<string, Cost[]>> runs, string peer, string words, double? bytes, double? seconds)
+    {
+        if (runs[0].Keys.FirstOrDefault(k => k.StartsWith(peer, StringComparison.Ordinal)) is not { } name) return;
+        if (bytes is { } most)
+            report.Figure("bytes of five generations", Median(runs, Ours, Count - 1, c => c.DiskBytes / 1048576.0), Median(runs, name, Count - 1, c => c.DiskBytes / 1048576.0), "MiB", words, most, atMost: true);
+        if (seconds is { } longest)
+            report.Figure("time to store a generation after the first, median", Increments(runs, Ours), Increments(runs, name), "s", words, longest, atMost: true);
+    }
+
+    private static double Increments(List<Dictionary<string, Cost[]>> runs, string name) => runs.SelectMany(r => r[name].Skip(1)).Select(c => c.Seconds).Median();
+
+    private static double Median(List<Dictionary<string, Cost[]>> runs, string name, int generation, Func<Cost, double> value) =>
+        runs.Select(r => value(r[name][generation])).Median();
+
+    private static Dictionary<string, Cost[]> Once(BenchContext context, int seed, bool details)
+    {
         var crstore = new CrstoreProgram(context.Program, context.FreshPath("store"));
         var images = Directory.CreateDirectory(context.FreshPath("images")).FullName;
-        var captures = new List<(Captured Capture, long Disk)>();
-        using (var target = new RealMemory(context))
-            for (var i = 0; i < Count; i++)
-            {
-                if (i > 0) target.Change();
-                var capture = crstore.Capture(target.Pid, "--tree", "--series", "generations");
-                captures.Add((capture, crstore.DiskBytes()));
-            }
-        long raw = 0;
-        for (var i = 0; i < Count; i++) raw += WriteImage(crstore.Store, captures[i].Capture.Crid, Path.Combine(images, $"{i}"));
-
-        var report = context.Report;
-        report.Line($"{raw / 1048576.0:0} MiB of pages with content in {Count} generations. Disk: the whole store after each.");
-        report.Table([.. Captured.Columns, "disk MiB"], captures.Select(c => c.Capture.Row().Append(c.Disk / 1048576.0).ToArray()));
-        if (Requires.Find("borg") is null)
-        {
-            report.Line("borg is not installed (Debian package borgbackup): nothing to compare with.");
-            return;
-        }
-        var borg = Borg(context, images);
-        report.Line($"{Tests.Support.Run.Command("borg", ["--version"]).Output.Trim()}, `borg create --chunker-params fixed,4096 --compression zstd,1` on the same pages as one file per generation, page cache warm:");
-        report.Table(["generation", "crstore s", "borg s", "crstore disk MiB", "borg disk MiB"], borg.Select((b, i) => new object[]
-        {
-            i + 1, captures[i].Capture.WallMs / 1000, b.Seconds, captures[i].Disk / 1048576.0, b.Disk / 1048576.0,
-        }));
-        report.Verdict("bytes over borg's, all five", (double)captures[^1].Disk / borg[^1].Disk, "×", 1, atMost: true);
-        report.Verdict("slowest generation after the first, over borg's fastest", captures.Skip(1).Max(c => c.Capture.WallMs) / 1000
-            / borg.Skip(1).Min(b => b.Seconds), "×", 1, atMost: true);
-    }
-
-    private static long WriteImage(string store, ulong crid, string path)
-    {
-        using var file = File.Create(path);
-        RealMemory.ReadPages(store, crid, block => file.Write(block.Span));
-        return file.Length;
-    }
-
-    private static List<(double Seconds, long Disk)> Borg(BenchContext context, string images)
-    {
-        var repository = context.FreshPath("borg");
-        var environment = new Dictionary<string, string?> { ["BORG_BASE_DIR"] = context.FreshPath("borg-home"), ["BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK"] = "yes" };
-        Tests.Support.Run.Command("borg", ["init", "-e", "none", repository], environment: environment).MustSucceed();
-        var results = new List<(double, long)>();
+        var peers = AllPeers.Open(context);
+        var costs = peers.Select(p => p.Name).Prepend(Ours).ToDictionary(n => n, _ => new Cost[Count]);
+        var captures = new List<Captured>();
+        var dirty = new List<object>();
+        using var target = new RealMemory(context, RealMemory.All, seed);
+        using var load = new RedisLoad(target.RedisSocket, keys: 20000, seed, perSecond: 1000);
+        Dictionary<(SpaceId, VirtualPage), ulong> before = [];
         for (var i = 0; i < Count; i++)
         {
-            var clock = Stopwatch.StartNew();
-            Tests.Support.Run.Command("borg", ["create", "--chunker-params", "fixed,4096", "--compression", "zstd,1", $"{repository}::g{i}", $"{i}"],
-                environment: environment, directory: images, timeout: TimeSpan.FromMinutes(10)).MustSucceed();
-            results.Add((clock.Elapsed.TotalSeconds, Directories.DiskBytes(repository)));
+            if (i > 0) target.Change();
+            var capture = crstore.Capture(target.Pid, "--tree", "--series", "generations");
+            captures.Add(capture);
+            costs[Ours][i] = new Cost(capture.WallMs / 1000, crstore.DiskBytes());
+            var generation = new Generation(i, Path.Combine(images, $"{i}"), Path.Combine(images, $"{i}.dirty"));
+            before = Write(crstore.Store, capture.Crid, generation, before);
+            dirty.Add(new FileInfo(generation.Dirty).Length / 1048576.0);
+            for (var p = 0; p < peers.Count; p++)
+            {
+                var peer = peers[(p + i) % peers.Count];
+                var clock = Stopwatch.StartNew();
+                peer.Store(generation);
+                costs[peer.Name][i] = new Cost(clock.Elapsed.TotalSeconds, peer.DiskBytes());
+            }
+
+            if (i > 0) File.Delete(Path.Combine(images, $"{i - 1}"));
+            File.Delete(generation.Dirty);
         }
-        return results;
+
+        if (details) context.Report.Table([.. Captured.Columns, "changed MiB"], captures.Select((c, i) => (object[])[.. c.Row(), dirty[i]]));
+        Directory.Delete(images, recursive: true);
+        return costs;
     }
+
+    /// <summary>The image of a generation, and those of its pages that are not the same as in the one before.</summary>
+    private static Dictionary<(SpaceId, VirtualPage), ulong> Write(string store, ulong crid, Generation generation, Dictionary<(SpaceId, VirtualPage), ulong> before)
+    {
+        var now = new Dictionary<(SpaceId, VirtualPage), ulong>();
+        using var image = File.Create(generation.Image);
+        using var dirty = File.Create(generation.Dirty);
+        RealMemory.ReadPages(store, crid, (space, first, content) =>
+        {
+            image.Write(content.Span);
+            for (var at = 0; at < content.Length; at += VirtualPage.Size)
+            {
+                var page = content.Span.Slice(at, VirtualPage.Size);
+                var (place, hash) = ((space, first + (ulong)(at / VirtualPage.Size)), BinaryPrimitives.ReadUInt64LittleEndian(SHA256.HashData(page)));
+                now[place] = hash;
+                if (!before.TryGetValue(place, out var was) || was != hash) dirty.Write(page);
+            }
+        });
+        return now;
+    }
+
+    /// <summary>Of one generation: its time, and the repository after it.</summary>
+    private readonly record struct Cost(double Seconds, long DiskBytes);
 }

@@ -4,19 +4,31 @@ using Crstore.Tests.Support;
 
 namespace Crstore.Bench.Scenarios;
 
-/// <summary>The process tree of bench/real.py: python3, redis-server and node with data.</summary>
+/// <summary>The process tree of bench/real.py: python3 and what is asked for, with data.</summary>
 internal sealed class RealMemory : IDisposable
 {
+    /// <summary>What `base` has always been measured with.</summary>
+    public static readonly string[] Three = ["redis", "node", "python"];
+
+    /// <summary>All there is.</summary>
+    public static readonly string[] All = [.. Three, "sqlite", "managed"];
+
     private readonly TargetProcess _process;
 
-    public RealMemory(BenchContext context)
+    public RealMemory(BenchContext context, string[] parts, int seed)
     {
         Requires.Redis();
         Requires.Program("node", "nodejs");
-        _process = TargetProcess.Start(Requires.Python(), Repository.Path("bench", "real.py"), $"{context.Seed}",
-            $"{context.Pick(1024, 192)}", context.FreshPath("redis.sock"));
-        if (_process.ReadLine(TimeSpan.FromMinutes(3)) != "ready") throw new InvalidOperationException("real.py did not start");
+        RedisSocket = context.FreshPath("redis.sock");
+        _process = TargetProcess.Start(new TargetStart(Requires.Python(), [Repository.Path("bench", "real.py"), $"{seed}", $"{context.Pick(1024, 192)}", RedisSocket, .. parts])
+        {
+            Environment = new Dictionary<string, string?> { ["DOTNET_PROGRAM"] = Environment.ProcessPath },
+        });
+        if (_process.ReadLine(TimeSpan.FromMinutes(5)) != "ready") throw new InvalidOperationException("real.py did not start");
     }
+
+    /// <summary>Where its redis-server listens.</summary>
+    public string RedisSocket { get; }
 
     public int Pid => _process.Pid;
 
@@ -27,7 +39,10 @@ internal sealed class RealMemory : IDisposable
     }
 
     /// <summary>All pages with content of a checkpoint, one process behind the other, in address order.</summary>
-    public static void ReadPages(string store, ulong crid, Action<ReadOnlyMemory<byte>> take)
+    public static void ReadPages(string store, ulong crid, Action<ReadOnlyMemory<byte>> take) => ReadPages(store, crid, (_, _, content) => take(content));
+
+    /// <summary>The same, with whose they are and where the first one is.</summary>
+    public static void ReadPages(string store, ulong crid, Action<SpaceId, VirtualPage, ReadOnlyMemory<byte>> take)
     {
         using var opened = CheckpointStore.Open(new StoreOptions(store));
         using var reader = opened.OpenReader();
@@ -42,7 +57,7 @@ internal sealed class RealMemory : IDisposable
                 {
                     var range = new PageRange(span.Range.Start + done, Math.Min(1024, span.Range.Count - done));
                     image.Read(space, range, buffer.AsMemory(0, (int)range.SizeBytes));
-                    take(buffer.AsMemory(0, (int)range.SizeBytes));
+                    take(space, range.Start, buffer.AsMemory(0, (int)range.SizeBytes));
                 }
         }
     }

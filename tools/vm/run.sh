@@ -36,6 +36,9 @@ printf 'THP=%s\nDIRECTORY=%q\n' "$thp" "$PWD" >"$results/settings"
 } >"$results/start"
 cpus=$(nproc)
 code=0
+# In the background, so that the shell hears a signal at once.
+machine=
+trap 'kill $machine 2>/dev/null; exit 125' INT TERM HUP
 timeout -k 10 $((seconds + 120)) qemu-system-x86_64 -accel tcg,thread=multi,tb-size=1024 -M q35 -cpu max \
     -smp $((cpus > 4 ? 4 : cpus)) -m "${CRSTORE_VM_MEMORY:-4G}" -nodefaults -no-user-config -display none -no-reboot -net none \
     -kernel "$dir/vmlinuz" -initrd "$dir/initramfs" \
@@ -43,7 +46,9 @@ timeout -k 10 $((seconds + 120)) qemu-system-x86_64 -accel tcg,thread=multi,tb-s
     -serial "file:$results/console" -device isa-debug-exit,iobase=0x501,iosize=0x01 -device virtio-rng-pci \
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap -device virtio-9p-pci,fsdev=host,mount_tag=host \
     -fsdev "local,id=results,path=$results,security_model=none" -device virtio-9p-pci,fsdev=results,mount_tag=results \
-    >"$results/qemu" 2>&1 || code=$?
+    >"$results/qemu" 2>&1 &
+machine=$!
+wait $machine || code=$?
 [ ! -e "$results/stdout" ] || cat "$results/stdout"
 [ ! -e "$results/stderr" ] || cat "$results/stderr" >&2
 if [ -s "$results/exit" ]; then exit "$(cat "$results/exit")"; fi
