@@ -21,15 +21,21 @@ public static class CaptureSession
     /// <exception cref="OperationCanceledException">Interrupted; nothing was committed.</exception>
     public static CheckpointManifest Run(CaptureOptions options, ICheckpointWriter writer, IProgress<CaptureProgress>? progress, CancellationToken cancel)
     {
-        var clock = new PhaseClock();
-        using var thread = new PtraceThread();
-        using var watchdog = new FreezeWatchdog(options.MaxFrozen);
-        var files = new FileRefs();
+        using var kit = CaptureKit.ForOne();
+        return Run(options, writer, kit, progress, cancel);
+    }
 
-        using var buffer = new PageBuffer(options.BufferBytes);
+    /// <summary>The same with what an earlier one has left ready.</summary>
+    public static CheckpointManifest Run(CaptureOptions options, ICheckpointWriter writer, CaptureKit kit, IProgress<CaptureProgress>? progress, CancellationToken cancel)
+    {
+        var clock = new PhaseClock();
+        var (thread, files, buffer) = (kit.Thread, kit.Files, kit.Buffer);
+        using var watchdog = new FreezeWatchdog(options.MaxFrozen);
+
+        buffer.SetBudget(options.BufferBytes);
         using var held = new HeldMemory(buffer);
         if (writer.Parent is null && !MayPreCopy(options)) Anticipate(options, buffer);
-        var rehearsal = Task.Run(() => Rehearse(options, writer.StoreId, thread, files)); // beside the first preparations
+        var rehearsal = kit.Rehearsed ? Task.CompletedTask : Task.Run(() => Rehearse(options, writer.StoreId, thread, files)); // beside the first preparations
 
         using var spaces = new SpaceTable(writer, watchdog, progress, cancel);
         var connections = options.Tcp == TcpPolicy.Wait ? new TcpConnections(options) : null;
@@ -135,6 +141,7 @@ public static class CaptureSession
                     {
                         clock.Enter("rehearse");
                         rehearsal.GetAwaiter().GetResult();
+                        kit.Rehearsed = true;
                     }
 
                     return prepared;

@@ -27,6 +27,9 @@ public enum ExitCode
     /// <summary>The frozen-time limit was reached: the target was let go and the attempt is void.</summary>
     FrozenTooLong = 7,
 
+    /// <summary>The watched process has ended; all that was captured of it is committed.</summary>
+    TargetEnded = 8,
+
     /// <summary>Interrupted by SIGINT or SIGTERM.</summary>
     Interrupted = 130,
 }

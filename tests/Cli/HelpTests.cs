@@ -8,7 +8,7 @@ namespace Crstore.Tests.Cli;
 public sealed partial class HelpTests
 {
     private static readonly string[] AllVerbs =
-        ["capture", "list", "series", "show", "stats", "restore", "restart", "check", "diff", "verify", "forget", "gc", "untrack", "doctor"];
+        ["capture", "watch", "list", "series", "show", "stats", "restore", "restart", "check", "diff", "verify", "forget", "gc", "untrack", "doctor"];
 
     /// <summary>For theories.</summary>
     public static TheoryData<string> Verbs => [.. AllVerbs];
@@ -19,7 +19,7 @@ public sealed partial class HelpTests
         var help = CrstoreProgram.Start("--help").MustSucceed();
         Assert.Equal("", help.Error);
         foreach (var verb in AllVerbs) Assert.Matches($@"(?m)^  {verb}\b", help.Output);
-        foreach (var code in new[] { 0, 1, 2, 3, 4, 5, 6, 7, 130 }) Assert.Matches($@"(?m)^ +{code}  \w", help.Output);
+        foreach (var code in new[] { 0, 1, 2, 3, 4, 5, 6, 7, 8, 130 }) Assert.Matches($@"(?m)^ +{code}  \w", help.Output);
     }
 
     [Fact]

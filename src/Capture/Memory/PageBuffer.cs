@@ -15,18 +15,28 @@ public sealed class PageBuffer : IDisposable
     private const int ReleaseBytes = 16 << 20;
     private readonly List<MappedMemory> _segments = [];
     private readonly RunList<BufferedRun> _runs = new(16384);
-    private readonly long _budgetBytes;
     private readonly BufferFiller _filler = new();
+    private long _budgetBytes;
     private int _segment;
     private int _used;
     private long _lentBytes;
 
     /// <summary>A buffer that never grows beyond the budget.</summary>
     /// <param name="budgetBytes">Bytes, at least 1 MiB; null: a quarter of MemAvailable.</param>
-    public PageBuffer(long? budgetBytes)
+    public PageBuffer(long? budgetBytes) => SetBudget(budgetBytes);
+
+    /// <summary>Memory that <see cref="DrainAndRelease"/> keeps for the next capture, if it has no more.</summary>
+    public long KeptBytes { get; init; }
+
+    /// <summary>Before a capture: says what it may grow to, and drops what one that failed has left.</summary>
+    /// <param name="budgetBytes">As at its making.</param>
+    public void SetBudget(long? budgetBytes)
     {
         var budget = budgetBytes ?? AvailableBytes() / 4;
         _budgetBytes = Math.Max(MinBytes, budget) & ~(VirtualPage.Size - 1L);
+        _filler.Dispose();
+        Clear();
+        if (CapacityBytes > Math.Min(KeptBytes, _budgetBytes)) DropSegments();
     }
 
     /// <summary>The most it may take.</summary>
@@ -120,6 +130,12 @@ public sealed class PageBuffer : IDisposable
     /// <summary>The same after the thaw: gives the memory back as it goes, most of it while the store is still busy compressing.</summary>
     public void DrainAndRelease()
     {
+        if (CapacityBytes <= KeptBytes)
+        {
+            Drain();
+            return;
+        }
+
         var (segment, released) = (0, 0);
         foreach (var run in _runs)
         {

@@ -52,6 +52,20 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
         if (error != 0) throw new LinuxException("ioctl(PAGEMAP_SCAN)", error, $"pid {pid} at {range}");
     }
 
+    /// <summary>
+    /// Appends the private pages that hold data and were changed by the word of a tracker, each with <see cref="PageCategories.WriteProtectAllowed"/> if its
+    /// mapping is registered. Protects nothing. The range may span any mappings.
+    /// </summary>
+    /// <param name="range">Where to look.</param>
+    /// <param name="changed">The category that says so.</param>
+    /// <param name="runs">Appended to.</param>
+    public void ScanChanged(PageRange range, PageCategories changed, RunList<PageRun> runs)
+    {
+        const PageCategories without = PageCategories.File | PageCategories.ZeroFrame;
+        var error = Walk(range, new ScanRequest(Populated, PageCategories.WriteProtectAllowed, All: changed | without, Inverted: without), runs);
+        if (error != 0) throw new LinuxException("ioctl(PAGEMAP_SCAN)", error, $"pid {pid} at {range}");
+    }
+
     /// <summary>True if the VMA that holds the page is registered with an asynchronous write-protecting userfaultfd, whosever it is.</summary>
     public bool IsRegistered(VirtualPage page)
     {

@@ -9,6 +9,9 @@ public sealed class PidFd : IDisposable
 
     private PidFd(SafeFileHandle handle) => _handle = handle;
 
+    /// <summary>For poll(2): there is something to read when the process has ended.</summary>
+    public SafeFileHandle Handle => _handle;
+
     /// <summary>Opens it; ESRCH if there is no such process.</summary>
     public static PidFd Open(int pid) =>
         new(new SafeFileHandle((nint)RawSyscall.Checked("pidfd_open", $"process {pid}", RawSyscall.PidfdOpen, pid, 0), ownsHandle: true));

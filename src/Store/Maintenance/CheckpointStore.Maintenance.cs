@@ -46,6 +46,16 @@ public sealed partial class CheckpointStore
         }
     }
 
+    /// <summary>
+    /// A gc is under way. Each forget makes it look anew, so that who forgets again and again would keep it from ever freeing anything.
+    /// </summary>
+    public bool IsCollecting => StoreErrors.Guard(() =>
+    {
+        if (!File.Exists(Paths.GcLock)) return false;
+        using var free = HeldLock.TryShared(Paths.GcLock);
+        return free is null;
+    });
+
     /// <summary>Frees what no manifest and no live session can reach. Safe beside captures, restores and forgets; may be
     /// cancelled, or killed, at any moment.</summary>
     /// <exception cref="StoreDamagedException">A page map is damaged: what it reaches is unknown, so nothing is freed.</exception>

@@ -25,6 +25,7 @@ internal static class ExitCodes
         ExitCode.Busy => "the store, the series or the target is busy and the wait timed out",
         ExitCode.Environment => "the environment refused: disk full, no permission, missing library, newer format",
         ExitCode.FrozenTooLong => "the limit on frozen time was reached; the target was let go, the attempt is void",
+        ExitCode.TargetEnded => "the watched process has ended; what was captured of it is committed",
         ExitCode.Interrupted => "interrupted by SIGINT or SIGTERM; nothing is left broken",
         _ => code.ToString(),
     };

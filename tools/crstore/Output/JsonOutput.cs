@@ -17,22 +17,26 @@ internal static class JsonOutput
         Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
     };
 
-    /// <summary>Writes one object.</summary>
-    public static void Object(CommandContext context, Action<Utf8JsonWriter> members) => Write(context, json =>
+    private static readonly JsonWriterOptions LineStyle = Style with { Indented = false };
+
+    /// <summary>Writes one object on a line of its own, at once: for a reader that takes line by line.</summary>
+    public static void Line(CommandContext context, Action<Utf8JsonWriter> members)
     {
-        json.WriteStartObject();
-        members(json);
-        json.WriteEndObject();
-    });
+        Write(context, LineStyle, json => WriteObject(json, members));
+        context.Out.Flush();
+    }
+
+    /// <summary>Writes one object.</summary>
+    public static void Object(CommandContext context, Action<Utf8JsonWriter> members) => Write(context, Style, json => WriteObject(json, members));
 
     /// <summary>Writes one array.</summary>
     public static void Array<T>(CommandContext context, IEnumerable<T> items, Action<Utf8JsonWriter, T> write) =>
-        Write(context, json => WriteArray(json, items, write));
+        Write(context, Style, json => WriteArray(json, items, write));
 
-    private static void Write(CommandContext context, Action<Utf8JsonWriter> content)
+    private static void Write(CommandContext context, JsonWriterOptions style, Action<Utf8JsonWriter> content)
     {
         context.Out.Flush();
-        using (var json = new Utf8JsonWriter(context.StandardOutput, Style)) content(json);
+        using (var json = new Utf8JsonWriter(context.StandardOutput, style)) content(json);
         context.Out.Write('\n');
     }
 
@@ -40,12 +44,7 @@ internal static class JsonOutput
     public static void Objects<T>(this Utf8JsonWriter json, string name, IEnumerable<T> items, Action<Utf8JsonWriter, T> members)
     {
         json.WritePropertyName(name);
-        WriteArray(json, items, (writer, item) =>
-        {
-            writer.WriteStartObject();
-            members(writer, item);
-            writer.WriteEndObject();
-        });
+        WriteArray(json, items, (writer, item) => WriteObject(writer, inner => members(inner, item)));
     }
 
     /// <summary>A member that is an array of strings.</summary>
@@ -57,6 +56,13 @@ internal static class JsonOutput
 
     /// <summary>A member that is an address: a hexadecimal string.</summary>
     public static void Address(this Utf8JsonWriter json, string name, ulong address) => json.WriteString(name, $"0x{address:x}");
+
+    private static void WriteObject(Utf8JsonWriter json, Action<Utf8JsonWriter> members)
+    {
+        json.WriteStartObject();
+        members(json);
+        json.WriteEndObject();
+    }
 
     private static void WriteArray<T>(Utf8JsonWriter json, IEnumerable<T> items, Action<Utf8JsonWriter, T> write)
     {

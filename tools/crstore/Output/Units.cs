@@ -28,6 +28,10 @@ internal static class Units
         return ms.ToString(ms < 100 ? "0.00" : "0", CultureInfo.InvariantCulture);
     }
 
+    /// <summary>What a capture took and stored.</summary>
+    public static string Cost(CheckpointHeader header) => $"frozen {Milliseconds(header.FrozenNs)} ms, dirty {Pages(header.Pages.Dirty)}, " +
+        $"new {Pages(header.Pages.Fresh)}, stored {Bytes(header.BytesStored)}, total {Milliseconds(header.TotalNs)} ms";
+
     /// <summary>A span of time: "850 ms", "12.3 s".</summary>
     public static string Span(TimeSpan span) => span.TotalSeconds < 1
         ? string.Create(CultureInfo.InvariantCulture, $"{span.TotalMilliseconds:0} ms")
