@@ -135,19 +135,30 @@ internal sealed class CaptureAttempt(
             idle.Dispose();
         }
 
-        foreach (var capture in _captured)
+        try
         {
-            try
+            foreach (var capture in _captured)
             {
-                rounds.Add(capture.Pid, capture.PreCopy());
-            }
-            catch (TargetException) when (capture.Pid != options.Pid)
-            {
-                // One of the tree has exited, most likely. The freeze decides who is there, and tells what is refused.
-                spaces.Clear(capture.Pid);
+                try
+                {
+                    rounds.Add(capture.Pid, capture.PreCopy());
+                }
+                catch (TargetException) when (capture.Pid != options.Pid)
+                {
+                    // One of the tree has exited, most likely. The freeze decides who is there, and tells what is refused.
+                    spaces.Clear(capture.Pid);
+                }
             }
         }
+        catch
+        {
+            foreach (var round in rounds.Values) round.Record?.Release();
+            throw;
+        }
 
+        // Of a process that can't be watched any more (it has opened a device, say) nobody knows which of the pages that it gave to the store are still its own.
+        foreach (var pid in PreCopied.Keys)
+            if (!rounds.ContainsKey(pid)) spaces.Clear(pid);
         return rounds;
     }
 

@@ -1,11 +1,10 @@
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;
-using Crstore.Linux;
 
 namespace Crstore.Capture;
 
 /// <summary>
-/// What outlives one capture of a program that takes many: the ptrace thread, the rehearsal that is behind it, what is known of files,
+/// What outlives one capture of a program that takes many: the rehearsal that is behind it, what is known of files,
 /// and some memory for pages that need not be faulted in again. It holds nothing of a target: each capture prepares, freezes and proves
 /// continuity as the only one of a process would, so that captures by others may come in between at any time.
 /// </summary>
@@ -21,9 +20,6 @@ public sealed class CaptureKit : IDisposable
 
     private CaptureKit(long keptBytes) => Buffer = new PageBuffer(budgetBytes: null) { KeptBytes = keptBytes };
 
-    /// <summary>The one that does ptrace.</summary>
-    internal PtraceThread Thread { get; } = new();
-
     /// <summary>Empty between captures.</summary>
     internal PageBuffer Buffer { get; }
 
@@ -37,9 +33,5 @@ public sealed class CaptureKit : IDisposable
     internal static CaptureKit ForOne() => new(keptBytes: 0);
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        Buffer.Dispose();
-        Thread.Dispose();
-    }
+    public void Dispose() => Buffer.Dispose();
 }

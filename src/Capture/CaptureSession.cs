@@ -29,7 +29,8 @@ public static class CaptureSession
     public static CheckpointManifest Run(CaptureOptions options, ICheckpointWriter writer, CaptureKit kit, IProgress<CaptureProgress>? progress, CancellationToken cancel)
     {
         var clock = new PhaseClock();
-        var (thread, files, buffer) = (kit.Thread, kit.Files, kit.Buffer);
+        var (files, buffer) = (kit.Files, kit.Buffer);
+        using var thread = new PtraceThread(); // its end lets go of threads that could not be detached, since they did not stop in time
         using var watchdog = new FreezeWatchdog(options.MaxFrozen);
 
         buffer.SetBudget(options.BufferBytes);

@@ -203,7 +203,8 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
 
     /// <summary>
     /// All in one go by the leader, whose table lies in its own scratch pages. Another thread has its calls in its slot: if crstore dies the leader unmaps
-    /// the pages at once, and code that reads a table there, or writes results, would fault. The kernel, writing answers there, only gives an error.
+    /// the pages at once, and code that reads a table there, or writes results, would fault. The kernel, writing answers there, only gives an error
+    /// (unless something else has been mapped there meanwhile: docs/FREEZING.md, "What remains").
     /// </summary>
     private int CallAll(int tid, CallBatch batch)
     {

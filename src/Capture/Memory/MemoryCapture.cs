@@ -223,7 +223,8 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             var process = new Process { Pid = _request.Pid, StartTimeTicks = _tracking.StartTimeTicks };
             foreach (var vma in _vmas.Vmas) process.Vmas.Add(vma.ToMessage());
             var link = new ParentLink(process, proof, _tracking.BootId, _request.Crid) { Name = "the last round of this capture" };
-            return new PreCopiedRound(pages, link, _request.Round?.First ?? proof, (_request.Round?.Number ?? 0) + 1, _vmas, _tracking.TakeRecord());
+            var first = _request.Round is { } before && proof.Continuous ? before.First : proof; // a round that reads everything begins anew
+            return new PreCopiedRound(pages, link, first, (_request.Round?.Number ?? 0) + 1, _vmas, _tracking.TakeRecord());
         }
         catch (LinuxException e)
         {

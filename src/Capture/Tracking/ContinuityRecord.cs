@@ -84,6 +84,9 @@ public sealed class ContinuityRecord : IDisposable
         }
     }
 
+    /// <summary>True if it is this process's, not that of an earlier one with the same pid.</summary>
+    public bool IsOf(TargetIdentity target) => target.Pid == _target.Pid && target.StartTimeTicks == _target.StartTimeTicks;
+
     /// <summary>Reads again what was written since, by us: it is locked.</summary>
     public void Reload() => Load();
 

@@ -47,6 +47,7 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
         _target = TargetIdentity.Read(request.Pid);
         var asked = request.ReadEverything ? TrackerKind.Hash : request.Options.Tracker;
         if (asked is not TrackerKind.Hash) OpenRecord();
+        else request.Round?.Record?.Release(); // nobody else would
         _parking = new UffdParking(_record, request.StoreId, request.Crid);
         if (asked is not TrackerKind.Hash) _parking.Prepare(request.Pid);
         var pins = MemoryPins.FindAio(vmas) is { Length: > 0 } aio ? aio : _parking.PinsMemory;
@@ -172,9 +173,14 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
         if (request.Rehearsal) return;
         if (request.Round?.Record is { } locked)
         {
-            locked.Reload();
-            _record = locked;
-            return;
+            if (locked.IsOf(_target!))
+            {
+                locked.Reload();
+                _record = locked;
+                return;
+            }
+
+            locked.Release(); // it has ended since, and its pid is somebody else's
         }
 
         try
