@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json;
 using Crstore.Model;
 using Crstore.Tests.Support;
@@ -159,6 +160,113 @@ public sealed class WatchTests
     }
 
     [Fact]
+    public void A_first_capture_that_fails_is_made_up_for_without_ticks_too()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        var state = store.File("calls");
+        var hook = Hook(store, $"echo >>{state}\n[ $(wc -l <{state}) -ne 1 ]"); // the first one fails
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--on-dirty", "4M", "--count", "1", "--hook", hook);
+        Assert.Equal("failure", watch.Next().GetProperty("event").GetString());
+        watch.NextCapture();
+        Assert.Equal(0, watch.Finish().ExitCode);
+    }
+
+    [Fact]
+    public void Failures_in_a_row_are_further_and_further_apart()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        var times = store.File("times");
+        var hook = Hook(store, $"date +%s.%N >>{times}\nfalse");
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--every", "20ms", "--hook", hook);
+        var (exitCode, end, _) = watch.Finish();
+        Assert.Equal(((int)ExitCode.Environment, 0), (exitCode, end.GetProperty("captures").GetInt32()));
+        var moments = File.ReadAllLines(times).Select(line => double.Parse(line, CultureInfo.InvariantCulture)).ToList();
+        Assert.Equal(5, moments.Count);
+        for (var i = 1; i < moments.Count; i++) Assert.True(moments[i] - moments[i - 1] > Math.Pow(2, i - 1), $"after {i}: {moments[i] - moments[i - 1]} s");
+    }
+
+    [Theory, InlineData("hash"), InlineData("auto")]
+    public void While_it_waits_it_takes_no_processor(string tracker)
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--every", "1h", "--on-dirty", "64M", "--tracker", tracker);
+        watch.NextCapture();
+        Thread.Sleep(500); // what is left of the capture
+        var before = ProcessorTime(watch.Pid);
+        Thread.Sleep(3000);
+        Assert.InRange(ProcessorTime(watch.Pid) - before, TimeSpan.Zero, TimeSpan.FromSeconds(0.5));
+        Assert.Equal(0, watch.Stop().ExitCode);
+    }
+
+    [Fact]
+    public void While_the_share_allows_no_capture_it_takes_no_processor()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("pattern_writer", "32", "1");
+        target.Expect("ready ");
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--on-dirty", "4M", "--max-overhead", "0.001%"); // 100 s for each millisecond
+        Assert.SkipWhen(watch.NextCapture().GetProperty("tracker").GetString() == "hash", "no tracker works here");
+        target.Ask("write-permille 500");
+        Thread.Sleep(500);
+        var before = ProcessorTime(watch.Pid);
+        Assert.True(watch.SaysNothingFor(TimeSpan.FromSeconds(3)), "it captured before the share allowed it");
+        Assert.InRange(ProcessorTime(watch.Pid) - before, TimeSpan.Zero, TimeSpan.FromSeconds(0.5));
+        Assert.Equal(0, watch.Stop().ExitCode);
+    }
+
+    [Fact]
+    public void One_that_was_frozen_for_too_long_costs_the_limit()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        // The limit is a thousandth of a millisecond, and the share makes five seconds of it: longer than the pause after one failure.
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--every", "20ms", "--max-frozen", "0.001ms", "--max-overhead", "0.00002%", "--for", "4s");
+        var (exitCode, end, _) = watch.Finish();
+        Assert.Equal((0, 1), (exitCode, end.GetProperty("failed").GetInt32()));
+    }
+
+    [Fact]
+    public void When_nothing_tells_what_changes_and_there_are_no_ticks_it_ends_with_what_it_has_committed()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Python("""
+            import ctypes, sys
+            context = ctypes.c_ulong(0)
+            print("io_setup", ctypes.CDLL(None).syscall(206, 4, ctypes.byref(context)), flush=True)
+            sys.stdin.read()
+            """); // no tracker may be used for it
+        target.Expect("io_setup 0");
+        var result = store.Run("watch", $"{target.Pid}", "--on-dirty", "4M", "--quiet");
+        Assert.Equal((int)ExitCode.Target, result.ExitCode);
+        Assert.Contains("--on-dirty has nothing to go by", result.Error);
+        Assert.Single(result.Error.Split("--on-dirty has nothing").Skip(1));
+        Assert.Equal(store.Do("list", "--quiet"), result.Output.TrimEnd('\n'));
+        Assert.NotEqual("", result.Output);
+    }
+
+    [Fact]
+    public void A_target_that_ends_before_its_capture_begins_is_not_captured_and_other_errors_are_told_besides()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        using (var watch = new WatchedTarget(store, $"{target.Pid}", "--every", "1s", "--hook", Hook(store, $"kill -9 {target.Pid}\nsleep 0.3\nfalse")))
+        {
+            var (exitCode, end, error) = watch.Finish();
+            Assert.Equal(((int)ExitCode.TargetEnded, 1), (exitCode, end.GetProperty("failed").GetInt32()));
+            Assert.Contains("hook", error);
+        }
+
+        using var second = TargetProcess.Start("/bin/sleep", "1000");
+        using var ended = new WatchedTarget(store, $"{second.Pid}", "--every", "1s", "--hook", Hook(store, $"kill -9 {second.Pid}\nsleep 0.3"));
+        var (code, last, _) = ended.Finish();
+        Assert.Equal(((int)ExitCode.TargetEnded, 0), (code, last.GetProperty("failed").GetInt32()));
+        Assert.Equal("", store.Do("list", "--quiet"));
+    }
+
+    [Fact]
     public void The_first_signal_lets_it_finish_and_the_second_abandons_what_is_under_way()
     {
         using var store = new CliStore();
@@ -199,6 +307,22 @@ public sealed class WatchTests
         Expect.Failure(store.Run("watch", $"{target.Pid}", "--every", "1s", "--keep-last", "0"), ExitCode.Usage, "--keep-last");
         Expect.Failure(store.Run("watch", "4194304", "--every", "1s"), ExitCode.Target, "4194304");
         Assert.False(Directory.Exists(store.Path));
+    }
+
+    // What is done before each capture.
+    private static string Hook(CliStore store, string script)
+    {
+        var hook = store.File("hook");
+        File.WriteAllText(hook, $"#!/bin/sh\n[ \"$1\" = pre-capture ] || exit 0\n{script}\n");
+        File.SetUnixFileMode(hook, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        return hook;
+    }
+
+    // In user and kernel mode: proc_pid_stat(5).
+    private static TimeSpan ProcessorTime(int pid)
+    {
+        using var process = Process.GetProcessById(pid);
+        return process.TotalProcessorTime;
     }
 
     private static int TaskStatusFileTracer(int pid) => Linux.TaskStatusFile.Read(pid)!.TracerPid;

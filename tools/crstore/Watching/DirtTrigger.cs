@@ -18,8 +18,8 @@ internal sealed class DirtTrigger(long bytes, int pid, bool mayMiss)
     private long _lookedAt = Stopwatch.GetTimestamp();
     private TimeSpan _pause = Shortest;
 
-    /// <summary>Until the next look.</summary>
-    public TimeSpan Pause => _pause - Stopwatch.GetElapsedTime(_lookedAt);
+    /// <summary>Until the next look; null: there is nothing to look at.</summary>
+    public TimeSpan? Pause => _gauge is null ? null : _pause - Stopwatch.GetElapsedTime(_lookedAt);
 
     /// <summary>Looks, if it is time for a look; true if so much is dirty.</summary>
     public bool IsTime()

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using Crstore.Capture;
 using Crstore.Capture.Watching;
 using Crstore.Linux;
@@ -15,7 +16,7 @@ namespace Crstore.Cli.Watching;
 internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, CheckpointStore store, string series, Hooks hooks, TargetLife life,
     WatchReport report, CancellationToken finish, CancellationToken cancel) : IDisposable
 {
-    private const int MostFailures = 5;     // in a row
+    private const int MostFailures = 5;       // in a row
     private const double FaultSeconds = 1e-6; // of the target, at its next write to a page that the tracker protects
 
     private readonly CaptureKit _kit = new();
@@ -23,9 +24,15 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private readonly DirtTrigger? _dirt = plan.OnDirtyBytes is { } bytes ? new DirtTrigger(bytes, options.Pid, mayMiss: plan.Every is not null) : null;
     private readonly SeriesTrimmer? _trimmer = plan.KeepLast is { } keep ? new SeriesTrimmer(store, series, keep) : null;
     private readonly long _start = Stopwatch.GetTimestamp();
-    private int _failures;
+    private readonly FailureBackoff _backoff = new();
+    private bool _owed = plan.OnDirtyBytes is not null; // a capture, whatever is dirty
+    private TimeSpan _cost; // of the last one
 
     private TimeSpan Now => Stopwatch.GetElapsedTime(_start);
+
+    private TimeSpan Earliest => _pace.Earliest > _backoff.Until ? _pace.Earliest : _backoff.Until;
+
+    private TimeSpan? Due => _pace.Due is { } due && due < _backoff.Until ? _backoff.Until : _pace.Due;
 
     /// <summary>Goes on until it is over, and says how it went.</summary>
     public ExitCode Run()
@@ -40,8 +47,8 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
                 if (life.HasEnded) return End($"process {options.Pid} has ended", ExitCode.TargetEnded);
                 if (report.Captures >= plan.Count) return End("all are taken");
                 if (Now >= plan.For) return End("the time is over");
-                var onTick = Now >= _pace.Due || report.Captures + _failures == 0;
-                if (onTick || (Now >= _pace.Earliest && _dirt?.IsTime() == true)) Capture(onTick);
+                var onTick = Now >= Due;
+                if (onTick || (Now >= Earliest && (_owed || _dirt?.IsTime() == true))) Capture(onTick);
                 else Wait();
             }
         }
@@ -67,10 +74,18 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
 
     private void Wait()
     {
-        var longest = Until(_pace.Due);
-        if (_dirt is not null && _dirt.Pause < longest) longest = _dirt.Pause;
+        var longest = Until(Due);
+        if (UntilLook() is { } look && look < longest) longest = look;
         if (Until(plan.For) is var end && end < longest) longest = end;
         if (longest > TimeSpan.Zero) life.Wait(longest);
+    }
+
+    // Before the pace allows a capture a look is of no use. Null: there is nothing to look for.
+    private TimeSpan? UntilLook()
+    {
+        var allowed = Earliest - Now;
+        if (_owed) return allowed;
+        return _dirt?.Pause is { } pause ? pause > allowed ? pause : allowed : null;
     }
 
     private TimeSpan Until(TimeSpan? moment) => moment is { } then ? then - Now : TimeSpan.FromDays(1);
@@ -78,25 +93,58 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private void Capture(bool onTick)
     {
         var begun = Now;
-        var cost = TimeSpan.Zero;
+        CheckpointManifest manifest;
         try
         {
-            var manifest = CaptureOnce();
-            _failures = 0;
-            cost = CostOf(manifest.Header);
-            _dirt?.Captured(manifest);
-            report.Captured(manifest);
-            report.Forgot(_trimmer?.Trim(manifest.Header) ?? 0);
+            manifest = CaptureOnce();
         }
-        catch (Exception e) when (e is LinuxException or IOException or UnauthorizedAccessException or CrstoreException and not StoreDamagedException and not UsageException)
+        catch (Exception e) when (MayPass(e))
         {
-            if (life.HasEnded) return; // while it was being captured: the loop says so
-            if (++_failures == MostFailures) throw;
-            report.Failed(e);
+            Failed(e, begun, onTick);
+            return;
         }
 
-        _pace.Took(begun, Now, cost, onTick);
+        // From here on it is committed: whatever goes wrong is not its failure.
+        _backoff.Succeeded();
+        (_owed, _cost) = (false, CostOf(manifest.Header));
+        report.Captured(manifest);
+        _dirt?.Captured(manifest);
+        Trim(manifest.Header);
+        _pace.Took(begun, Now, _cost, onTick);
     }
+
+    private void Failed(Exception error, TimeSpan begun, bool onTick)
+    {
+        if (life.HasEnded)
+        {
+            // The loop says so. What its end can't have caused is told besides.
+            if (error is not (TargetException or LinuxException { ErrorNumber: Errno.ESRCH or Errno.ENOENT })) report.Failed(error);
+            return;
+        }
+
+        _backoff.Failed(Now);
+        if (_backoff.InARow == MostFailures) ExceptionDispatchInfo.Throw(error);
+        report.Failed(error);
+        // It may have reset what was dirty: that much is not seen again.
+        _owed = _dirt is not null;
+        // How long it was frozen is known only if that was the limit.
+        _pace.Took(begun, Now, error is FrozenTooLongException ? options.MaxFrozen : _cost, onTick);
+    }
+
+    private void Trim(CheckpointHeader captured)
+    {
+        try
+        {
+            report.Forgot(_trimmer?.Trim(captured) ?? 0);
+        }
+        catch (Exception e) when (MayPass(e))
+        {
+            report.WarnOnce($"older checkpoints are not forgotten: {e.Message}");
+        }
+    }
+
+    private static bool MayPass(Exception error) =>
+        error is LinuxException or IOException or UnauthorizedAccessException or CrstoreException and not StoreDamagedException and not UsageException;
 
     private CheckpointManifest CaptureOnce()
     {
@@ -104,7 +152,12 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         var now = options with { StartedAt = Stopwatch.GetTimestamp() };
         using var writer = store.BeginCapture(series, full: false);
         hooks.Facts["CRSTORE_CRID"] = $"{writer.Crid}";
-        hooks.Around("capture", () => manifest = CaptureSession.Run(now, writer, _kit, null, cancel));
+        hooks.Around("capture", () =>
+        {
+            // The series and the hooks may have been waited for, and its number be another one's by now.
+            if (life.HasEnded) throw new TargetException($"process {options.Pid} has ended");
+            manifest = CaptureSession.Run(now, writer, _kit, null, cancel);
+        });
         return manifest!;
     }
 

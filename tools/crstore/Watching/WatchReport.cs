@@ -9,6 +9,7 @@ internal sealed class WatchReport(CommandContext context, bool quiet, bool json)
 {
     private readonly FrozenTimes _frozen = new();
     private HashSet<string> _told = [];
+    private string? _warned;
     private ulong _bytesStored;
     private long _failed;
     private long _forgotten;
@@ -67,6 +68,13 @@ internal sealed class WatchReport(CommandContext context, bool quiet, bool json)
                 writer.WriteNumber("exit_code", (int)((error as CrstoreException)?.ExitCode ?? ExitCode.Environment));
             });
         }
+    }
+
+    /// <summary>A warning, but not the same again with each capture.</summary>
+    public void WarnOnce(string warning)
+    {
+        if (warning != _warned) CommandContext.Warn(warning);
+        _warned = warning;
     }
 
     /// <summary>Checkpoints that `--keep-last` let go.</summary>
