@@ -101,15 +101,15 @@ public sealed class WatchTests
         using var target = TargetProcess.Start("pattern_writer", "16", "1");
         target.Expect("ready ");
         target.Ask("start");
-        using var watch = new WatchedTarget(store, $"{target.Pid}", "--every", "20ms", "--max-overhead", "20%", "--count", "6");
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--every", "20ms", "--max-overhead", "0.2%", "--count", "3"); // so little that the slowest machine is ready before
         var captures = new List<JsonElement>();
-        for (var i = 0; i < 6; i++) captures.Add(watch.NextCapture());
+        for (var i = 0; i < 3; i++) captures.Add(watch.NextCapture());
         var (exitCode, end, _) = watch.Finish();
         Assert.Equal(0, exitCode);
         Assert.True(end.GetProperty("put_off").GetInt64() > 0, $"nothing was put off: {end}");
         // Each pause makes up for the freeze before it.
         var frozen = captures.SkipLast(1).Sum(c => c.GetProperty("frozen_ns").GetInt64());
-        Assert.InRange(frozen / (double)end.GetProperty("duration_ns").GetInt64(), 0, 0.2);
+        Assert.InRange(frozen / (double)end.GetProperty("duration_ns").GetInt64(), 0, 0.002);
     }
 
     [Fact]
