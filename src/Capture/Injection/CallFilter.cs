@@ -20,7 +20,8 @@ internal readonly record struct CallFilter(bool Suspended, ulong SignalsCaught)
         if (Ptrace.HasUserDispatch(tid)) return default;
         whyNot = null;
         var status = TaskFile.ReadBytes($"/proc/{pid}/task/{tid}/status");
-        var caught = StatusNumber.Hex(status, "\nSigCgt:"u8);
+        // Without the line nothing is known: then none may be taken for one that is not caught.
+        var caught = status.AsSpan().IndexOf("\nSigCgt:"u8) < 0 ? ulong.MaxValue : StatusNumber.Hex(status, "\nSigCgt:"u8);
         var mode = StatusNumber.Decimal(status, "\nSeccomp:"u8);
         if (mode == NoSeccomp) return new CallFilter(false, caught);
         if (mode == StrictSeccomp)

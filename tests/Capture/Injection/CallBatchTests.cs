@@ -95,15 +95,14 @@ public sealed class CallBatchTests
     [InlineData(0, ulong.MaxValue, 0)]
     public void The_signal_is_one_that_is_neither_caught_nor_blocked(ulong caught, ulong mask, int signal) => Assert.Equal(signal, StopSignal.Choose(caught, mask));
 
+    /// <summary>Signal numbers that the target catches, and that it blocks.</summary>
+    public static TheoryData<string, string> CaughtAndBlocked => new()
+    {
+        { "", "" }, { "23", "" }, { "23,17", "" }, { "", "23" }, { "28", "17,23" }, { "23,28", "17" }, { "17,23,28", "" }, { "", "17,23,28" },
+    };
+
     [Theory]
-    [InlineData("", "")]
-    [InlineData("23", "")]
-    [InlineData("23,17", "")]
-    [InlineData("", "23")]
-    [InlineData("28", "17,23")]
-    [InlineData("23,28", "17")]
-    [InlineData("17,23,28", "")]
-    [InlineData("", "17,23,28")]
+    [MemberData(nameof(CaughtAndBlocked))]
     public void No_signal_is_seen_whichever_are_caught_or_blocked(string caught, string blocked)
     {
         using var target = TargetProcess.Python(SignalWatcher, caught, blocked);
@@ -129,14 +128,7 @@ public sealed class CallBatchTests
     }
 
     [Theory]
-    [InlineData("", "")]
-    [InlineData("23", "")]
-    [InlineData("23,17", "")]
-    [InlineData("", "23")]
-    [InlineData("28", "17,23")]
-    [InlineData("23,28", "17")]
-    [InlineData("17,23,28", "")]
-    [InlineData("", "17,23,28")]
+    [MemberData(nameof(CaughtAndBlocked))]
     public void Nor_if_crstore_dies_in_the_stop_or_before_the_thaw(string caught, string blocked)
     {
         using var target = TargetProcess.Python(SignalWatcher, caught, blocked);

@@ -67,7 +67,7 @@ internal sealed class WatchVerb : Verb
     /// <inheritdoc/>
     public override IReadOnlyList<Example> Examples =>
     [
-        new("watch 1234 --every 100ms --for 1m", "ten captures a second, for a minute"),
+        new("watch 1234 --every 100ms --for 1m", "every 100 ms, or as often as captures get done, for a minute"),
         new("watch --pidfile /run/redis.pid --series redis --every 5m --on-dirty 64M --max-overhead 1%", "a schedule without cron, sooner when much has changed"),
         new("watch --name postgres --tree --every 1s --keep-last 60 --json", "the last minute, as lines for a program"),
     ];
