@@ -15,8 +15,7 @@ stamp=$({ dotnet --version; sources | sort -z | xargs -0 sha256sum; } | sha256su
 if [ "$(cat artifacts/crstore/.built 2>/dev/null)" != "$stamp" ]; then
     say "building crstore (ReadyToRun)"
     rm -rf artifacts/crstore.new artifacts/crstore.old
-    # Composite: our assemblies are compiled as one, and methods inlined across them. The SDK takes that from the command line only.
-    if ! dotnet publish tools/crstore -c Release -p:PublishReadyToRunComposite=true -o artifacts/crstore.new -v q -nologo >artifacts/build.log 2>&1 9>&-; then # a compiler server that stays would keep the lock
+    if ! dotnet publish tools/crstore -c Release -o artifacts/crstore.new -v q -nologo >artifacts/build.log 2>&1 9>&-; then # a compiler server that stays would keep the lock
         grep -E 'error|warn' artifacts/build.log | sort -u | head -20 >&2 || tail -20 artifacts/build.log >&2
         die "the build failed: artifacts/build.log has all of it"
     fi
