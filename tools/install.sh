@@ -16,7 +16,6 @@ done
 case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
 
 crstore=$("$root_dir/tools/build.sh")
-use_dotnet
 staging=$(mktemp -d)
 trap 'rm -rf "$staging"' EXIT
 
@@ -31,11 +30,6 @@ fi
 run() { "${as_who[@]}" "$@"; }
 
 "$crstore" man > "$staging/crstore.1"
-{
-    printf '#!/bin/sh\n# Written by install.sh. exec keeps pid and signals; nothing of the environment is relied on.\n'
-    printf 'DOTNET_ROOT=%s\nexport DOTNET_ROOT\n' "$(printf '%s' "$DOTNET_ROOT" | sed "s/'/'\\\\''/g; s/^/'/; s/\$/'/")"
-    printf 'exec %s "$@"\n' "$(printf '%s' "$prefix/lib/crstore/crstore" | sed "s/'/'\\\\''/g; s/^/'/; s/\$/'/")"
-} > "$staging/crstore"
 
 run mkdir -p "$prefix/lib" "$prefix/bin" "$prefix/share/man/man1" "$prefix/share/bash-completion/completions"
 run rm -rf "$prefix/lib/crstore.new" "$prefix/lib/crstore.old"
@@ -44,7 +38,7 @@ run chmod -R u=rwX,go=rX "$prefix/lib/crstore.new"
 [ ! -e "$prefix/lib/crstore" ] || run mv "$prefix/lib/crstore" "$prefix/lib/crstore.old"
 run mv "$prefix/lib/crstore.new" "$prefix/lib/crstore"
 run rm -rf "$prefix/lib/crstore.old"
-run install -m 755 "$staging/crstore" "$prefix/bin/crstore"
+run ln -sfn ../lib/crstore/crstore "$prefix/bin/crstore"
 run install -m 644 "$staging/crstore.1" "$prefix/share/man/man1/crstore.1"
 run install -m 644 "$root_dir/tools/completion/crstore.bash" "$prefix/share/bash-completion/completions/crstore"
 
