@@ -28,7 +28,7 @@ public static class CaptureSession
     /// <summary>The same with what an earlier one has left ready.</summary>
     public static CheckpointManifest Run(CaptureOptions options, ICheckpointWriter writer, CaptureKit kit, IProgress<CaptureProgress>? progress, CancellationToken cancel)
     {
-        var clock = new PhaseClock();
+        var clock = writer.Clock;
         var (files, buffer) = (kit.Files, kit.Buffer);
         using var thread = new PtraceThread(); // its end lets go of threads that could not be detached, since they did not stop in time
         using var watchdog = new FreezeWatchdog(options.MaxFrozen);
@@ -78,11 +78,12 @@ public static class CaptureSession
             if (distrust is { } caught)
                 manifest.Body.Warnings.Insert(0, $"the {caught} tracker called {lies} changed pages clean: everything was read again, and it is not trusted in this series any more");
             manifest.Header.Warnings = (uint)manifest.Body.Warnings.Count;
-            clock.Stop();
-            manifest.Body.Phases.AddRange(clock.Report());
             if (options.RequireRestartable) Admission.RequireRestartable(manifest);
             cancel.ThrowIfCancellationRequested();
+            clock.Stop();
             writer.Commit(manifest, distrust, header => header.TotalNs = (ulong)(System.Diagnostics.Stopwatch.GetElapsedTime(options.StartedAt).Ticks * 100));
+            manifest.Body.Phases.Clear();
+            manifest.Body.Phases.AddRange(clock.Report()); // what is stored can't tell of the time after it
             return manifest;
         }
 

@@ -10,6 +10,7 @@ internal sealed class RehearsalWriter(Guid storeId) : ICheckpointWriter
     public Guid StoreId { get; } = storeId;
     public CheckpointManifest? Parent => null;
     public IReadOnlySet<TrackerKind> DistrustedTrackers { get; } = new HashSet<TrackerKind>();
+    public PhaseClock Clock { get; } = new();
     public PageCounters Counters { get; } = new();
     public ISpaceWriter OpenSpace(SpaceId id, SpaceId? parentSpace) => new Space();
     public CheckpointHeader Commit(CheckpointManifest manifest, TrackerKind? distrust = null, Action<CheckpointHeader>? finalize = null) => manifest.Header;

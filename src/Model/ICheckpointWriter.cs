@@ -26,12 +26,15 @@ public interface ICheckpointWriter : IDisposable
     /// <param name="parentSpace">The parent's space that <see cref="ISpaceWriter.Keep"/> refers to; null if there is none.</param>
     ISpaceWriter OpenSpace(SpaceId id, SpaceId? parentSpace);
 
+    /// <summary>Times the capture: what the store does from its first lock to its last is in it, and whoever drives the writer enters the rest.</summary>
+    PhaseClock Clock { get; }
+
     /// <summary>Counters so far.</summary>
     PageCounters Counters { get; }
 
     /// <summary>
     /// Makes the checkpoint durable and visible in one atomic step. The store fills in crid, parent, series, kind,
-    /// store counters and bytes stored; the caller fills in the rest. Spaces that no process of the body names are dropped: they
+    /// store counters, bytes stored and the phases up to there; the caller fills in the rest. Spaces that no process of the body names are dropped: they
     /// belonged to processes that were gone when the freeze came.
     /// </summary>
     /// <param name="manifest">Header and body.</param>

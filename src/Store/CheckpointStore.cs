@@ -5,8 +5,8 @@ using Crstore.Store.Layout;
 namespace Crstore.Store;
 
 /// <summary>
-/// A store directory. Holding one of these holds no lock and no RocksDB instance: readers open a snapshot, writers take
-/// the write lock for the commit alone.
+/// A store directory. Holding one of these holds no lock and no RocksDB instance, unless it has a <see cref="Keeper"/>: readers open a
+/// snapshot, writers take the write lock for the commit alone.
 /// </summary>
 public sealed partial class CheckpointStore : IDisposable
 {
@@ -21,6 +21,8 @@ public sealed partial class CheckpointStore : IDisposable
     internal StoreOptions Options { get; }
 
     internal StorePaths Paths { get; }
+
+    internal StoreKeeper? Keeper { get; private set; }
 
     /// <summary>Opens an existing store. <see cref="UsageException"/> if there is none.</summary>
     public static CheckpointStore Open(StoreOptions options)
@@ -46,15 +48,19 @@ public sealed partial class CheckpointStore : IDisposable
         return new CheckpointStore(options, paths, format.StoreId);
     }
 
-    /// <summary>Allocates a CRID durably, registers the session, locks the series and loads the parent (the series' latest, unless <paramref name="full"/>).</summary>
-    public ICheckpointWriter BeginCapture(string series, bool full) => CheckpointWriter.Begin(Paths, Options, Id, series, full);
+    /// <summary>
+    /// Locks the series, allocates a CRID durably, registers the session and loads the parent (the series' latest, unless <paramref name="full"/>).
+    /// While the keeper has the store open, the series is not waited for.
+    /// </summary>
+    /// <exception cref="StoreBusyException">Somebody else captures the series.</exception>
+    public ICheckpointWriter BeginCapture(string series, bool full) => CheckpointWriter.Begin(this, series, full);
+
+    /// <summary>From now on what is open for writing behind a commit stays open, as long as the keeper keeps it; null if it can't.</summary>
+    public StoreKeeper? Keep() => Keeper ??= StoreKeeper.TryMake(Paths);
 
     /// <summary>A consistent read-only snapshot, beside any writer.</summary>
     public StoreReader OpenReader() => StoreReader.Open(Paths);
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        // Nothing is held between calls; the type is disposable so that it may hold something one day.
-    }
+    public void Dispose() => Keeper?.Dispose();
 }

@@ -19,12 +19,14 @@ namespace Crstore.Store;
 internal sealed class CheckpointWriter : ICheckpointWriter
 {
     private const int IndexFileKeys = 1 << 16; // below, a second file isn't worth its place in level 0
+    private readonly CheckpointStore store;
     private readonly StorePaths paths;
     private readonly StoreOptions options;
     private readonly string series;
     private readonly HeldLock seriesLock;
     private readonly SessionFile session;
     private readonly StoreReader snapshot;
+    private readonly WriteAccess? held; // the snapshot is what the keeper has open for writing: nobody else changes it
     private readonly ulong generation;
     private readonly ChunkSink sink;
     private readonly ChunkLookup chunks;
@@ -33,10 +35,11 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private bool ended;
     private bool disposed;
 
-    private CheckpointWriter(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, StoreReader snapshot)
+    private CheckpointWriter(CheckpointStore store, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, StoreReader snapshot, WriteAccess? kept, PhaseClock clock)
     {
-        (this.paths, this.options, StoreId, this.series, this.seriesLock, Crid, this.session, this.snapshot) =
-            (paths, options, storeId, series, seriesLock, crid, session, snapshot);
+        (this.store, paths, options, this.series, this.seriesLock, Crid, this.session, this.snapshot, held, Clock) =
+            (store, store.Paths, store.Options, series, seriesLock, crid, session, snapshot, kept, clock);
+        clock.Enter("parent");
         generation = StoreMeta.Read(snapshot.Database, StoreMeta.GcGeneration);
         session.Began(generation);
         var record = SeriesRecords.Read(snapshot.Database, series);
@@ -45,13 +48,17 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
         chunks = new ChunkLookup(snapshot.Database);
         sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options);
+        clock.Stop();
     }
 
     /// <inheritdoc/>
     public Crid Crid { get; }
 
     /// <inheritdoc/>
-    public Guid StoreId { get; }
+    public Guid StoreId => store.Id;
+
+    /// <inheritdoc/>
+    public PhaseClock Clock { get; }
 
     /// <inheritdoc/>
     public CheckpointManifest? Parent { get; }
@@ -70,26 +77,37 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     }
 
     /// <summary>Locks the series, makes a CRID durable, registers the session, and only then looks at the store.</summary>
-    public static CheckpointWriter Begin(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full)
+    public static CheckpointWriter Begin(CheckpointStore store, string series, bool full)
     {
         SeriesRecords.CheckName(series);
-        var seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", options.LockTimeout, options.Waiting, options.Cancel);
+        var (paths, options) = (store.Paths, store.Options);
+        var clock = new PhaseClock();
+        clock.Enter("series");
+        var kept = store.Keeper?.Use();
+        HeldLock? seriesLock = null;
         SessionFile? session = null;
         StoreReader? snapshot = null;
         try
         {
+            // With the store open no lock is waited for: who has the series may be waiting for the store.
+            var patience = kept is null ? options.LockTimeout : TimeSpan.Zero;
+            seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", patience, options.Waiting, options.Cancel);
+            clock.Enter("crid");
             var crid = CridCounter.Next(paths, options.LockTimeout, () => HighestCrid.Find(paths));
             FaultPoint.Hit("capture.crid-allocated");
+            clock.Enter("session");
             session = SessionFile.Register(paths, crid);
             FaultPoint.Hit("capture.registered");
-            snapshot = StoreReader.Open(paths);
-            return new CheckpointWriter(paths, options, storeId, series, full, seriesLock, crid, session, snapshot);
+            clock.Enter("open to read");
+            snapshot = kept is null ? StoreReader.Open(paths) : StoreReader.Over(paths, kept.Database);
+            return new CheckpointWriter(store, series, full, seriesLock, crid, session, snapshot, kept, clock);
         }
         catch
         {
             snapshot?.Dispose();
+            kept?.Dispose();
             session?.Dispose();
-            seriesLock.Dispose();
+            seriesLock?.Dispose();
             throw;
         }
     }
@@ -118,8 +136,10 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         ended = true;
         return StoreErrors.Guard(() =>
         {
+            Clock.Enter("hash");
             // Once all pages are hashed, the last of them are still being compressed.
             sink.Flush();
+            Clock.Enter("pack");
             var named = manifest.Body.Processes.Where(p => !p.Zombie).Select(p => p.Space).ToHashSet();
             var kept = spaces.Values.Where(s => named.Contains(s.Id.Value)).ToList();
             var moved = new PatchCleaner(snapshot.Database, sink).Run(kept);
@@ -137,27 +157,48 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             var header = manifest.Header;
             var body = manifest.Body;
             Fill(header, body, maps, moved);
-            var bodyBytes = ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is locked
+            ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is locked
             var indexBytes = index.GetAwaiter().GetResult();
             var verb = string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}");
-            using (HeldLock.Take(paths.WriteLock, verb, $"the store {paths.Root}", options.LockTimeout, options.Waiting, options.Cancel))
+            Clock.Enter("write lock");
+            var access = held ?? WriteAccess.Take(store, verb, toFree: false, Locked);
+            try
             {
-                FaultPoint.Hit("commit.locked");
-                SessionFile.Sweep(paths, out _);
-                DiskRoom.Ensure(paths, toFree: false);
-                using var db = RocksDb.Open(paths.Database, RocksMode.ReadWrite);
                 FaultPoint.Hit("commit.opened");
+                var db = access.Database;
+                if (held is not null) DiskRoom.Ensure(paths, toFree: false);
+                CheckPlace(db);
                 CheckGeneration(db);
-                Write(db, header, bodyBytes, maps, indexBytes, distrust, finalize);
+                Clock.Enter("write");
+                body.Phases.Clear();
+                body.Phases.AddRange(Clock.Report()); // of the rest it can't tell
+                Write(db, header, ManifestCodec.EncodeBody(body), maps, indexBytes, distrust, finalize);
+                if (!access.IsInPlace)
+                    throw new StoreDamagedException($"CRID {Crid} is not in {paths.Root}: the store that it was written to has been removed, or moved");
                 IngestIndex(db);
                 FaultPoint.Hit("commit.index-ingested");
+                Clock.Enter("tidy up");
                 TidyUp(db);
                 DiskRoom.KeepReserve(paths);
                 FaultPoint.Hit("commit.maintained");
+                access.Done();
+                Clock.Enter("close");
+            }
+            finally
+            {
+                if (access != held) access.Dispose();
             }
 
             FaultPoint.Hit("commit.closed");
+            Clock.Stop();
             return header;
+
+            void Locked()
+            {
+                FaultPoint.Hit("commit.locked");
+                SessionFile.Sweep(paths, out _);
+                Clock.Enter("open to write");
+            }
         });
     }
 
@@ -179,6 +220,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         finally
         {
             snapshot.Dispose();
+            held?.Dispose();
             session.Dispose();
             seriesLock.Dispose();
         }
@@ -235,6 +277,13 @@ internal sealed class CheckpointWriter : ICheckpointWriter
 
         writer.Finish();
         return writer.BytesPut;
+    }
+
+    /// <summary>It is the store that this session has looked at. Somebody may have removed that and made another one in its place.</summary>
+    private void CheckPlace(RocksDb db)
+    {
+        if (StoreMeta.StoreId(db) != StoreId)
+            throw new StoreBusyException($"CRID {Crid} can't be committed: the store {paths.Root} is not the one that it began in any more", "capture again");
     }
 
     /// <summary>gc waits for live sessions, so this never fails unless somebody removed the session file or the locks don't work here.</summary>

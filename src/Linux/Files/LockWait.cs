@@ -25,6 +25,9 @@ public sealed record LockWait(TimeSpan Timeout)
     /// <summary>Ends the waiting, with <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancel { get; init; }
 
+    /// <summary>In milliseconds, between two tries at most; up to twice as long, by chance.</summary>
+    public int LongestPause { get; init; } = 50;
+
     /// <summary>Tries until it is taken.</summary>
     /// <param name="tryTake">Takes the lock if it is free.</param>
     /// <param name="holder">Who holds it now: <see cref="HolderOf"/>.</param>
@@ -34,7 +37,7 @@ public sealed record LockWait(TimeSpan Timeout)
     {
         var began = Stopwatch.GetTimestamp();
         var told = false;
-        for (var pause = 2; !tryTake(); pause = Math.Min(pause * 2, 50))
+        for (var pause = 2; !tryTake(); pause = Math.Min(pause * 2, LongestPause))
         {
             var waited = Stopwatch.GetElapsedTime(began);
             if (waited >= Timeout)

@@ -34,7 +34,7 @@ internal static class StoreCreation
         MakeParents(paths.Root);
         if (Look(paths) == Content.Foreign)
             throw new UsageException($"{paths.Root} is not a crstore store and not empty: it holds other files", "name an empty or new directory with --store");
-        using (HeldLock.Take(paths.WriteLock, "creation of the store", $"the store {paths.Root}", options.LockTimeout, options.Waiting, options.Cancel))
+        using (WriteLock.Take(paths, "creation of the store", options))
         {
             if (FormatFile.Read(paths) is { } other) return other; // somebody else was faster
             foreach (var directory in new[] { paths.Sessions, paths.SeriesLocks, paths.Incoming, paths.Database }) FileCalls.MakeDirectory(directory);

@@ -10,7 +10,7 @@ internal sealed class StorePaths(string root)
 {
     /// <summary>Everything that a store directory holds; a directory with other things in it is no store of ours.</summary>
     public static readonly IReadOnlySet<string> KnownNames =
-        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "gc", "sessions", "series", "incoming", "reserve", "room" };
+        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "turn", "gc", "sessions", "series", "incoming", "reserve", "room" };
 
     /// <summary>The directory, absolute.</summary>
     public string Root { get; } = Path.GetFullPath(root);
@@ -26,6 +26,9 @@ internal sealed class StorePaths(string root)
 
     /// <summary>Write lock.</summary>
     public string WriteLock => Path.Combine(Root, "lock");
+
+    /// <summary>Held by the one who is next at the write lock, until it has it.</summary>
+    public string Turn => Path.Combine(Root, "turn");
 
     /// <summary>Held by a gc from its first look at the store to its end: there is one at a time.</summary>
     public string GcLock => Path.Combine(Root, "gc");

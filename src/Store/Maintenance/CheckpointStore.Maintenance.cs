@@ -22,12 +22,12 @@ public sealed partial class CheckpointStore
 
         return StoreErrors.Guard(() =>
         {
-            using var held = HeldLock.Take(Paths.WriteLock, "forget", $"the store {Paths.Root}", Options.LockTimeout, Options.Waiting, Options.Cancel);
-            DiskRoom.Ensure(Paths, toFree: true);
-            using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
+            using var access = WriteAccess.Take(this, "forget", toFree: true);
+            var db = access.Database;
             var wanted = Forgetting.Check(db, crids);
             if (wanted.Count > 0) Forgetting.Apply(db, wanted, damaged);
             TidyUp(db);
+            access.Done();
             return new ForgetResult(wanted, false);
         });
     }

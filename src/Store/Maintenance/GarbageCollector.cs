@@ -129,11 +129,9 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
 
     private T Locked<T>(Func<RocksDb, T> work)
     {
-        using var held = HeldLock.Take(Paths.WriteLock, "gc", $"the store {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting, cancel);
-        DiskRoom.Ensure(Paths, toFree: true);
-        using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
-        var result = work(db);
-        Housekeeping.Run(db);
+        using var access = WriteAccess.Take(store, "gc", toFree: true);
+        var result = work(access.Database);
+        Housekeeping.Run(access.Database);
         DiskRoom.KeepReserve(Paths);
         return result;
     }

@@ -45,16 +45,19 @@ internal static class CheckpointJson
         json.WriteEndObject();
     }
 
+    /// <summary>What took how long. A capture that is just over tells more of its end than what is stored of it.</summary>
+    public static void Phases(Utf8JsonWriter json, CheckpointBody body) => json.Objects("phases", body.Phases, static (writer, phase) =>
+    {
+        writer.WriteString("name", phase.Name);
+        writer.WriteNumber("duration_ns", phase.DurationNs);
+        writer.WriteBoolean("frozen", phase.Frozen);
+    });
+
     /// <summary>A body's members.</summary>
     public static void Body(Utf8JsonWriter json, CheckpointBody body)
     {
         if (body.Host is { } host) Host(json, host);
-        json.Objects("phases", body.Phases, static (writer, phase) =>
-        {
-            writer.WriteString("name", phase.Name);
-            writer.WriteNumber("duration_ns", phase.DurationNs);
-            writer.WriteBoolean("frozen", phase.Frozen);
-        });
+        Phases(json, body);
         json.Objects("tracking", body.Proofs, static (writer, proof) =>
         {
             writer.WriteNumber("pid", proof.Pid);

@@ -77,6 +77,7 @@ internal sealed class CaptureVerb : Verb
             JsonOutput.Object(Context, writer =>
             {
                 CheckpointJson.Header(writer, header);
+                CheckpointJson.Phases(writer, manifest.Body);
                 writer.Strings("warnings", manifest.Body.Warnings);
             });
         }

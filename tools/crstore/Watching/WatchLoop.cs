@@ -20,6 +20,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private const double FaultSeconds = 1e-6; // of the target, at its next write to a page that the tracker protects
 
     private readonly CaptureKit _kit = new();
+    private readonly StoreKeeper? _keeper = KeeperFor(store, options, hooks);
     private readonly CapturePace _pace = new(plan.Every, plan.MaxShare);
     private readonly DirtTrigger? _dirt = plan.OnDirtyBytes is { } bytes ? new DirtTrigger(bytes, options.Pid, mayMiss: plan.Every is not null) : null;
     private readonly SeriesTrimmer? _trimmer = plan.KeepLast is { } keep ? new SeriesTrimmer(store, series, keep) : null;
@@ -96,7 +97,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         CheckpointManifest manifest;
         try
         {
-            manifest = CaptureOnce();
+            manifest = Capture();
         }
         catch (Exception e) when (MayPass(e))
         {
@@ -110,7 +111,10 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         report.Captured(manifest);
         _dirt?.Captured(manifest);
         Trim(manifest.Header);
-        _pace.Took(begun, Now, _cost, onTick);
+        var over = Now;
+        _pace.Took(begun, over, _cost, onTick);
+        // Others have to wait for the end of a capture that has it open: only for a short one, that comes soon.
+        if (over - begun > StoreKeeper.IdleLimit || (_dirt is null && Until(Due) > StoreKeeper.IdleLimit)) _keeper?.GiveAway();
     }
 
     private void Failed(Exception error, TimeSpan begun, bool onTick)
@@ -146,10 +150,28 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private static bool MayPass(Exception error) =>
         error is LinuxException or IOException or UnauthorizedAccessException or CrstoreException and not StoreDamagedException and not UsageException;
 
-    private CheckpointManifest CaptureOnce()
+    // With the store open no lock is waited for: who has the series, or the target, may be waiting for the store.
+    private CheckpointManifest Capture()
+    {
+        if (_keeper is { IsOpen: true })
+        {
+            try
+            {
+                return CaptureOnce(options with { LockWait = options.LockWait with { Timeout = TimeSpan.Zero } });
+            }
+            catch (StoreBusyException)
+            {
+                // It is given away by now.
+            }
+        }
+
+        return CaptureOnce(options);
+    }
+
+    private CheckpointManifest CaptureOnce(CaptureOptions how)
     {
         CheckpointManifest? manifest = null;
-        var now = options with { StartedAt = Stopwatch.GetTimestamp() };
+        var now = how with { StartedAt = Stopwatch.GetTimestamp() };
         using var writer = store.BeginCapture(series, full: false);
         hooks.Facts["CRSTORE_CRID"] = $"{writer.Crid}";
         hooks.Around("capture", () =>
@@ -160,6 +182,10 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         });
         return manifest!;
     }
+
+    // Hooks may call crstore, and wait for as long as they like, as --tcp wait does.
+    private static StoreKeeper? KeeperFor(CheckpointStore store, CaptureOptions options, Hooks hooks) =>
+        hooks.Any || options.Tcp == TcpPolicy.Wait ? null : store.Keep();
 
     private static TimeSpan CostOf(CheckpointHeader header)
     {

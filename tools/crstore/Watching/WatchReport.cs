@@ -40,6 +40,7 @@ internal sealed class WatchReport(CommandContext context, bool quiet, bool json)
             {
                 writer.WriteString("event", "capture");
                 CheckpointJson.Header(writer, header);
+                CheckpointJson.Phases(writer, manifest.Body);
                 writer.Strings("warnings", manifest.Body.Warnings);
             });
         }

@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using Crstore.Model.Format;
 
-namespace Crstore.Capture;
+namespace Crstore.Model;
 
-/// <summary>Times the phases of a capture in order. Those within the freeze are the watchdog's and are filed here after the thaw.</summary>
+/// <summary>Times the phases of a capture in order, from the store's first to its last. Those within the freeze are the watchdog's and are filed here after the thaw.</summary>
 public sealed class PhaseClock
 {
     private readonly List<Phase> _phases = [];
