@@ -99,9 +99,10 @@ internal sealed class CaptureAttempt(
     /// <summary>A round, instead of <see cref="Freeze"/>: a short freeze in which the trackers are armed. On the ptrace thread.</summary>
     public void Arm()
     {
-        clock.Stop();
+        clock.Enter("ready");
         foreach (var process in _prepared.Values) process.BeforeFreeze();
         var noGc = GC.TryStartNoGCRegion(NoGcBytes);
+        clock.Stop();
         try
         {
             using var tree = FreezeTree(armOnly: true);
@@ -165,9 +166,10 @@ internal sealed class CaptureAttempt(
     /// <summary>On the ptrace thread. Whatever happens in here, everything runs again when it returns or throws.</summary>
     public void Freeze(CancellationToken cancel)
     {
-        clock.Stop();
+        clock.Enter("ready");
         foreach (var process in _prepared.Values) process.BeforeFreeze();
         var noGc = GC.TryStartNoGCRegion(NoGcBytes);
+        clock.Stop();
         try
         {
             using var tree = FreezeTree(armOnly: false);

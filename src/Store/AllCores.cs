@@ -8,12 +8,15 @@ namespace Crstore.Store;
 /// </summary>
 internal static class AllCores
 {
+    /// <summary>Threads of a loop: what runs beside a program that is to go on undisturbed leaves it a processor.</summary>
+    public static int Threads { get; set; } = Environment.ProcessorCount;
+
     /// <summary>Runs the body for <paramref name="from"/> up to <paramref name="to"/>, without it, on the calling thread and others.</summary>
     /// <exception cref="Exception">The first one that the body has thrown; numbers that were not begun by then are left out.</exception>
     public static void For(int from, int to, Action<int> body)
     {
         var loop = new Loop(from, to, body);
-        for (var others = Math.Min(Environment.ProcessorCount, to - from) - 1; others > 0; others--) ThreadPool.UnsafeQueueUserWorkItem(loop, preferLocal: false);
+        for (var others = Math.Min(Threads, to - from) - 1; others > 0; others--) ThreadPool.UnsafeQueueUserWorkItem(loop, preferLocal: false);
         loop.Complete();
     }
 

@@ -58,6 +58,9 @@ public sealed partial class CheckpointStore : IDisposable
     /// <summary>From now on what is open for writing behind a commit stays open, as long as the keeper keeps it; null if it can't.</summary>
     public StoreKeeper? Keep() => Keeper ??= StoreKeeper.TryMake(Paths);
 
+    /// <summary>Captures of this process leave a processor to others, if there is more than one: it takes many, beside a target that goes on.</summary>
+    public static void SpareProcessor() => AllCores.Threads = Math.Max(1, Environment.ProcessorCount - 1);
+
     /// <summary>A consistent read-only snapshot, beside any writer.</summary>
     public StoreReader OpenReader() => StoreReader.Open(Paths);
 

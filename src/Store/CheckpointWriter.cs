@@ -46,8 +46,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         DistrustedTrackers = record?.Distrusted.ToHashSet() ?? [];
         var latest = new Crid(record?.LatestCrid ?? 0);
         if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
-        chunks = new ChunkLookup(snapshot.Database);
-        sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options);
+        chunks = kept?.Chunks ?? new ChunkLookup(snapshot.Database);
+        sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options, store.Keeper?.Anchors);
         clock.Stop();
     }
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Store.Layout;
+using Crstore.Store.Reading;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Store;
@@ -48,6 +49,9 @@ public sealed class StoreKeeper : IDisposable
     }
 
     internal TurnBell Bell { get; }
+
+    /// <summary>What the captures of its owner have read of the store, and may use again.</summary>
+    internal AnchorPages Anchors { get; } = new();
 
     /// <summary>Closes the store and lets others have it. Not while it is in use.</summary>
     public void GiveAway()

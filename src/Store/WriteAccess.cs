@@ -3,6 +3,7 @@ using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
+using Crstore.Store.Reading;
 
 namespace Crstore.Store;
 
@@ -13,6 +14,7 @@ internal sealed class WriteAccess : IDisposable
     private readonly WriteLock held;
     private readonly StoreKeeper? keeper;
     private readonly FileStatus directory;
+    private ChunkLookup? chunks;
     private bool done;
 
     private WriteAccess(StorePaths paths, WriteLock held, RocksDb database, StoreKeeper? keeper)
@@ -23,6 +25,9 @@ internal sealed class WriteAccess : IDisposable
 
     /// <summary>Open for writing.</summary>
     public RocksDb Database { get; }
+
+    /// <summary>What is known of its chunks. Nobody else changes them meanwhile.</summary>
+    public ChunkLookup Chunks => chunks ??= new ChunkLookup(Database);
 
     /// <summary>Since when.</summary>
     public long OpenedAt { get; } = Stopwatch.GetTimestamp();

@@ -46,6 +46,25 @@ public sealed class WatchTests
     }
 
     [Fact]
+    public void The_store_stays_open_from_one_capture_to_the_next_until_somebody_waits_for_it()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--series", "s", "--every", "50ms");
+        Assert.Contains(Captures(), capture => !Opens(capture));
+        store.Do("forget", watch.Crids[0], "--lock-timeout", "5m");
+        store.Do("gc", "--lock-timeout", "5m");
+        store.Capture(target.Pid, "--series", "s", "--lock-timeout", "5m");
+        Assert.Contains(Captures(), Opens);
+        Assert.Contains(Captures(), capture => !Opens(capture));
+        Assert.Equal(0, watch.Stop().ExitCode);
+        store.Do("verify", "--all", "--read-data");
+
+        IEnumerable<JsonElement> Captures() => Enumerable.Range(0, 200).Select(_ => watch.NextCapture());
+        static bool Opens(JsonElement capture) => capture.GetProperty("phases").EnumerateArray().Any(p => p.GetProperty("name").GetString() == "open to write");
+    }
+
+    [Fact]
     public void The_end_of_the_target_ends_it_with_an_exit_code_of_its_own()
     {
         using var store = new CliStore();

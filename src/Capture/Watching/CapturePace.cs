@@ -8,6 +8,8 @@ namespace Crstore.Capture.Watching;
 /// <param name="maxShare">Of the time, what captures may cost the target: the pause after each is long enough for that. Null: no limit.</param>
 public sealed class CapturePace(TimeSpan? every, double? maxShare)
 {
+    private static readonly TimeSpan OthersTurn = TimeSpan.FromMilliseconds(15); // LockWait tries every ten at least
+
     private TimeSpan _origin;
     private long _next;
 
@@ -15,8 +17,8 @@ public sealed class CapturePace(TimeSpan? every, double? maxShare)
     public TimeSpan? NextTick => every is { } distance ? _origin + _next * distance : null;
 
     /// <summary>
-    /// No capture before this, whatever asks for it: the share; and after each capture others who wait for the series or the target get a quarter of the
-    /// time that it took. Locks that are taken again at once would keep those who try them now and then out for ever.
+    /// No capture before this, whatever asks for it: the share; and after each capture others who wait for the series or the target get their turn (but not
+    /// more than a quarter of the time that it took). Locks that are taken again at once would keep those who try them now and then out for ever.
     /// </summary>
     public TimeSpan Earliest { get; private set; }
 
@@ -37,7 +39,8 @@ public sealed class CapturePace(TimeSpan? every, double? maxShare)
     public void Took(TimeSpan begun, TimeSpan now, TimeSpan cost, bool onTick)
     {
         var allowedFrom = maxShare is { } share ? begun + cost / share : TimeSpan.Zero;
-        var room = now + (now - begun) / 4;
+        var quarter = (now - begun) / 4;
+        var room = now + (quarter < OthersTurn ? quarter : OthersTurn);
         Earliest = allowedFrom > room ? allowedFrom : room;
         if (every is not { } distance) return;
         if (!onTick) (_origin, _next) = (begun, 0);

@@ -14,6 +14,7 @@ namespace Crstore.Linux.Files;
 public sealed record LockWait(TimeSpan Timeout)
 {
     private const int HolderBytes = 128;
+    private const int LongestPause = 5; // ms, and up to twice as long by chance: who captures all the time leaves it free for 15
     private static readonly TimeSpan Silence = TimeSpan.FromMilliseconds(200); // shorter waits are not worth a line
 
     /// <summary>As long as `--lock-timeout` says if it is not given.</summary>
@@ -24,9 +25,6 @@ public sealed record LockWait(TimeSpan Timeout)
 
     /// <summary>Ends the waiting, with <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancel { get; init; }
-
-    /// <summary>In milliseconds, between two tries at most; up to twice as long, by chance.</summary>
-    public int LongestPause { get; init; } = 50;
 
     /// <summary>Tries until it is taken.</summary>
     /// <param name="tryTake">Takes the lock if it is free.</param>

@@ -10,8 +10,6 @@ namespace Crstore.Store.Layout;
 /// </summary>
 internal sealed class WriteLock : IDisposable
 {
-    private const int LongestPause = 5; // ms: there is one at a time that tries
-
     private readonly SafeFileHandle file;
 
     private WriteLock(SafeFileHandle file) => this.file = file;
@@ -29,7 +27,7 @@ internal sealed class WriteLock : IDisposable
         {
             using var turn = FileCalls.Open(paths.Turn, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow);
             var next = false;
-            new LockWait(options.LockTimeout) { Waiting = options.Waiting, Cancel = options.Cancel, LongestPause = LongestPause }
+            new LockWait(options.LockTimeout) { Waiting = options.Waiting, Cancel = options.Cancel }
                 .Until(TryTake, () => LockWait.HolderOf(file, paths.WriteLock), $"the store {paths.Root}");
             bell?.Forget(); // behind this nobody can have knocked before the turn is given on
             LockWait.WriteHolder(file, paths.WriteLock, verb);

@@ -26,13 +26,13 @@ internal sealed class ChunkSink : IDisposable
     private int bufferedPages;
     private uint moved;
 
-    public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, ChunkLookup chunks, StoreOptions options)
+    public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, ChunkLookup chunks, StoreOptions options, AnchorPages? anchors)
     {
         this.crid = crid;
         Frames = new RecordSpool(paths, crid, ColumnFamily.Chunks, options.SmallCapturePages / ChunkLocation.SlotsPerFrame);
         patches = new PatchSink(paths, crid, options);
         hasher = new PageHasher(snapshot, fresh);
-        patcher = new PagePatcher(snapshot, chunks);
+        patcher = new PagePatcher(snapshot, chunks, anchors);
         pipeline = new FramePipeline(crid, options.Compression, Frames);
     }
 

@@ -12,7 +12,10 @@ namespace Crstore.Store.Writing;
 /// differ by little. The page that is changed, the anchor, is that chunk, or if it is a patch itself, its anchor: one hop, however
 /// long the chain. On all cores; its buffers are used again for the next batch.
 /// </summary>
-internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks)
+/// <param name="snapshot">The store.</param>
+/// <param name="chunks">Of it.</param>
+/// <param name="known">Anchors of earlier captures; null for none.</param>
+internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPages? known)
 {
     // Unpacking an anchor's frame costs more than storing the page would. Where the first pages of a unit, in the order of their
     // anchors, yield no patch (a program that rewrites whole pages), the others of it are not tried.
@@ -90,16 +93,23 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks)
             var (index, _, _, anchor) = unit[i];
             try
             {
-                if (frame?.Id != FrameId.Of(anchor))
+                var page = scratch.Handed.AsSpan(0, VirtualPage.Size);
+                if (known?.TryRead(snapshot, anchor, page) != true)
                 {
-                    frame = null;
-                    var fetched = scratch.Frame(snapshot, FrameId.Of(anchor));
-                    fetched.UnpackInto(scratch.Unpacked);
-                    frame = fetched;
+                    if (frame?.Id != FrameId.Of(anchor))
+                    {
+                        frame = null;
+                        var fetched = scratch.Frame(snapshot, FrameId.Of(anchor));
+                        fetched.UnpackInto(scratch.Unpacked);
+                        frame = fetched;
+                    }
+
+                    // It is checked: from a damaged one this page could never be made again.
+                    frame.Page(anchor.Slot).CopyTo(page);
+                    known?.Add(anchor, frame.Hash(anchor.Slot), page);
                 }
 
-                // The anchor is checked: from a damaged one this page could never be made again.
-                var length = PatchCodec.Make(frame.Page(anchor.Slot), batch.Slice(index * VirtualPage.Size, VirtualPage.Size), patches.AsSpan(index * MaxBytes, MaxBytes));
+                var length = PatchCodec.Make(page, batch.Slice(index * VirtualPage.Size, VirtualPage.Size), patches.AsSpan(index * MaxBytes, MaxBytes));
                 if (length <= 0) continue; // 0: the index has lost the anchor's entry, and gets it back with a copy
                 (lengths[index], anchors[index]) = (length, anchor);
                 made = true;

@@ -22,9 +22,9 @@ public sealed class CapturePaceTests
     {
         var pace = new CapturePace(Ms(100), null);
         pace.Took(Ms(0), Ms(130), Ms(5), onTick: true);
-        Assert.Equal((Ms(100), Ms(162.5), 0L), (pace.NextTick, pace.Due, pace.Missed)); // late; others have their turn before
+        Assert.Equal((Ms(100), Ms(145), 0L), (pace.NextTick, pace.Due, pace.Missed)); // late; others have their turn before
         pace.Took(Ms(130), Ms(480), Ms(5), onTick: true);
-        Assert.Equal((Ms(400), Ms(567.5), 2L), (pace.NextTick, pace.Due, pace.Missed)); // of 200, 300 and 400 two
+        Assert.Equal((Ms(400), Ms(495), 2L), (pace.NextTick, pace.Due, pace.Missed)); // of 200, 300 and 400 two
         pace.Took(Ms(480), Ms(490), Ms(5), onTick: true);
         Assert.Equal((Ms(500), 2L), (pace.Due, pace.Missed));
     }

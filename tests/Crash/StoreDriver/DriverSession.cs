@@ -19,6 +19,7 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         {
             case 'c': Capture(150); return null;
             case 'b': Capture(1500); return null;
+            case 'k': CaptureSeveral(); return null;
             case 'f': Forget(); return null;
             case 'g': Collect(); return null;
             default: return ReadOne();
@@ -36,8 +37,34 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
 
     private void Capture(int maxPages)
     {
-        var series = SeriesNames[random.Next(SeriesNames.Length)];
         using var store = Open();
+        Capture(store, maxPages);
+    }
+
+    /// <summary>As watch does.</summary>
+    private void CaptureSeveral()
+    {
+        using var store = Open();
+        if (store.Keep() is null) oracle.Note("not-kept");
+        for (var i = random.Next(2, 7); i > 0; i--)
+        {
+            try
+            {
+                Capture(store, 100);
+            }
+            catch (StoreBusyException)
+            {
+                oracle.Note("given-away"); // somebody else captures the series: with the store open it is not waited for
+            }
+
+            if (random.Next(3) == 0) Thread.Sleep(random.Next(5));
+            oracle.Note(store.Keeper?.IsOpen == true ? "kept" : "not-kept");
+        }
+    }
+
+    private void Capture(CheckpointStore store, int maxPages)
+    {
+        var series = SeriesNames[random.Next(SeriesNames.Length)];
         using var writer = store.BeginCapture(series, full: random.Next(8) == 0);
         var parent = writer.Parent is { } p ? Oracle.ReadAll(oracleDirectory).Meant[p.Crid].Memory : null;
         var memory = SyntheticMemory.Mutate(parent, random, maxPages, contents: 400);

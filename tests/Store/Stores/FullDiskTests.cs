@@ -74,7 +74,7 @@ public sealed class FullDiskTests
     }
 
     /// <summary>Takes what is free, to the last page.</summary>
-    private static void Fill(string directory)
+    internal static void Fill(string directory)
     {
         using var file = new FileStream(Path.Combine(directory, "fill"), FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
         var page = new byte[4096];

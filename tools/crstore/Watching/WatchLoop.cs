@@ -109,6 +109,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         _backoff.Succeeded();
         (_owed, _cost) = (false, CostOf(manifest.Header));
         report.Captured(manifest);
+        CheckpointStore.SpareProcessor(); // the first one may be a base, whose pages are in memory until they are stored
         _dirt?.Captured(manifest);
         Trim(manifest.Header);
         var over = Now;
