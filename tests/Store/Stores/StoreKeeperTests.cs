@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Layout;
@@ -53,7 +54,7 @@ public sealed class StoreKeeperTests
     }
 
     [Fact]
-    public void In_use_it_is_given_away_at_the_end_of_the_capture()
+    public async Task In_use_it_is_given_away_at_the_end_of_the_capture()
     {
         using var temp = new TempStore();
         using var store = temp.Open();
@@ -70,7 +71,7 @@ public sealed class StoreKeeperTests
         }
 
         Assert.False(keeper.IsOpen);
-        all.Add((other.Result, others));
+        all.Add((await other, others));
         VerifyAll(store, all);
     }
 
@@ -205,7 +206,7 @@ public sealed class StoreKeeperTests
     }
 
     [Fact]
-    public void Who_has_waited_for_the_write_lock_is_next()
+    public async Task Who_has_waited_for_the_write_lock_is_next()
     {
         using var temp = new TempStore();
         temp.Capture(Memory.Random(1, 3));
@@ -226,7 +227,7 @@ public sealed class StoreKeeperTests
             held.Dispose();
             using (WriteLock.Take(paths, "test", temp.Options, bell))
                 lock (order) order.Add("again");
-            waiting.Wait();
+            await waiting;
             Assert.Equal(["waiter", "again"], order);
         }
     }
