@@ -166,7 +166,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             {
                 FaultPoint.Hit("commit.opened");
                 var db = access.Database;
-                if (held is not null) DiskRoom.Ensure(paths, toFree: false);
+                if (held is not null) DiskRoom.EnsureOpen(paths, toFree: false);
                 CheckPlace(db);
                 CheckGeneration(db);
                 Clock.Enter("write");

@@ -47,7 +47,7 @@ internal sealed class WriteAccess : IDisposable
         {
             try
             {
-                DiskRoom.Ensure(store.Paths, toFree);
+                DiskRoom.EnsureOpen(store.Paths, toFree);
                 return kept;
             }
             catch

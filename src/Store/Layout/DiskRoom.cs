@@ -32,6 +32,12 @@ internal static class DiskRoom
             toFree ? "free some space beside the store and try again; what is committed is whole" : StoreErrors.FreeSpace);
     }
 
+    /// <summary>The same where the database is open already: RocksDB tells of a full disk then, and where much is free nothing is tried.</summary>
+    public static void EnsureOpen(StorePaths paths, bool toFree)
+    {
+        if (FileCalls.FileSystem(paths.Root).FreeBytes < Plenty) Ensure(paths, toFree);
+    }
+
     /// <summary>Makes the reserve, if there is none and enough space. A failure is nobody's business: the next writer tries again.</summary>
     public static void KeepReserve(StorePaths paths)
     {
