@@ -179,14 +179,16 @@ public sealed class StoreKeeperTests
     public void Nothing_is_committed_into_another_store_in_the_place_of_the_old_one()
     {
         using var temp = new TempStore();
+        using var another = new TempStore();
         using var store = temp.Open();
         Kept(store, 1);
-        Directory.Delete(temp.Directory, recursive: true);
         var memory = Memory.Random(2, 30);
-        var crid = new Crid(temp.Capture(memory).Crid);
+        var crid = new Crid(another.Capture(memory).Crid);
+        Directory.Delete(temp.Directory, recursive: true);
+        Directory.Move(another.Directory, temp.Directory);
         Assert.Throws<StoreBusyException>(() => Capture(store, Memory.Random(3, 30)));
-        using var other = temp.Open();
-        VerifyAll(other, [(crid, memory)]);
+        using var now = temp.Open();
+        VerifyAll(now, [(crid, memory)]);
     }
 
     [Fact]
