@@ -46,6 +46,7 @@ public sealed class FrozenTree : IDisposable
         CheckRoot(pid);
         var ownWatchdog = options.Watchdog is null ? new FreezeWatchdog(options.MaxFrozen) : null;
         var watchdog = options.Watchdog ?? ownWatchdog!;
+        watchdog.Expect();
         try
         {
             for (var attempt = 1; ; attempt++)

@@ -11,16 +11,17 @@ namespace Crstore.Capture.Memory;
 /// in 3 ns and reports one that does in 13 (6.18), and nearly all of a large process is in memory and clean: so two walks that
 /// report little are cheaper than one that reports everything.
 /// </summary>
-public sealed class AwayWalk : ICrewWork, IDisposable
+public sealed class AwayWalk : IDisposable
 {
-    private const int Idle = 0, Offered = 1, Taken = 2, Done = 3;
     private const PageCategories Populated = PageCategories.Present | PageCategories.Swapped;
     private readonly RunList<PageRange> _ranges = new(512);
     private readonly RunList<PageRun> _away = new(4096);
+    private readonly CrewJob _job;
     private PagemapScanScanner? _scanner;
-    private LinuxException? _error;
-    private int _state;
     private int _cursor;
+
+    /// <summary>Nothing is looked at yet.</summary>
+    public AwayWalk() => _job = new CrewJob(Walk);
 
     /// <summary>Offers the walk over the memory of a process that a tracker may vouch for.</summary>
     /// <param name="pid">Process.</param>
@@ -28,16 +29,14 @@ public sealed class AwayWalk : ICrewWork, IDisposable
     /// <param name="crew">Who takes it, unless <see cref="Complete"/> comes first.</param>
     public void Begin(int pid, IReadOnlyList<PlannedVma> vmas, FreezeCrew crew)
     {
-        _scanner?.Dispose();
+        Dispose();
         _scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories);
         _ranges.Clear();
         foreach (var vma in vmas)
             if (Covers(vma)) _ranges.Add(vma.Range);
         _away.Clear();
         _cursor = 0;
-        _error = null;
-        Volatile.Write(ref _state, Offered);
-        crew.Begin(this);
+        _job.Offer(crew);
     }
 
     /// <summary>True if the walk goes over this mapping.</summary>
@@ -45,35 +44,7 @@ public sealed class AwayWalk : ICrewWork, IDisposable
 
     /// <summary>Does the walk if nobody has taken it, or waits until it is done.</summary>
     /// <exception cref="LinuxException">The process is gone.</exception>
-    public void Complete()
-    {
-        TryWork();
-        Wait();
-        if (_error is not null) throw _error;
-    }
-
-    /// <inheritdoc/>
-    public bool MayGrow => false;
-
-    /// <inheritdoc/>
-    public bool TryWork()
-    {
-        if (Interlocked.CompareExchange(ref _state, Taken, Offered) != Offered) return false;
-        try
-        {
-            foreach (var range in _ranges) _scanner!.ScanAway(range, _away);
-        }
-        catch (LinuxException e)
-        {
-            _error = e;
-        }
-        finally
-        {
-            Volatile.Write(ref _state, Done);
-        }
-
-        return true;
-    }
+    public void Complete() => _job.Complete();
 
     /// <summary>
     /// Appends the populated pages of a range with what is known of them. Of a clean page that is in memory only that is told, not
@@ -122,15 +93,13 @@ public sealed class AwayWalk : ICrewWork, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        Interlocked.CompareExchange(ref _state, Idle, Offered);
-        Wait();
+        _job.Withdraw();
         _scanner?.Dispose();
         _scanner = null;
     }
 
-    private void Wait()
+    private void Walk()
     {
-        var spin = new SpinWait();
-        while (Volatile.Read(ref _state) == Taken) spin.SpinOnce(FreezeCrew.SpinsBeforeSleep);
+        foreach (var range in _ranges) _scanner!.ScanAway(range, _away);
     }
 }

@@ -65,7 +65,10 @@ public sealed class PageReaderTests
         using var reader = new PageReader(target.Pid, new CopyQueue(), crew);
         using var copied = new MappedMemory(pages * VirtualPage.Size, huge: false);
         var wanted = Enumerable.Range(0, pages).Select(i => area + (ulong)i).ToArray();
-        reader.CopyEach(wanted, copied, (page, error) => Assert.Fail($"{page}: {error}"));
+        using var buffer = new PageBuffer(1 << 20);
+        var space = new MemorySpace(null);
+        reader.CopySample(wanted, copied, (page, error) => Assert.Fail($"{page}: {error}"), buffer, space);
+        reader.Flush(buffer, space);
         using var memory = RemoteMemory.Open(target.Pid);
         var content = new byte[VirtualPage.Size];
         for (var i = 0; i < pages; i += i < 68000 ? 997 : 1)

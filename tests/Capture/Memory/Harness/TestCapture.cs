@@ -159,7 +159,13 @@ internal sealed class TestCapture
         using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
         capture.BeginFrozen();
         using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
-            capture.BeginTracking(frozen.Processes[0], remote);
+            capture.BeginTracking(frozen.Processes[0], remote, FindPin(pid));
         rest();
+    }
+
+    private static string FindPin(int pid)
+    {
+        using var proc = ProcDirectory.Open(pid);
+        return MemoryPins.FindFd(proc);
     }
 }
