@@ -103,7 +103,10 @@ public sealed class FrozenTree : IDisposable
         }
         finally
         {
-            LetGo(Processes.SelectMany(p => p.Threads).Select(t => t.Tid).ToArray());
+            var tids = new List<int>();
+            foreach (var process in Processes)
+                foreach (var thread in process.Threads) tids.Add(thread.Tid);
+            LetGo(tids);
             _until = Stopwatch.GetTimestamp();
             Watchdog.Stop();
             _ownWatchdog?.Dispose();
@@ -120,7 +123,9 @@ public sealed class FrozenTree : IDisposable
     /// </summary>
     private static bool LetGo(IReadOnlyList<int> tids)
     {
-        var left = tids.Where(tid => Ptrace.TryDetach(tid) != 0).ToList();
+        var left = new List<int>();
+        foreach (var tid in tids)
+            if (Ptrace.TryDetach(tid) != 0) left.Add(tid);
         var wait = new StopWait(StopWait.DeadlineIn(LetGoTimeout));
         while (left.Count > 0)
         {

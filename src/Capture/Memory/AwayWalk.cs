@@ -14,6 +14,7 @@ namespace Crstore.Capture.Memory;
 public sealed class AwayWalk : IDisposable
 {
     private const PageCategories Populated = PageCategories.Present | PageCategories.Swapped;
+    private const ulong PagesAtATime = 8192; // some 30 us: for as long as a walk takes the target can map nothing, which injected calls do meanwhile
     private readonly RunList<PageRange> _ranges = new(512);
     private readonly RunList<PageRun> _away = new(4096);
     private readonly CrewJob _job;
@@ -100,6 +101,23 @@ public sealed class AwayWalk : IDisposable
 
     private void Walk()
     {
-        foreach (var range in _ranges) _scanner!.ScanAway(range, _away);
+        foreach (var range in _ranges)
+        {
+            var size = PagesAtATime;
+            for (var at = range.Start; at.Number < range.End.Number;)
+            {
+                var piece = new PageRange(at, Math.Min(size, range.End.Number - at.Number));
+                _scanner!.ScanAway(piece, _away);
+                size = IsHole(piece) ? Math.Min(size * 2, 1UL << 40) : PagesAtATime; // reservations of terabytes are mostly empty
+                at = piece.End;
+            }
+        }
+    }
+
+    private bool IsHole(PageRange piece)
+    {
+        if (_away.Count == 0) return false;
+        ref readonly var last = ref _away[_away.Count - 1];
+        return last.Flags == PageCategories.None && last.Range.Start.Number <= piece.Start.Number && last.Range.End == piece.End;
     }
 }

@@ -165,7 +165,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     {
         try
         {
-            if (Tracker == TrackerKind.Uffd) _away.Complete();
+            CompleteWalk();
             using var reader = _reader = new PageReader(_request.Pid, _queue, _request.Crew, _request.Watchdog);
             ScanAll(buffer);
             _request.Watchdog?.Enter("copy");
@@ -188,7 +188,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     {
         try
         {
-            if (Tracker == TrackerKind.Uffd) _away.Complete();
+            CompleteWalk();
             ScanAll(null);
         }
         catch (LinuxException e)
@@ -304,6 +304,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
             vmas.Add(message);
         }
+    }
+
+    private void CompleteWalk()
+    {
+        if (Tracker == TrackerKind.Uffd) _away.Complete();
+        _tracking.PrepareScan(_vmas.Vmas);
     }
 
     private void ScanAll(PageBuffer? buffer)

@@ -104,6 +104,9 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
     /// <summary>Nothing speaks against believing the tracker; as far as can be seen before the freeze, final after <see cref="Begin"/>.</summary>
     public bool IsContinuous => _verdict.Continuous;
 
+    /// <summary>Before the first scan, with nobody else busy with the memory of the process.</summary>
+    public void PrepareScan(IReadOnlyList<PlannedVma> vmas) => _tracker.Prepare(vmas);
+
     /// <summary>Scans and resets a VMA. Clean pages may be believed where it is <see cref="IsContinuous"/> and the tracker covered them.</summary>
     public void Scan(PlannedVma vma, IScanSink sink) => _tracker.Scan(vma, sink);
 

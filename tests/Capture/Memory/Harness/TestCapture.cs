@@ -2,6 +2,7 @@ using Crstore.Capture;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
+using Crstore.Capture.Tracking;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Linux.Proc;
