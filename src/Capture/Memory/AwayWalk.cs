@@ -47,6 +47,13 @@ public sealed class AwayWalk : IDisposable
     /// <exception cref="LinuxException">The process is gone.</exception>
     public void Complete() => _job.Complete();
 
+    /// <summary>True if every page of a range was in memory, and none the zero page; best asked in ascending order.</summary>
+    public bool IsOwnMemory(PageRange range)
+    {
+        Seek(range.Start);
+        return _cursor == _away.Count || _away[_cursor].Range.Start.Number >= range.End.Number;
+    }
+
     /// <summary>
     /// Appends the populated pages of a range with what is known of them. Of a clean page that is in memory only that is told, not
     /// whether it is the zero page: it is what it was when it was protected.
@@ -56,7 +63,7 @@ public sealed class AwayWalk : IDisposable
     /// <param name="runs">Appended to.</param>
     public void Merge(PageRange range, RunList<PageRun> written, RunList<PageRun> runs)
     {
-        while (_cursor > 0 && _away[_cursor - 1].Range.End.Number > range.Start.Number) _cursor--;
+        Seek(range.Start);
         var next = 0;
         for (var at = range.Start; at.Number < range.End.Number;)
         {
@@ -81,7 +88,7 @@ public sealed class AwayWalk : IDisposable
             {
                 ref readonly var run = ref _away[_cursor];
                 var here = run.Range.Start.Number <= at.Number;
-                if (here) flags = run.Flags;
+                if (here) flags = run.Flags & ~PageCategories.ZeroFrame; // what it was when it was protected: see above
                 var change = here ? run.Range.End : run.Range.Start;
                 if (change.Number < end.Number) end = change;
             }
@@ -112,6 +119,13 @@ public sealed class AwayWalk : IDisposable
                 at = piece.End;
             }
         }
+    }
+
+    // To the first that does not end in front of it.
+    private void Seek(VirtualPage page)
+    {
+        while (_cursor > 0 && _away[_cursor - 1].Range.End.Number > page.Number) _cursor--;
+        while (_cursor < _away.Count && _away[_cursor].Range.End.Number <= page.Number) _cursor++;
     }
 
     private bool IsHole(PageRange piece)

@@ -115,7 +115,7 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
             var end = Math.Min(vma.Range.End.Number, (at.Number / PagesAtATime) * PagesAtATime + size);
             var piece = PageRange.Between(at, new VirtualPage(end));
             _written.Clear();
-            if (!_scanner!.TryProtectWritten(piece, _written))
+            if (!(away.IsOwnMemory(piece) ? _scanner!.TryProtectWrittenOfPresent(piece, _written) : _scanner!.TryProtectWritten(piece, _written)))
             {
                 if (at == vma.Range.Start) return false;
                 throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", Errno.EPERM, $"at {piece}, which lies within a registered mapping");
