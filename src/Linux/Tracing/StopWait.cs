@@ -4,27 +4,26 @@ namespace Crstore.Linux;
 
 /// <summary>
 /// Waits for ptrace stops by polling: a blocking wait could neither have a deadline nor see a leader that has exited.
-/// Stops come within microseconds, so it sleeps for as little as can be at first, and longer if it takes long. It does not spin: the thread that is waited for may
-/// need this very processor, and yielding gives that to everybody else as well.
+/// Stops come within microseconds, so it yields the processor at first, for the thread that is waited for may need this very one, and sleeps only if it takes long: on a
+/// busy machine who sleeps waits for milliseconds.
 /// </summary>
 public struct StopWait(long deadline)
 {
-    private const int Short = 400;
-    private const int ShortMicroseconds = 5;
+    private const int Yields = 400;
     private int _rounds;
 
     /// <summary>A deadline that far from now, in Stopwatch ticks.</summary>
     public static long DeadlineIn(TimeSpan time) => Stopwatch.GetTimestamp() + (long)(time.TotalSeconds * Stopwatch.Frequency);
 
     /// <summary>It has taken long: time to look whether the thread can stop at all.</summary>
-    public readonly bool IsSlow => _rounds > Short;
+    public readonly bool IsSlow => _rounds > Yields;
 
     /// <summary>Pauses before the next look; false when the deadline has passed.</summary>
     public bool Again()
     {
         _rounds++;
-        if (_rounds <= Short) Pause.SleepShortly(ShortMicroseconds);
-        else Pause.Sleep(_rounds < Short + 100 ? 50 : 500);
+        if (_rounds <= Yields) Pause.Yield();
+        else Pause.Sleep(_rounds < Yields + 100 ? 50 : 500);
         return Stopwatch.GetTimestamp() < deadline;
     }
 
