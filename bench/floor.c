@@ -1,6 +1,6 @@
-// floor PID SEED ADDRESS PAGES [ADDRESS PAGES]: the floor of the frozen time of an increment, to compare crstore with: seize and stop every
-// thread, a PAGEMAP_SCAN per region that gets and resets its written pages, a memcpy of as many pages as that found from random
-// places of memory of the same size of our own into a buffer that is already faulted in. Prints nanoseconds:
+// floor SEED MOST PID ADDRESS PAGES [ADDRESS PAGES]... [/ PID ...]: the floor of the frozen time of an increment, to compare crstore with: seize and stop every
+// thread of all processes, a PAGEMAP_SCAN per region that gets and resets its written pages, a memcpy of as many pages as that found (MOST at the most) from random
+// places of memory of the size of the first region of our own into a buffer that is already faulted in. Prints nanoseconds:
 // "seize N scan N memcpy N readv N pages N"; readv is process_vm_readv of the very pages, for comparison.
 // The target must be armed (pattern_writer's "arm"). ptrace(2), pagemap_scan: Documentation/admin-guide/mm/pagemap.rst.
 #define _GNU_SOURCE
@@ -40,7 +40,11 @@ static uint64_t now(void)
 
 static int tids[65536], count;
 
-// Seizes and interrupts until no thread is new, then waits for every stop.
+struct region { int pid, pagemap; uint64_t start, pages; };
+static struct region all[256];
+static int regions;
+
+// Seizes and interrupts until no thread is new.
 static void stop_all(int pid)
 {
     char path[64];
@@ -62,9 +66,23 @@ static void stop_all(int pid)
         }
         closedir(d);
     }
+}
+
+static void wait_for_all(void)
+{
     for (int i = 0; i < count; i++)
         if (waitpid(tids[i], NULL, __WALL) < 0)
             DIE("waitpid");
+}
+
+static int open_pagemap(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/pagemap", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        DIE(path);
+    return fd;
 }
 
 static void *populated(uint64_t bytes)
@@ -77,52 +95,60 @@ static void *populated(uint64_t bytes)
 
 int main(int argc, char **argv)
 {
-    if (argc < 5 || argc % 2 == 0)
-        return fprintf(stderr, "usage: floor PID SEED ADDRESS PAGES [ADDRESS PAGES]\n"), 2;
-    int pid = atoi(argv[1]);
-    srand48(strtoull(argv[2], NULL, 10));
-    uint64_t pages = strtoull(argv[4], NULL, 10), most = 65536;
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/pagemap", pid);
-    int pagemap = open(path, O_RDONLY | O_CLOEXEC);
-    if (pagemap < 0)
-        DIE(path);
+    if (argc < 6)
+        return fprintf(stderr, "usage: floor SEED MOST PID ADDRESS PAGES [ADDRESS PAGES]... [/ PID ...]\n"), 2;
+    srand48(strtoull(argv[1], NULL, 10));
+    uint64_t most = strtoull(argv[2], NULL, 10);
+    for (int i = 3; i < argc; i++) {
+        int pid = atoi(argv[i]), pagemap = open_pagemap(pid);
+        for (i++; i + 1 < argc && strcmp(argv[i], "/"); i += 2)
+            all[regions++] = (struct region){ pid, pagemap, strtoull(argv[i], NULL, 16), strtoull(argv[i + 1], NULL, 10) };
+    }
+    uint64_t pages = all[0].pages;
     struct page_region *found = populated(most * sizeof *found);
     char *source = populated(pages * PAGE), *buffer = populated(most * PAGE);
+    int *where = populated(most * sizeof *where);
     uint64_t *order = populated(most * sizeof *order);
     for (uint64_t i = 0; i < most; i++)
         order[i] = lrand48() % pages;
     uint64_t t0 = now();
-    stop_all(pid);
+    for (int i = 0; i < regions; i++)
+        if (i == 0 || all[i].pid != all[i - 1].pid)
+            stop_all(all[i].pid);
+    wait_for_all();
     uint64_t t1 = now();
-    int regions = 0;
-    for (int i = 3; i < argc; i += 2) {
-        uint64_t start = strtoull(argv[i], NULL, 16);
-        struct pm_scan_arg scan = { .size = sizeof scan, .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, .start = start,
-            .end = start + strtoull(argv[i + 1], NULL, 10) * PAGE, .vec = (uintptr_t)(found + regions), .vec_len = most - regions,
+    uint64_t runs = 0;
+    for (int i = 0; i < regions; i++) {
+        struct pm_scan_arg scan = { .size = sizeof scan, .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, .start = all[i].start,
+            .end = all[i].start + all[i].pages * PAGE, .vec = (uintptr_t)(found + runs), .vec_len = most - runs,
             .category_mask = PAGE_IS_WRITTEN, .return_mask = PAGE_IS_WRITTEN };
-        int n = ioctl(pagemap, PAGEMAP_SCAN, &scan);
+        int n = ioctl(all[i].pagemap, PAGEMAP_SCAN, &scan);
         if (n < 0)
             DIE("PAGEMAP_SCAN");
-        regions += n;
+        for (int k = 0; k < n; k++)
+            where[runs++] = all[i].pid;
     }
     uint64_t t2 = now(), dirty = 0;
-    for (int i = 0; i < regions; i++)
+    for (uint64_t i = 0; i < runs; i++)
         for (uint64_t p = found[i].start; p < found[i].end && dirty < most; p += PAGE, dirty++)
             memcpy(buffer + dirty * PAGE, source + order[dirty] * PAGE, PAGE);
     uint64_t t3 = now(), read = 0;
-    for (int first = 0; first < regions; first += 512) {
+    for (uint64_t first = 0; first < runs;) {
         struct iovec theirs[512];
-        int n = regions - first < 512 ? regions - first : 512;
+        int n = 0;
         uint64_t bytes = 0;
-        for (int i = 0; i < n; i++) {
-            theirs[i].iov_base = (void *)found[first + i].start;
-            bytes += theirs[i].iov_len = found[first + i].end - found[first + i].start;
+        for (; n < 512 && first + n < runs && where[first + n] == where[first] && read + bytes < most * PAGE; n++) {
+            theirs[n].iov_base = (void *)found[first + n].start;
+            uint64_t length = found[first + n].end - found[first + n].start, room = most * PAGE - read - bytes;
+            bytes += theirs[n].iov_len = length < room ? length : room;
         }
+        if (n == 0)
+            break;
         struct iovec ours = { buffer + read, bytes };
-        if (process_vm_readv(pid, &ours, 1, theirs, n, 0) != (ssize_t)bytes)
+        if (process_vm_readv(where[first], &ours, 1, theirs, n, 0) != (ssize_t)bytes)
             DIE("process_vm_readv");
         read += bytes;
+        first += n;
     }
     uint64_t t4 = now();
     for (int i = 0; i < count; i++)

@@ -22,7 +22,8 @@ say "building the bench"
     make -s -C tests/Targets &&
     gcc -O2 -Wall -o "$out/floor" bench/floor.c &&
     gcc -O2 -Wall -o "$out/memory_loop" bench/memory_loop.c &&
-    gcc -O2 -Wall -o "$out/filler" bench/filler.c
+    gcc -O2 -Wall -o "$out/filler" bench/filler.c &&
+    gcc -O2 -Wall -D_GNU_SOURCE -pthread -o "$out/writers" bench/writers.c
 } >"$out/build.log" 2>&1 || { tail -n 20 "$out/build.log" >&2; exit 1; }
 export CRSTORE_BENCH_PROGRAM=$program CRSTORE_BENCH_TOOLS=$out CRSTORE_BENCH_REPORT=$out/report
 code=0

@@ -109,9 +109,11 @@ internal sealed class CaptureAttempt(
             foreach (var process in tree.Processes)
             {
                 if (!_prepared.TryGetValue(process.Pid, out var capture) || !capture.Memory.CanPreCopy) continue;
-                capture.ArmFrozen(process, watchdog);
+                capture.BeginRound(process, watchdog);
                 _captured.Add(capture);
             }
+
+            foreach (var capture in _captured) capture.ArmFrozen(watchdog);
 
             watchdog.Enter("thaw");
             tree.Thaw(keepStopped: false);
@@ -189,14 +191,17 @@ internal sealed class CaptureAttempt(
             {
                 watchdog.ThrowIfExpired();
                 var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid, frozen: true);
-                capture.CaptureFrozen(process, buffer, watchdog);
+                capture.ReadFrozen(process, watchdog);
                 _captured.Add(capture);
             }
 
-            watchdog.Enter("files");
-            SharedParts.Find(_captured.ConvertAll(c => c.State));
-            _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State), new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)), watchdog.ThrowIfExpired);
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
+            SharedParts.Find(_captured.ConvertAll(c => c.State));
+            var files = new CrewJob(DumpFiles); // beside the memory
+            files.Offer(_crew);
+            foreach (var capture in _captured) capture.CopyFrozen(buffer, watchdog);
+            watchdog.Enter("files");
+            files.Complete(watchdog.ThrowIfExpired);
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("thaw");
             tree.Thaw(options.KeepStopped);
@@ -275,6 +280,9 @@ internal sealed class CaptureAttempt(
         _crew.Dispose();
         buffer.Clear();
     }
+
+    private void DumpFiles() => _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State),
+        new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)), watchdog.ThrowIfExpired);
 
     private FrozenTree FreezeTree(bool armOnly)
     {

@@ -2,6 +2,7 @@ using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
 using Crstore.Capture.State;
+using Crstore.Capture.Tracking;
 using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Model.Format;
@@ -56,11 +57,11 @@ internal sealed class ProcessCapture : IDisposable
 
     /// <summary>In a freeze, as the first thing: how long its threads have slept. Their timeouts go on from there whatever becomes of the freeze.</summary>
     /// <param name="process">It.</param>
-    /// <param name="armOnly"><see cref="ArmFrozen"/> follows.</param>
+    /// <param name="armOnly"><see cref="BeginRound"/> follows.</param>
     public void ReadSleeps(FrozenProcess process, bool armOnly) => _sleeps.ReadFrozen(process, withStat: armOnly);
 
-    /// <summary>In the freeze: everything. What has to run in the target comes before its memory is looked at and copied.</summary>
-    public void CaptureFrozen(FrozenProcess process, PageBuffer buffer, FreezeWatchdog watchdog)
+    /// <summary>In the freeze: all but its memory. What has to run in any of the processes comes before the memory of all is looked at.</summary>
+    public void ReadFrozen(FrozenProcess process, FreezeWatchdog watchdog)
     {
         watchdog.Enter("state");
         Memory.BeginFrozen();
@@ -69,22 +70,33 @@ internal sealed class ProcessCapture : IDisposable
         using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
         {
             _state.ReadLocks(remote);
-            Memory.BeginTracking(process, remote);
+            Memory.BeginTracking(process, remote, MemoryPins.FindFd(State.Fds));
             _state.ReadInjected(remote, whyNot ?? "");
             if (_rehearsal) remote?.Rehearse();
         }
 
-        watchdog.Enter("scan");
-        Memory.ScanAndCopy(buffer);
         WasStopped = process.WasStopped;
     }
 
-    /// <summary>In a freeze: its tracker is armed, and nothing else is done.</summary>
-    public void ArmFrozen(FrozenProcess process, FreezeWatchdog watchdog)
+    /// <summary>In the freeze, after <see cref="ReadFrozen"/> of all processes: its memory.</summary>
+    public void CopyFrozen(PageBuffer buffer, FreezeWatchdog watchdog)
+    {
+        watchdog.Enter("scan");
+        Memory.ScanAndCopy(buffer);
+    }
+
+    /// <summary>In the freeze of a round: what has to run in it, and nothing else of its state.</summary>
+    public void BeginRound(FrozenProcess process, FreezeWatchdog watchdog)
     {
         watchdog.Enter("inject");
         Memory.BeginFrozen();
-        using (var remote = Memory.NeedsRemote ? RemoteSyscalls.TryBegin(process, out _) : null) Memory.BeginTracking(process, remote);
+        using var remote = Memory.NeedsRemote ? RemoteSyscalls.TryBegin(process, out _) : null;
+        Memory.BeginTracking(process, remote, MemoryPins.FindFd(_state.Directory));
+    }
+
+    /// <summary>After <see cref="BeginRound"/> of all processes: its tracker is armed.</summary>
+    public void ArmFrozen(FreezeWatchdog watchdog)
+    {
         watchdog.Enter("arm");
         Memory.Arm();
     }

@@ -26,16 +26,17 @@ public sealed class FreezeCrew : IDisposable
     /// give it away to a thread of lower priority.</summary>
     internal const int SpinsBeforeSleep = 20000;
 
-    private readonly SemaphoreSlim _go = new(0);
+    private readonly object _gate = new(); // a plain lock: whoever waits at a semaphore spins first, on the target's processor
     private readonly Thread[] _threads;
     private readonly int[] _tids;
+    private readonly ICrewWork?[] _at; // what each thread is at
     private readonly byte[] _allowed = CpuAffinity.Get(ThisProcess.ThreadId());
     private readonly byte[] _mask;
-    private volatile ICrewWork? _work;
+    private volatile ICrewWork[] _work = [];
     private volatile bool _disposed;
     private int _keptFree = -1;
+    private int _calls; // of the gate
     private int _started;
-    private int _busy;
 
     /// <summary>Starts the threads, which sleep until <see cref="Begin"/>.</summary>
     /// <param name="threads">How many; null: one per processor but the caller's own, up to <see cref="MaxThreads"/>.</param>
@@ -44,6 +45,7 @@ public sealed class FreezeCrew : IDisposable
         _mask = new byte[_allowed.Length];
         _threads = new Thread[threads ?? Math.Clamp(Environment.ProcessorCount - 1, 0, MaxThreads)];
         _tids = new int[_threads.Length];
+        _at = new ICrewWork?[_threads.Length];
         for (var i = 0; i < _threads.Length; i++)
         {
             var number = i;
@@ -55,22 +57,30 @@ public sealed class FreezeCrew : IDisposable
         while (Volatile.Read(ref _started) < _threads.Length) spin.SpinOnce();
     }
 
-    /// <summary>Gives the threads some work and wakes them. Where there are none, whoever gives it does all of it.</summary>
+    /// <summary>Gives the threads some more work, behind what they have, and wakes them. Where there are none, whoever gives it does all of it.</summary>
     public void Begin(ICrewWork work)
     {
-        _work = work;
         if (_threads.Length == 0) return;
+        var more = new ICrewWork[_work.Length + 1];
+        Array.Copy(_work, more, _work.Length);
+        more[^1] = work;
+        _work = more;
         KeepFree(ThisProcess.CurrentCpu());
-        _go.Release(_threads.Length);
+        Wake();
     }
 
-    /// <summary>Returns when no thread is at work any more. On every path, before any memory that they may write to is given back.</summary>
+    /// <summary>Returns when no thread is at that work any more. On every path, before any memory that they may write to is given back.</summary>
+    public void End(ICrewWork work)
+    {
+        _work = Array.FindAll(_work, other => !ReferenceEquals(other, work));
+        AwaitNobodyAt(work);
+    }
+
+    /// <summary>Returns when no thread is at any work any more.</summary>
     public void End()
     {
-        _work = null;
-        Interlocked.MemoryBarrier(); // or a thread that is getting busy could still see the work, and not be seen
-        var spin = new SpinWait();
-        while (Volatile.Read(ref _busy) > 0) spin.SpinOnce(SpinsBeforeSleep);
+        _work = [];
+        AwaitNobodyAt(null);
     }
 
     /// <inheritdoc/>
@@ -78,9 +88,8 @@ public sealed class FreezeCrew : IDisposable
     {
         End();
         _disposed = true;
-        if (_threads.Length > 0) _go.Release(_threads.Length);
+        Wake();
         foreach (var thread in _threads) thread.Join();
-        _go.Dispose();
     }
 
     // The scheduler may wake a thread on the processor of its waker, to pull it off some milliseconds later: the freeze is over by then.
@@ -97,26 +106,70 @@ public sealed class FreezeCrew : IDisposable
     {
         _tids[number] = ThisProcess.ThreadId();
         Interlocked.Increment(ref _started);
-        while (true)
+        var seen = 0;
+        while (Await(ref seen))
         {
-            _go.Wait();
-            if (_disposed) return;
             var spin = new SpinWait();
-            while (_work is { } work)
+            while (true)
             {
-                if (TryWork(work)) spin = new SpinWait();
-                else if (work.MayGrow) spin.SpinOnce(SpinsBeforeSleep);
+                if (TryWork(number, out var mayGrow)) spin = new SpinWait();
+                else if (mayGrow) spin.SpinOnce(SpinsBeforeSleep);
                 else break;
             }
         }
     }
 
-    private bool TryWork(ICrewWork work)
+    private void Wake()
     {
-        Interlocked.Increment(ref _busy);
-        // Looked at again: End may have seen nobody busy in between.
-        var done = ReferenceEquals(_work, work) && work.TryWork();
-        Interlocked.Decrement(ref _busy);
+        lock (_gate)
+        {
+            _calls++;
+            Monitor.PulseAll(_gate);
+        }
+    }
+
+    // False at the end.
+    private bool Await(ref int seen)
+    {
+        lock (_gate)
+        {
+            while (seen == _calls) Monitor.Wait(_gate);
+            seen = _calls;
+        }
+
+        return !_disposed;
+    }
+
+    // The first piece that there is.
+    private bool TryWork(int number, out bool mayGrow)
+    {
+        mayGrow = false;
+        var done = false;
+        foreach (var work in _work)
+        {
+            Volatile.Write(ref _at[number], work);
+            Interlocked.MemoryBarrier();
+            // Looked at again: End may have seen nobody at it before.
+            if (Array.IndexOf(_work, work) >= 0)
+            {
+                done = work.TryWork();
+                mayGrow |= work.MayGrow;
+            }
+
+            Volatile.Write(ref _at[number], null);
+            if (done) break;
+        }
+
         return done;
+    }
+
+    private void AwaitNobodyAt(ICrewWork? work)
+    {
+        Interlocked.MemoryBarrier(); // or a thread that is about to begin could still see the work, and not be seen
+        for (var i = 0; i < _at.Length; i++)
+        {
+            var spin = new SpinWait();
+            while (Volatile.Read(ref _at[i]) is { } at && (work is null || ReferenceEquals(at, work))) spin.SpinOnce(SpinsBeforeSleep);
+        }
     }
 }

@@ -21,9 +21,10 @@ public sealed class FreezeWatchdog : IDisposable
     private readonly Action<string> _hardExit;
     private readonly Thread _thread;
     private readonly Lock _lock = new();
-    private readonly ManualResetEventSlim _wake = new();
+    private readonly ManualResetEventSlim _wake = new(false, spinCount: 0); // its thread must not take a processor from the freeze
     private readonly List<(string Name, long Since)> _phases = [];
     private long _since;
+    private bool _expected;
     private bool _running;
     private bool _disposed;
 
@@ -49,17 +50,31 @@ public sealed class FreezeWatchdog : IDisposable
         }
     }
 
-    /// <summary>The freeze begins: called by <see cref="FrozenTree.Freeze"/> just before the first thread is stopped.</summary>
-    public void Start()
+    /// <summary>A freeze is about to begin: its time is kept from here on at the latest, so that the watchdog's thread need not be woken in it.</summary>
+    public void Expect()
     {
         lock (_lock)
         {
+            if (_running) return;
+            (_expected, _since) = (true, Stopwatch.GetTimestamp());
+        }
+
+        _wake.Set();
+    }
+
+    /// <summary>The freeze begins: called by <see cref="FrozenTree.Freeze"/> just before the first thread is stopped.</summary>
+    public void Start()
+    {
+        bool expected;
+        lock (_lock)
+        {
+            expected = _expected;
             _since = Stopwatch.GetTimestamp();
             _phases.Clear();
             _phases.Add(("freeze", _since));
             _running = true;
         }
-        _wake.Set();
+        if (!expected) _wake.Set();
     }
 
     /// <summary>The target runs again. The limit is off, the phases stay readable.</summary>
@@ -67,6 +82,7 @@ public sealed class FreezeWatchdog : IDisposable
     {
         lock (_lock)
         {
+            _expected = false;
             if (!_running) return;
             _running = false;
             _phases.Add(("", Stopwatch.GetTimestamp()));
@@ -110,7 +126,8 @@ public sealed class FreezeWatchdog : IDisposable
             {
                 if (_disposed) return;
                 _wake.Reset();
-                left = _running ? _limit + _grace - Stopwatch.GetElapsedTime(_since) : Timeout.InfiniteTimeSpan;
+                left = _running || _expected ? _limit + _grace - Stopwatch.GetElapsedTime(_since) : Timeout.InfiniteTimeSpan;
+                if (!_running && left <= TimeSpan.Zero) (_expected, left) = (false, Timeout.InfiniteTimeSpan); // it has not come: if it does, it wakes us
             }
             if (left <= TimeSpan.Zero && left != Timeout.InfiniteTimeSpan)
             {

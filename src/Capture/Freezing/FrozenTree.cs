@@ -46,6 +46,7 @@ public sealed class FrozenTree : IDisposable
         CheckRoot(pid);
         var ownWatchdog = options.Watchdog is null ? new FreezeWatchdog(options.MaxFrozen) : null;
         var watchdog = options.Watchdog ?? ownWatchdog!;
+        watchdog.Expect();
         try
         {
             for (var attempt = 1; ; attempt++)
@@ -102,7 +103,10 @@ public sealed class FrozenTree : IDisposable
         }
         finally
         {
-            LetGo(Processes.SelectMany(p => p.Threads).Select(t => t.Tid).ToArray());
+            var tids = new List<int>();
+            foreach (var process in Processes)
+                foreach (var thread in process.Threads) tids.Add(thread.Tid);
+            LetGo(tids);
             _until = Stopwatch.GetTimestamp();
             Watchdog.Stop();
             _ownWatchdog?.Dispose();
@@ -119,7 +123,9 @@ public sealed class FrozenTree : IDisposable
     /// </summary>
     private static bool LetGo(IReadOnlyList<int> tids)
     {
-        var left = tids.Where(tid => Ptrace.TryDetach(tid) != 0).ToList();
+        var left = new List<int>();
+        foreach (var tid in tids)
+            if (Ptrace.TryDetach(tid) != 0) left.Add(tid);
         var wait = new StopWait(StopWait.DeadlineIn(LetGoTimeout));
         while (left.Count > 0)
         {

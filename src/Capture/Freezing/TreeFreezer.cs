@@ -7,7 +7,7 @@ namespace Crstore.Capture.Freezing;
 
 /// <summary>
 /// Stops every thread of a process, or of a process and its descendants. Parents before children: a stopped parent forks
-/// no more, and a vfork parent can't stop before its child has gone on to exec. Passes are repeated until one finds nothing new.
+/// no more, and a vfork parent can't stop before its child has gone on to exec. Passes are repeated until nothing that is there is unknown, with all that is known stopped.
 /// </summary>
 internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options, FreezeWatchdog watchdog)
 {
@@ -26,9 +26,15 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
     public IEnumerable<Tracee> Attached => _order.SelectMany(pid => _processes[pid].Values).Where(t => !t.Dead);
 
     /// <summary>The result, root first.</summary>
-    public IReadOnlyList<FrozenProcess> Frozen => _order.Select(pid => new FrozenProcess(pid,
-        _processes[pid].Values.Where(t => !t.Dead).OrderBy(t => t.Tid != pid).ThenBy(t => t.Tid)
-            .Select(t => new FrozenThread(t.Tid, t.GroupStopped) { ToldAt = t.ToldAt }).ToArray())).ToArray();
+    public IReadOnlyList<FrozenProcess> Frozen => _order.ConvertAll(pid =>
+    {
+        // Of a leader that has exited nothing is left; the others by number.
+        var threads = new List<FrozenThread>(_processes[pid].Count);
+        foreach (var tracee in _processes[pid].Values)
+            if (!tracee.Dead) threads.Add(new FrozenThread(tracee.Tid, tracee.GroupStopped) { ToldAt = tracee.ToldAt });
+        threads.Sort((a, b) => a.Tid == pid ? -1 : b.Tid == pid ? 1 : a.Tid.CompareTo(b.Tid));
+        return new FrozenProcess(pid, threads);
+    });
 
     /// <summary>
     /// Freezes. False if some thread didn't stop in time: <see cref="Attached"/> must then be let go, as after an exception.
@@ -42,7 +48,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         {
             again = false;
             watchdog.ThrowIfExpired();
-            foreach (var pid in _order) again |= SeizeNewThreads(pid);
+            foreach (var pid in _order) SeizeNewThreads(pid);
             if (!WaitForAll(out stuck)) return false;
             foreach (var pid in _order.ToArray()) again |= !IsComplete(pid);
             if (tree && !again) again = AddChildren();
@@ -63,7 +69,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
     }
 
     /// <summary>Attaches to all threads not known yet, then tells them to stop: attaching alone doesn't hold them up.</summary>
-    private bool SeizeNewThreads(int pid)
+    private void SeizeNewThreads(int pid)
     {
         var known = _processes[pid];
         var found = new List<Tracee>();
@@ -88,8 +94,6 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
             tracee.ToldAt = Stopwatch.GetTimestamp();
             _ = Ptrace.TryInterrupt(tracee.Tid); // ESRCH: it has died, and the wait will say so
         }
-
-        return found.Count > 0;
     }
 
     private bool WaitForAll(out string? stuck)

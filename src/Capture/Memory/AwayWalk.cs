@@ -11,16 +11,18 @@ namespace Crstore.Capture.Memory;
 /// in 3 ns and reports one that does in 13 (6.18), and nearly all of a large process is in memory and clean: so two walks that
 /// report little are cheaper than one that reports everything.
 /// </summary>
-public sealed class AwayWalk : ICrewWork, IDisposable
+public sealed class AwayWalk : IDisposable
 {
-    private const int Idle = 0, Offered = 1, Taken = 2, Done = 3;
     private const PageCategories Populated = PageCategories.Present | PageCategories.Swapped;
+    private const ulong PagesAtATime = 8192; // some 30 us: for as long as a walk takes the target can map nothing, which injected calls do meanwhile
     private readonly RunList<PageRange> _ranges = new(512);
     private readonly RunList<PageRun> _away = new(4096);
+    private readonly CrewJob _job;
     private PagemapScanScanner? _scanner;
-    private LinuxException? _error;
-    private int _state;
     private int _cursor;
+
+    /// <summary>Nothing is looked at yet.</summary>
+    public AwayWalk() => _job = new CrewJob(Walk);
 
     /// <summary>Offers the walk over the memory of a process that a tracker may vouch for.</summary>
     /// <param name="pid">Process.</param>
@@ -28,16 +30,14 @@ public sealed class AwayWalk : ICrewWork, IDisposable
     /// <param name="crew">Who takes it, unless <see cref="Complete"/> comes first.</param>
     public void Begin(int pid, IReadOnlyList<PlannedVma> vmas, FreezeCrew crew)
     {
-        _scanner?.Dispose();
+        Dispose();
         _scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories);
         _ranges.Clear();
         foreach (var vma in vmas)
             if (Covers(vma)) _ranges.Add(vma.Range);
         _away.Clear();
         _cursor = 0;
-        _error = null;
-        Volatile.Write(ref _state, Offered);
-        crew.Begin(this);
+        _job.Offer(crew);
     }
 
     /// <summary>True if the walk goes over this mapping.</summary>
@@ -45,34 +45,13 @@ public sealed class AwayWalk : ICrewWork, IDisposable
 
     /// <summary>Does the walk if nobody has taken it, or waits until it is done.</summary>
     /// <exception cref="LinuxException">The process is gone.</exception>
-    public void Complete()
+    public void Complete() => _job.Complete();
+
+    /// <summary>True if every page of a range was in memory, and none the zero page; best asked in ascending order.</summary>
+    public bool IsOwnMemory(PageRange range)
     {
-        TryWork();
-        Wait();
-        if (_error is not null) throw _error;
-    }
-
-    /// <inheritdoc/>
-    public bool MayGrow => false;
-
-    /// <inheritdoc/>
-    public bool TryWork()
-    {
-        if (Interlocked.CompareExchange(ref _state, Taken, Offered) != Offered) return false;
-        try
-        {
-            foreach (var range in _ranges) _scanner!.ScanAway(range, _away);
-        }
-        catch (LinuxException e)
-        {
-            _error = e;
-        }
-        finally
-        {
-            Volatile.Write(ref _state, Done);
-        }
-
-        return true;
+        Seek(range.Start);
+        return _cursor == _away.Count || _away[_cursor].Range.Start.Number >= range.End.Number;
     }
 
     /// <summary>
@@ -84,7 +63,7 @@ public sealed class AwayWalk : ICrewWork, IDisposable
     /// <param name="runs">Appended to.</param>
     public void Merge(PageRange range, RunList<PageRun> written, RunList<PageRun> runs)
     {
-        while (_cursor > 0 && _away[_cursor - 1].Range.End.Number > range.Start.Number) _cursor--;
+        Seek(range.Start);
         var next = 0;
         for (var at = range.Start; at.Number < range.End.Number;)
         {
@@ -109,7 +88,7 @@ public sealed class AwayWalk : ICrewWork, IDisposable
             {
                 ref readonly var run = ref _away[_cursor];
                 var here = run.Range.Start.Number <= at.Number;
-                if (here) flags = run.Flags;
+                if (here) flags = run.Flags & ~PageCategories.ZeroFrame; // what it was when it was protected: see above
                 var change = here ? run.Range.End : run.Range.Start;
                 if (change.Number < end.Number) end = change;
             }
@@ -122,15 +101,37 @@ public sealed class AwayWalk : ICrewWork, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        Interlocked.CompareExchange(ref _state, Idle, Offered);
-        Wait();
+        _job.Withdraw();
         _scanner?.Dispose();
         _scanner = null;
     }
 
-    private void Wait()
+    private void Walk()
     {
-        var spin = new SpinWait();
-        while (Volatile.Read(ref _state) == Taken) spin.SpinOnce(FreezeCrew.SpinsBeforeSleep);
+        foreach (var range in _ranges)
+        {
+            var size = PagesAtATime;
+            for (var at = range.Start; at.Number < range.End.Number;)
+            {
+                var piece = new PageRange(at, Math.Min(size, range.End.Number - at.Number));
+                _scanner!.ScanAway(piece, _away);
+                size = IsHole(piece) ? Math.Min(size * 2, 1UL << 40) : PagesAtATime; // reservations of terabytes are mostly empty
+                at = piece.End;
+            }
+        }
+    }
+
+    // To the first that does not end in front of it.
+    private void Seek(VirtualPage page)
+    {
+        while (_cursor > 0 && _away[_cursor - 1].Range.End.Number > page.Number) _cursor--;
+        while (_cursor < _away.Count && _away[_cursor].Range.End.Number <= page.Number) _cursor++;
+    }
+
+    private bool IsHole(PageRange piece)
+    {
+        if (_away.Count == 0) return false;
+        ref readonly var last = ref _away[_away.Count - 1];
+        return last.Flags == PageCategories.None && last.Range.Start.Number <= piece.Start.Number && last.Range.End == piece.End;
     }
 }

@@ -140,12 +140,15 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     }
 
     /// <summary>In the freeze: the tracker is made ready, in the target where need be. Dispose the remote calls before <see cref="ScanAndCopy"/>.</summary>
+    /// <param name="process">The target.</param>
+    /// <param name="remote">System calls in it, if they can be made.</param>
+    /// <param name="pinningFd">One of its fds of which <see cref="MemoryPins"/> tell; empty if there is none.</param>
     /// <exception cref="TargetException">The target is gone or refused.</exception>
-    public void BeginTracking(FrozenProcess process, IRemoteSyscalls? remote)
+    public void BeginTracking(FrozenProcess process, IRemoteSyscalls? remote, string pinningFd)
     {
         try
         {
-            _tracking.Begin(process, remote, _vmas.Vmas);
+            _tracking.Begin(process, remote, _vmas.Vmas, pinningFd);
         }
         catch (LinuxException e)
         {
@@ -162,12 +165,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     {
         try
         {
-            if (Tracker == TrackerKind.Uffd) _away.Complete();
+            CompleteWalk();
             using var reader = _reader = new PageReader(_request.Pid, _queue, _request.Crew, _request.Watchdog);
             ScanAll(buffer);
             _request.Watchdog?.Enter("copy");
+            _samples.Take(_plan, _request.Options.SampleShare, _request.Round?.Pages ?? PreCopiedPages.None, reader, buffer, _space);
             reader.Flush(buffer, _space);
-            _samples.Take(_plan, _request.Options.SampleShare, _request.Round?.Pages ?? PreCopiedPages.None, reader);
         }
         catch (LinuxException e)
         {
@@ -185,7 +188,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     {
         try
         {
-            if (Tracker == TrackerKind.Uffd) _away.Complete();
+            CompleteWalk();
             ScanAll(null);
         }
         catch (LinuxException e)
@@ -301,6 +304,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
             vmas.Add(message);
         }
+    }
+
+    private void CompleteWalk()
+    {
+        if (Tracker == TrackerKind.Uffd) _away.Complete();
+        _tracking.PrepareScan(_vmas.Vmas);
     }
 
     private void ScanAll(PageBuffer? buffer)

@@ -19,6 +19,8 @@ public sealed class PageReader : IDisposable
     private readonly CopyQueue _queue;
     private readonly FreezeCrew _crew;
     private readonly Action _ask;
+    private MappedMemory? _sample;
+    private Action<VirtualPage, int> _sampleLost = static (_, _) => { };
 
     /// <summary>Opens the process; its address space must be the one to read. The crew works for it until it is disposed of.</summary>
     /// <param name="pid">Process.</param>
@@ -73,38 +75,46 @@ public sealed class PageReader : IDisposable
     {
         var asked = FinishRound((page, error) => Lose(page, error, buffer, writer));
         PagesRead += asked; // afterwards: what was lost is taken off in there
+        _sample = null;
     }
 
-    /// <summary>Copies single pages one behind the other into a segment, for the lie check.</summary>
+    /// <summary>
+    /// Copies single pages one behind the other into a segment, for the lie check; after the last <see cref="Copy"/>. All of it is there after <see cref="Flush"/>:
+    /// the crew is still busy with what was asked for before.
+    /// </summary>
     /// <param name="pages">Pages, in ascending order.</param>
     /// <param name="segment">Where to.</param>
     /// <param name="lost">Told the pages that can't be read, with errno.</param>
+    /// <param name="buffer">What was asked for before: where to.</param>
+    /// <param name="writer">The space that belongs to.</param>
     /// <exception cref="LinuxException">The process is gone.</exception>
-    public void CopyEach(ReadOnlySpan<VirtualPage> pages, MappedMemory segment, Action<VirtualPage, int> lost)
+    public void CopySample(ReadOnlySpan<VirtualPage> pages, MappedMemory segment, Action<VirtualPage, int> lost, PageBuffer buffer, ISpaceWriter writer)
     {
         for (var i = 0; i < pages.Length;)
         {
+            (_sample, _sampleLost) = (segment, lost);
             while (i < pages.Length && _queue.Add(pages[i], 1, new BufferPlace(segment, i * VirtualPage.Size)) == 1) i++;
-            FinishRound(lost);
+            if (i < pages.Length) Flush(buffer, writer);
         }
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _crew.End();
+        _crew.End(_queue);
         _memory.Dispose();
     }
 
-    // Returns the pages asked for.
+    // Returns the pages asked for, but for the sample.
     private ulong FinishRound(Action<VirtualPage, int> lost)
     {
         _queue.Complete(_ask);
         ulong pages = 0;
         foreach (ref readonly var batch in _queue.Batches)
         {
-            pages += (ulong)batch.Bytes / VirtualPage.Size;
-            if (batch.Result != batch.Bytes) Repair(batch, lost);
+            var isSample = ReferenceEquals(batch.Segment, _sample);
+            if (!isSample) pages += (ulong)batch.Bytes / VirtualPage.Size;
+            if (batch.Result != batch.Bytes) Repair(batch, isSample ? _sampleLost : lost);
         }
 
         _queue.Reset();

@@ -56,6 +56,9 @@ public sealed class PlannedVma
     /// <summary>Set by the tracker: it will vouch for this VMA next time.</summary>
     public bool Tracked { get; set; }
 
+    /// <summary>Set by the tracker in the freeze: it has watched this VMA up to now.</summary>
+    public bool Watched { get; set; }
+
     /// <summary>Its pages.</summary>
     public PageRange Range => PageRange.OfAddresses(Entry.Start, Entry.End);
 

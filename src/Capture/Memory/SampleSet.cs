@@ -40,8 +40,10 @@ public sealed class SampleSet : IDisposable
     /// <param name="plan">Says what is kept.</param>
     /// <param name="share">Share of it.</param>
     /// <param name="rounds">What rounds before have read.</param>
-    /// <param name="reader">Copies.</param>
-    public void Take(PagePlan plan, double share, PreCopiedPages rounds, PageReader reader)
+    /// <param name="reader">Copies, up to its next <see cref="PageReader.Flush"/>.</param>
+    /// <param name="buffer">Where it has copied to before.</param>
+    /// <param name="writer">The space that belongs to.</param>
+    public void Take(PagePlan plan, double share, PreCopiedPages rounds, PageReader reader, PageBuffer buffer, ISpaceWriter writer)
     {
         Count = 0;
         var wanted = Size(plan.Kept, share);
@@ -70,7 +72,8 @@ public sealed class SampleSet : IDisposable
             before += run.Range.Count;
         }
 
-        Copy(reader);
+        Array.Clear(_unreadable);
+        reader.CopySample(_pages.AsSpan(0, Count), _content, (page, _) => _unreadable[Array.IndexOf(_pages, page)] = true, buffer, writer);
     }
 
     /// <summary>Compares with the parent; returns the pages that the tracker called clean and that are not.</summary>
@@ -94,12 +97,6 @@ public sealed class SampleSet : IDisposable
     private void Add(VirtualPage page)
     {
         if (Count < Max) _pages[Count++] = page;
-    }
-
-    private void Copy(PageReader reader)
-    {
-        Array.Clear(_unreadable);
-        reader.CopyEach(_pages.AsSpan(0, Count), _content, (page, _) => _unreadable[Array.IndexOf(_pages, page)] = true);
     }
 
     private static ulong Share(ulong kept, int i, int of) => kept / (ulong)of * (ulong)i + kept % (ulong)of * (ulong)i / (ulong)of;

@@ -30,12 +30,12 @@ internal sealed class InjectedState
 
     /// <summary>Asks, and fills it in. On the ptrace thread, within the freeze.</summary>
     /// <exception cref="LinuxException">The injected call failed, or its result can't be read.</exception>
-    internal static void Read(Process process, StatusLines status, IRemoteSyscalls remote)
+    internal static void Read(Process process, ulong signalsCaught, IRemoteSyscalls remote)
     {
         var first = process.Threads[0];
         var state = new InjectedState(remote, first.Tid);
         state.Ask(new Question { Take = result => process.Layout.Brk = (ulong)result, MayFail = true }, StateCalls.Brk);
-        state.AskSignalActions(process, status);
+        state.AskSignalActions(process, signalsCaught);
         state.AskSettings(process);
         state.AskTimers(process);
         state.AskPosixTimers(process);
@@ -64,10 +64,10 @@ internal sealed class InjectedState
         }
     }
 
-    private void AskSignalActions(Process process, StatusLines status)
+    private void AskSignalActions(Process process, ulong caught)
     {
         // SIGCHLD's flags (SA_NOCLDWAIT) matter even with the default handler.
-        var wanted = status.SignalsCaught | Bit(StateCalls.SigChld);
+        var wanted = caught | Bit(StateCalls.SigChld);
         for (var signal = 1; signal <= StateCalls.LastSignal; signal++)
         {
             if ((wanted & Bit(signal)) == 0)

@@ -117,9 +117,9 @@ public sealed class ProcessStateReader : IDisposable
             Message.Pid = Pid;
             Message.Stat = ByteString.CopyFrom(proc.Read("stat", SmallFile));
             Message.Status = ByteString.CopyFrom(proc.Read("status", SmallFile));
-            status = StatusLines.Parse(Message.Status.Span);
+            var inNamespace = StatusNumber.Count(Message.Status.Span, "\nNSpid:"u8) > 1;
             foreach (var thread in frozen.Threads)
-                Message.Threads.Add(ThreadState.Read(thread, proc, status.NamespacePids.Count > 1));
+                Message.Threads.Add(ThreadState.Read(thread, proc, inNamespace));
             Message.WasStopped = frozen.WasStopped;
             Message.SharedPending = UnsafeByteOperations.UnsafeWrap(Ptrace.PeekSigInfo(leader, shared: true));
             Message.Cwd = living.ReadLink("cwd");
@@ -163,7 +163,7 @@ public sealed class ProcessStateReader : IDisposable
         }
         try
         {
-            InjectedState.Read(Message, status ?? throw new InvalidOperationException("ReadFrozen comes first"), remote);
+            InjectedState.Read(Message, StatusNumber.Hex(Message.Status.Span, "\nSigCgt:"u8), remote);
         }
         catch (LinuxException e)
         {
@@ -175,8 +175,9 @@ public sealed class ProcessStateReader : IDisposable
     /// <summary>Takes the raw lines apart. After the thaw; on any thread.</summary>
     public Process Build()
     {
-        if (status is null)
+        if (Message.Status.IsEmpty)
             throw new InvalidOperationException("ReadFrozen comes first");
+        status = StatusLines.Parse(Message.Status.Span); // costs too much for the freeze
         Message.MergeFrom(prepared.Message);
         FillFromStat(Message);
         FillFromStatus(Message, status);

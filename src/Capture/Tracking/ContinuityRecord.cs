@@ -19,12 +19,13 @@ public sealed class ContinuityRecord : IDisposable
 {
     private const int NonceBytes = 16;
     private const int FileBytes = 512;
-    private const string Magic = "crstore-target 1";
+    private static ReadOnlySpan<byte> Magic => "crstore-target 1"u8;
     private static int swept;
     private const long HolderOffset = FileBytes; // behind what others read, for those who wait
 
     private readonly TargetIdentity _target;
     private readonly string _bootId;
+    private readonly byte[] _boot;
     private readonly ContinuityPlace _own;
     private readonly IReadOnlyList<ContinuityPlace> _places;
     private readonly byte[] _readBuffer = new byte[FileBytes];
@@ -32,11 +33,13 @@ public sealed class ContinuityRecord : IDisposable
     private SafeFileHandle? _file;
     private ulong _generation;
     private byte[] _prepared = [];
+    private byte[] _nextNonce = [];
 
     private ContinuityRecord(TargetIdentity target, string bootId, ContinuityPlace own)
     {
         _target = target;
         _bootId = bootId;
+        _boot = Encoding.ASCII.GetBytes(bootId);
         _own = own;
         _places = ContinuityPlace.For(target.Uid);
         _path = own.RecordOf(target.Pid, target.StartTimeTicks);
@@ -52,7 +55,7 @@ public sealed class ContinuityRecord : IDisposable
     public string Nonce { get; private set; } = "";
 
     /// <summary>The nonce of the bump that was prepared last.</summary>
-    public string NextNonce { get; private set; } = "";
+    public string NextNonce => Convert.ToHexStringLower(_nextNonce);
 
     /// <summary>Where the soft-dirty tracker keeps its frame numbers.</summary>
     public string FramesPath => _path + ".frames";
@@ -99,12 +102,22 @@ public sealed class ContinuityRecord : IDisposable
         return token;
     }
 
+    /// <summary>What <see cref="ReadToken"/> would give after our <see cref="Bump"/>: nobody else can make one in the freeze.</summary>
+    /// <param name="before">As it was read in this freeze before the bump.</param>
+    public byte[] TokenAfterBump(ReadOnlySpan<byte> before)
+    {
+        var token = before.ToArray();
+        for (var i = 0; i < _places.Count; i++)
+            if (_places[i] == _own) _nextNonce.CopyTo(token, i * NonceBytes);
+        return token;
+    }
+
     /// <summary>Gets the next bump ready, so that nothing is computed in the freeze.</summary>
     public void PrepareBump(Guid store, Crid crid, int parkedFd, ulong parkedInode)
     {
-        NextNonce = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(NonceBytes));
+        _nextNonce = RandomNumberGenerator.GetBytes(NonceBytes);
         var text = string.Create(CultureInfo.InvariantCulture,
-            $"{Magic}\nnonce {NextNonce}\nboot {_bootId}\ngeneration {_generation + 1}\nstore {store}\ncrid {crid}\nuffd {parkedFd} {parkedInode}\n");
+            $"crstore-target 1\nnonce {NextNonce}\nboot {_bootId}\ngeneration {_generation + 1}\nstore {store}\ncrid {crid}\nuffd {parkedFd} {parkedInode}\n");
         _prepared = Encoding.ASCII.GetBytes(text.PadRight(FileBytes, '\n'));
     }
 
@@ -178,11 +191,11 @@ public sealed class ContinuityRecord : IDisposable
     {
         if (_own.Owner == 0) File.SetUnixFileMode(_path, (UnixFileMode)0b110_100_100); // others must see root's resets
         var length = FileCalls.ReadAt(_file!, _readBuffer, 0, _path);
-        var fields = Parse(_readBuffer.AsSpan(0, length));
-        if (fields is null) return;
-        Nonce = fields.GetValueOrDefault("nonce") ?? "";
-        _ = ulong.TryParse(fields.GetValueOrDefault("generation"), NumberStyles.None, CultureInfo.InvariantCulture, out _generation);
-        var parked = (fields.GetValueOrDefault("uffd") ?? "").Split(' ');
+        var content = _readBuffer.AsSpan(0, length);
+        if (!IsOfThisBoot(content)) return;
+        Nonce = Encoding.ASCII.GetString(Field(content, "nonce"u8));
+        _ = ulong.TryParse(Field(content, "generation"u8), NumberStyles.None, CultureInfo.InvariantCulture, out _generation);
+        var parked = Encoding.ASCII.GetString(Field(content, "uffd"u8)).Split(' ');
         if (parked.Length == 2 && int.TryParse(parked[0], NumberStyles.None, CultureInfo.InvariantCulture, out var fd)
             && ulong.TryParse(parked[1], NumberStyles.None, CultureInfo.InvariantCulture, out var inode))
             (ParkedFd, ParkedInode) = (fd, inode);
@@ -192,7 +205,8 @@ public sealed class ContinuityRecord : IDisposable
     {
         nonce.Clear();
         if (!TryReadFile(place.RecordOf(_target.Pid, _target.StartTimeTicks), place.Owner, out var length) || length <= 0) return;
-        if (Parse(_readBuffer.AsSpan(0, length))?.GetValueOrDefault("nonce") is not { Length: NonceBytes * 2 } hex) return;
+        var content = _readBuffer.AsSpan(0, length);
+        if (!IsOfThisBoot(content) || Field(content, "nonce"u8) is not { Length: NonceBytes * 2 } hex) return;
         if (Convert.FromHexString(hex, nonce, out _, out _) != System.Buffers.OperationStatus.Done) nonce.Clear();
     }
 
@@ -210,15 +224,21 @@ public sealed class ContinuityRecord : IDisposable
         }
     }
 
-    // Null for anything that is not a whole record of this boot: it then counts as none.
-    private Dictionary<string, string>? Parse(ReadOnlySpan<byte> content)
+    // False for anything that is not a whole record of this boot: it then counts as none.
+    private bool IsOfThisBoot(ReadOnlySpan<byte> content) =>
+        content.Length == FileBytes && content.StartsWith(Magic) && content[Magic.Length] == (byte)'\n' && Field(content, "boot"u8).SequenceEqual(_boot);
+
+    // Empty where there is none. Read in the freeze: nothing is allocated.
+    private static ReadOnlySpan<byte> Field(ReadOnlySpan<byte> content, ReadOnlySpan<byte> name)
     {
-        var lines = Encoding.ASCII.GetString(content).Split('\n', StringSplitOptions.RemoveEmptyEntries);
-        if (content.Length != FileBytes || lines[0] != Magic) return null;
-        var fields = new Dictionary<string, string>();
-        foreach (var line in lines.Skip(1))
-            if (line.IndexOf(' ') is > 0 and var space)
-                fields[line[..space]] = line[(space + 1)..];
-        return fields.GetValueOrDefault("boot") == _bootId ? fields : null;
+        while (!content.IsEmpty)
+        {
+            var end = content.IndexOf((byte)'\n');
+            var line = end < 0 ? content : content[..end];
+            if (line.Length > name.Length && line.StartsWith(name) && line[name.Length] == (byte)' ') return line[(name.Length + 1)..];
+            content = end < 0 ? default : content[(end + 1)..];
+        }
+
+        return default;
     }
 }

@@ -24,6 +24,11 @@ public sealed class HashTracker : ITracker
     public void Begin(int pid, int tid, IRemoteSyscalls? remote) => _scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: false);
 
     /// <inheritdoc/>
+    public void Prepare(IReadOnlyList<PlannedVma> vmas)
+    {
+    }
+
+    /// <inheritdoc/>
     public void Scan(PlannedVma vma, IScanSink sink)
     {
         _runs.Clear();

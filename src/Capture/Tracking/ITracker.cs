@@ -8,7 +8,7 @@ namespace Crstore.Capture.Tracking;
 /// <summary>
 /// Tells which pages of a process were written since the last time it was asked. It only reports: whether its word may be
 /// believed (continuity) is decided by the continuity verdict and <see cref="PagePlan"/>.
-/// In the freeze: <see cref="Begin"/>, <see cref="Scan"/> per VMA in address order, <see cref="Finish"/>. All on the ptrace thread.
+/// In the freeze: <see cref="Begin"/>, <see cref="Prepare"/>, <see cref="Scan"/> per VMA in address order, <see cref="Finish"/>. All on the ptrace thread.
 /// </summary>
 public interface ITracker : IDisposable
 {
@@ -26,6 +26,10 @@ public interface ITracker : IDisposable
     /// <param name="tid">A thread of it to run system calls in.</param>
     /// <param name="remote">System calls in the target; null if they can't be had.</param>
     void Begin(int pid, int tid, IRemoteSyscalls? remote);
+
+    /// <summary>Before the first scan, with nobody else busy with the memory of the process.</summary>
+    /// <param name="vmas">Its mappings as of the freeze.</param>
+    void Prepare(IReadOnlyList<PlannedVma> vmas);
 
     /// <summary>
     /// Scans a VMA and resets its dirty state (at once, or at <see cref="Finish"/>), so that the next scan tells what was

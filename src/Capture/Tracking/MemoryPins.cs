@@ -1,6 +1,7 @@
 using System.Globalization;
 using Crstore.Capture.Memory;
 using Crstore.Linux.Proc;
+using Crstore.Model.Format;
 
 namespace Crstore.Capture.Tracking;
 
@@ -23,6 +24,15 @@ public static class MemoryPins
         for (var i = 0; i < vmas.Count; i++)
             if (vmas[i].Entry.Name.StartsWith("/[aio]", StringComparison.Ordinal))
                 return "asynchronous I/O (io_setup)";
+        return "";
+    }
+
+    /// <summary>Among fds that were read in the freeze. Empty if there is none.</summary>
+    public static string FindFd(IEnumerable<Fd> fds)
+    {
+        foreach (var fd in fds)
+            if (IsPinning(fd.Link))
+                return $"fd {fd.Number} ({fd.Link})";
         return "";
     }
 

@@ -34,6 +34,11 @@ public sealed class SoftDirtyTracker(FrameWitness? witness) : ITracker
     }
 
     /// <inheritdoc/>
+    public void Prepare(IReadOnlyList<PlannedVma> vmas)
+    {
+    }
+
+    /// <inheritdoc/>
     public void Scan(PlannedVma vma, IScanSink sink)
     {
         _runs.Clear();

@@ -3,7 +3,6 @@ using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
-using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Google.Protobuf;
@@ -61,7 +60,7 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
             _ => new HashTracker(),
         };
         if (kind == TrackerKind.Hash) CloseRecord();
-        _verdict = Judge();
+        _verdict = Judge(_record is null ? [] : _record.ReadToken());
         _record?.PrepareBump(request.StoreId, request.Crid, _record.ParkedFd, _record.ParkedInode);
     }
 
@@ -69,7 +68,8 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
     /// <param name="process">The target.</param>
     /// <param name="remote">System calls in it, if they can be made.</param>
     /// <param name="vmas">Its mappings as of the freeze.</param>
-    public void Begin(FrozenProcess process, IRemoteSyscalls? remote, IReadOnlyList<PlannedVma> vmas)
+    /// <param name="pinningFd">The fd, as of the freeze, whose owner in the kernel writes past the page tables (<see cref="MemoryPins"/>); empty if there is none.</param>
+    public void Begin(FrozenProcess process, IRemoteSyscalls? remote, IReadOnlyList<PlannedVma> vmas, string pinningFd)
     {
         if (!_target!.IsStillThere())
         {
@@ -80,8 +80,10 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
             _target = now;
         }
 
-        _verdict = Judge();
-        if (Kind != TrackerKind.Hash && FindPins(process.Pid, vmas) is { Length: > 0 } pins)
+        var token = _record is null ? [] : _record.ReadToken();
+        _verdict = Judge(token);
+        var pins = MemoryPins.FindAio(vmas) is { Length: > 0 } aio ? aio : pinningFd;
+        if (Kind != TrackerKind.Hash && pins.Length > 0)
         {
             // Since our look before the freeze. What is written from here on goes unseen too, so no proof is left either.
             _verdict = ContinuityVerdict.No($"the kernel or a device may write to its memory unseen: {pins}");
@@ -90,6 +92,7 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
 
         _record?.Bump();
         _tracker.Begin(process.Pid, process.Threads[0].Tid, remote);
+        if (_record is not null) _token = _record.TokenAfterBump(token); // parking has made another one
     }
 
     /// <summary>Of the target; after <see cref="Prepare"/>.</summary>
@@ -101,6 +104,9 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
     /// <summary>Nothing speaks against believing the tracker; as far as can be seen before the freeze, final after <see cref="Begin"/>.</summary>
     public bool IsContinuous => _verdict.Continuous;
 
+    /// <summary>Before the first scan, with nobody else busy with the memory of the process.</summary>
+    public void PrepareScan(IReadOnlyList<PlannedVma> vmas) => _tracker.Prepare(vmas);
+
     /// <summary>Scans and resets a VMA. Clean pages may be believed where it is <see cref="IsContinuous"/> and the tracker covered them.</summary>
     public void Scan(PlannedVma vma, IScanSink sink) => _tracker.Scan(vma, sink);
 
@@ -108,7 +114,6 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
     public void Finish()
     {
         _tracker.Finish();
-        if (_record is not null) _token = _record.ReadToken();
         _finished = true;
     }
 
@@ -158,15 +163,7 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
         _record?.Dispose();
     }
 
-    private ContinuityVerdict Judge() =>
-        ContinuityVerdict.Decide(Kind, request.Parent, _target!, _bootId, _record is null ? default : _record.ReadToken());
-
-    private static string FindPins(int pid, IReadOnlyList<PlannedVma> vmas)
-    {
-        if (MemoryPins.FindAio(vmas) is { Length: > 0 } aio) return aio;
-        using var proc = ProcDirectory.Open(pid);
-        return MemoryPins.FindFd(proc);
-    }
+    private ContinuityVerdict Judge(byte[] token) => ContinuityVerdict.Decide(Kind, request.Parent, _target!, _bootId, token);
 
     private void OpenRecord()
     {

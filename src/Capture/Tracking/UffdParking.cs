@@ -51,7 +51,7 @@ public sealed class UffdParking(ContinuityRecord? record, Guid store, Crid crid)
             if (target == Link)
             {
                 var inode = proc.TryStat(name, out var status) == 0 ? status.Inode : 0;
-                if (record is not null && record.ParkedFd != 0 && inode == record.ParkedInode) IsParked = true;
+                if (record is not null && record.ParkedFd != 0 && inode == record.ParkedInode) IsParked = IsParked || CanTake(pid, fd);
                 else if (record is null || !record.IsOurs(inode)) Foreign = $"fd {fd}";
             }
             else if (MemoryPins.IsPinning(target))
@@ -118,6 +118,20 @@ public sealed class UffdParking(ContinuityRecord? record, Guid store, Crid crid)
         remote.LeaveToTarget(fd);
         Fd = fd;
         return uffd;
+    }
+
+    // As in the freeze: the first time takes longer.
+    private static bool CanTake(int pid, int fd)
+    {
+        try
+        {
+            Take(pid, fd).Dispose();
+            return true;
+        }
+        catch (LinuxException)
+        {
+            return false; // closed since it was listed; if it can't be had at all, the freeze tells
+        }
     }
 
     private static Userfaultfd Take(int pid, int fd)

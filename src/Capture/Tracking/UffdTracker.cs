@@ -48,6 +48,20 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
     }
 
     /// <inheritdoc/>
+    /// <remarks>
+    /// Registering again what is ours changes nothing, and is refused (EBUSY) if it is another one's, as that of a process which shares this memory (vfork): its
+    /// dirty state must not be reset. Done here and not in <see cref="Scan"/>, as it waits for all others that hold the mappings' lock, and the crew that copies hardly lets go of it.
+    /// </remarks>
+    public void Prepare(IReadOnlyList<PlannedVma> vmas)
+    {
+        for (var i = 0; i < vmas.Count; i++)
+        {
+            var vma = vmas[i];
+            vma.Watched = vma.Trackable && _uffd is not null && _scanner!.IsRegistered(vma.Range.Start) && Register(vma);
+        }
+    }
+
+    /// <inheritdoc/>
     public void Scan(PlannedVma vma, IScanSink sink)
     {
         _runs.Clear();
@@ -86,12 +100,10 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
     // False, with nothing said, if the mapping is not registered on our own userfaultfd.
     private bool TryScanTracked(PlannedVma vma, IScanSink sink)
     {
-        // Registering again what is ours changes nothing, and is refused (EBUSY) if it is another one's, as that of a process
-        // which shares this memory (vfork): its dirty state must not be reset.
-        if (!vma.Trackable || _uffd is null || !_scanner!.IsRegistered(vma.Range.Start) || !Register(vma)) return false;
+        if (!vma.Watched) return false;
         if (!AwayWalk.Covers(vma))
         {
-            if (!_scanner.TryScanAndProtect(vma.Range, vma.File is not null, _runs)) return false;
+            if (!_scanner!.TryScanAndProtect(vma.Range, vma.File is not null, _runs)) return false;
             vma.Tracked = true;
             sink.Take(_runs, _adopted);
             return true;
@@ -103,7 +115,7 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
             var end = Math.Min(vma.Range.End.Number, (at.Number / PagesAtATime) * PagesAtATime + size);
             var piece = PageRange.Between(at, new VirtualPage(end));
             _written.Clear();
-            if (!_scanner.TryProtectWritten(piece, _written))
+            if (!(away.IsOwnMemory(piece) ? _scanner!.TryProtectWrittenOfPresent(piece, _written) : _scanner!.TryProtectWritten(piece, _written)))
             {
                 if (at == vma.Range.Start) return false;
                 throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", Errno.EPERM, $"at {piece}, which lies within a registered mapping");

@@ -13,6 +13,25 @@ public static class StatusNumber
     /// <param name="line">How its line begins, with the newline before it.</param>
     public static ulong Hex(ReadOnlySpan<byte> status, ReadOnlySpan<byte> line) => Read(status, line, 16);
 
+    /// <summary>How many numbers a line has; 0 if there is no such line.</summary>
+    /// <param name="status">The file.</param>
+    /// <param name="line">How its line begins, with the newline before it.</param>
+    public static int Count(ReadOnlySpan<byte> status, ReadOnlySpan<byte> line)
+    {
+        var at = status.IndexOf(line);
+        if (at < 0) return 0;
+        var (numbers, inside) = (0, false);
+        foreach (var letter in status[(at + line.Length)..])
+        {
+            if (letter == '\n') break;
+            var digit = letter is >= (byte)'0' and <= (byte)'9';
+            if (digit && !inside) numbers++;
+            inside = digit;
+        }
+
+        return numbers;
+    }
+
     private static ulong Read(ReadOnlySpan<byte> status, ReadOnlySpan<byte> line, uint radix)
     {
         var at = status.IndexOf(line);

@@ -25,7 +25,7 @@ public sealed class PtraceThread : IDisposable
         if (Thread.CurrentThread == _thread) return work();
         T result = default!;
         ExceptionDispatchInfo? failure = null;
-        using var done = new ManualResetEventSlim();
+        using var done = new ManualResetEventSlim(false, spinCount: 0); // a freeze needs the processor more
         lock (_work)
         {
             ObjectDisposedException.ThrowIf(_ending, this);

@@ -4,11 +4,12 @@ namespace Crstore.Linux;
 
 /// <summary>
 /// Waits for ptrace stops by polling: a blocking wait could neither have a deadline nor see a leader that has exited.
-/// Stops come within microseconds, so it spins first, yields the processor then, and sleeps only if it takes long.
+/// Stops come within microseconds, so it yields the processor at first, for the thread that is waited for may need this very one, and sleeps only if it takes long: on a
+/// busy machine who sleeps waits for milliseconds.
 /// </summary>
 public struct StopWait(long deadline)
 {
-    private const int Spins = 20, Yields = 400;
+    private const int Yields = 400;
     private int _rounds;
 
     /// <summary>A deadline that far from now, in Stopwatch ticks.</summary>
@@ -21,10 +22,9 @@ public struct StopWait(long deadline)
     public bool Again()
     {
         _rounds++;
-        if (_rounds <= Spins) Thread.SpinWait(20);
-        else if (_rounds <= Yields) Pause.Yield();
+        if (_rounds <= Yields) Pause.Yield();
         else Pause.Sleep(_rounds < Yields + 100 ? 50 : 500);
-        return _rounds <= Spins || Stopwatch.GetTimestamp() < deadline;
+        return Stopwatch.GetTimestamp() < deadline;
     }
 
     /// <summary>The next stop or death of one tracee (a death is reaped); Nothing when the deadline has passed.</summary>

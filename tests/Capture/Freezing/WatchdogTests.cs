@@ -47,6 +47,30 @@ public sealed class WatchdogTests
     }
 
     [Fact]
+    public void A_freeze_that_was_expected_and_came_later_than_its_limit_is_watched_from_its_beginning()
+    {
+        using var said = new ManualResetEventSlim();
+        using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(20), _ => said.Set(), grace: TimeSpan.FromMilliseconds(20));
+        watchdog.Expect();
+        Assert.False(said.Wait(TimeSpan.FromMilliseconds(200)));
+        watchdog.ThrowIfExpired();
+        watchdog.Start();
+        Assert.True(said.Wait(TimeSpan.FromSeconds(60)));
+        watchdog.Stop();
+    }
+
+    [Fact]
+    public void A_freeze_that_was_expected_is_watched_as_any_other()
+    {
+        using var said = new ManualResetEventSlim();
+        using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(50), _ => said.Set(), grace: TimeSpan.FromMilliseconds(50));
+        watchdog.Expect();
+        watchdog.Start();
+        Assert.True(said.Wait(TimeSpan.FromSeconds(60)));
+        watchdog.Stop();
+    }
+
+    [Fact]
     public void After_the_thaw_nothing_happens_and_the_phases_stay_readable()
     {
         var fired = false;

@@ -52,6 +52,7 @@ public sealed class PageScannerTests
             Trackable = true,
         };
         var kinds = new HashSet<PageCategories>();
+        var (fast, slow) = (0, 0);
         for (var round = 0; round < 60; round++)
         {
             for (var i = 0; i < 40; i++)
@@ -70,9 +71,16 @@ public sealed class PageScannerTests
             var changes = new RunList<PageRun>();
             away.Begin(Environment.ProcessId, [vma], crew);
             away.Complete();
-            var written = new RunList<PageRun>();
-            Assert.True(scanner.TryProtectWritten(range, written));
-            away.Merge(range, written, changes);
+            for (ulong at = 0; at < pages; at += 64)
+            {
+                var piece = new PageRange(range.Start + at, 64);
+                var written = new RunList<PageRun>();
+                var inMemory = away.IsOwnMemory(piece);
+                Assert.True(inMemory ? scanner.TryProtectWrittenOfPresent(piece, written) : scanner.TryProtectWritten(piece, written));
+                (fast, slow) = (fast + (inMemory ? 1 : 0), slow + (inMemory ? 0 : 1));
+                away.Merge(piece, written, changes);
+            }
+
             Assert.Equal(PerPage(all), PerPage(changes));
             foreach (var run in changes) kinds.Add(run.Flags & ~PageCategories.Huge);
         }
@@ -80,6 +88,35 @@ public sealed class PageScannerTests
         Assert.Contains(PageCategories.Present, kinds);
         Assert.Contains(PageCategories.Present | PageCategories.Written, kinds);
         Assert.Contains(PageCategories.Present | PageCategories.Written | PageCategories.ZeroFrame, kinds);
+        Assert.True(fast > 0 && slow > 0, $"{fast} pieces known to be in memory, {slow} not");
+    }
+
+    [Fact]
+    public void A_page_that_is_not_in_memory_after_all_counts_as_written_once_and_again_when_it_is_written()
+    {
+        Requires.That(KernelProbes.Current.UffdWriteProtect, "userfaultfd with asynchronous write protection");
+        using var memory = new MappedMemory(16 * VirtualPage.Size, huge: false);
+        memory.GetSpan().Fill(7);
+        using var uffd = Userfaultfd.TryCreate(out _)!;
+        Assert.Equal(0, uffd.EnableAsyncWriteProtect());
+        Assert.Equal(0, uffd.Register(memory.Address, (ulong)memory.SizeBytes));
+        using var scanner = new PagemapScanScanner(Environment.ProcessId, KernelProbes.Current.PagemapScanCategories);
+        var range = PageRange.OfAddresses(memory.Address, memory.Address + (ulong)memory.SizeBytes);
+        Assert.Equal(16UL, Written());
+        Assert.Equal(0UL, Written());
+        memory.Release(4 * VirtualPage.Size, VirtualPage.Size); // as the kernel may take back what is MADV_FREE
+        Assert.Equal(1UL, Written());
+        Assert.Equal(0, memory.GetSpan()[4 * VirtualPage.Size]);
+        Assert.Equal(0UL, Written());
+        memory.GetSpan()[4 * VirtualPage.Size] = 1;
+        Assert.Equal(1UL, Written());
+
+        ulong Written()
+        {
+            var runs = new RunList<PageRun>();
+            Assert.True(scanner.TryProtectWrittenOfPresent(range, runs));
+            return runs.Aggregate(0UL, (sum, run) => sum + run.Range.Count);
+        }
     }
 
     // Of a clean page nobody needs to know whether it is the zero page.

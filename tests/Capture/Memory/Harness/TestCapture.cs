@@ -2,6 +2,7 @@ using Crstore.Capture;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
+using Crstore.Capture.Tracking;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Linux.Proc;
@@ -159,7 +160,13 @@ internal sealed class TestCapture
         using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
         capture.BeginFrozen();
         using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
-            capture.BeginTracking(frozen.Processes[0], remote);
+            capture.BeginTracking(frozen.Processes[0], remote, FindPin(pid));
         rest();
+    }
+
+    private static string FindPin(int pid)
+    {
+        using var proc = ProcDirectory.Open(pid);
+        return MemoryPins.FindFd(proc);
     }
 }
