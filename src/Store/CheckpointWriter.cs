@@ -19,7 +19,6 @@ namespace Crstore.Store;
 internal sealed class CheckpointWriter : ICheckpointWriter
 {
     private const int IndexFileKeys = 1 << 16; // below, a second file isn't worth its place in level 0
-    private const int MaxIndexFileKeys = 1 << 18; // 11 MiB of keys and values, and as much again to sort them
     private readonly StorePaths paths;
     private readonly StoreOptions options;
     private readonly string series;
@@ -212,7 +211,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         if (sink.Fresh.Count <= options.SmallCapturePages) return 0;
         sink.Fresh.CloseTable();
         var count = Math.Clamp((int)(sink.Fresh.Count / IndexFileKeys), 1, Environment.ProcessorCount);
-        count = Math.Max(count, (int)((sink.Fresh.Count + MaxIndexFileKeys - 1) / MaxIndexFileKeys));
+        count = Math.Max(count, (int)((sink.Fresh.Count + options.IndexFileEntries - 1) / options.IndexFileEntries));
         var bytes = 0UL;
         AllCores.For(0, count, i => Interlocked.Add(ref bytes, BuildIndexFile(paths.IncomingFile(Crid, "index", i), sink.Fresh.Sorted(i, count))));
         return bytes;

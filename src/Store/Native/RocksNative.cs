@@ -105,6 +105,7 @@ internal static unsafe partial class RocksNative
     [LibraryImport(Lib)] public static partial void rocksdb_livefiles_destroy(nint files);
     [LibraryImport(Lib)] public static partial int rocksdb_livefiles_count(nint files);
     [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_column_family_name(nint files, int index);
+    [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_name(nint files, int index);
     [LibraryImport(Lib)] public static partial nuint rocksdb_livefiles_size(nint files, int index);
     [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_smallestkey(nint files, int index, out nuint length);
     [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_largestkey(nint files, int index, out nuint length);

@@ -31,7 +31,7 @@ internal sealed class ChunkSink : IDisposable
         this.crid = crid;
         Frames = new RecordSpool(paths, crid, ColumnFamily.Chunks, options.SmallCapturePages / ChunkLocation.SlotsPerFrame);
         patches = new PatchSink(paths, crid, options);
-        fresh = new FreshChunks(paths.IncomingHashes(crid));
+        fresh = new FreshChunks(paths.IncomingHashes(crid), options.AddressesInMemory);
         hasher = new PageHasher(snapshot, fresh);
         patcher = new PagePatcher(snapshot, chunks);
         pipeline = new FramePipeline(crid, options.Compression, Frames);

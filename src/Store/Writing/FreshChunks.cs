@@ -12,15 +12,14 @@ namespace Crstore.Store.Writing;
 internal sealed unsafe class FreshChunks : IDisposable
 {
     private const ulong MaxTable = 1UL << 30; // 805 million chunks, 3 TiB
-    private const uint InMemory = 1 << 19;    // 16 MiB of addresses, of 2 GiB of pages
     private readonly ulong seed = (ulong)Random.Shared.NextInt64() | 1; // keeps page contents from aiming at places in the table
     private readonly HashLog log;
     private ulong* table; // tag, number + 1; 0: free. Outside the garbage collector's sight: it would keep those that were outgrown
     private ulong places = 1024;
 
     /// <param name="path">Where addresses go that are too many for the memory.</param>
-    /// <param name="inMemory">How many are not; tests set it.</param>
-    public FreshChunks(string path, uint inMemory = InMemory)
+    /// <param name="inMemory">How many are not.</param>
+    public FreshChunks(string path, uint inMemory)
     {
         log = new HashLog(path, inMemory);
         table = NewTable(places);

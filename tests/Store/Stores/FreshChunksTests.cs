@@ -108,7 +108,7 @@ public sealed class FreshChunksTests : IDisposable
     public void Millions_take_no_more_memory_than_half_a_million()
     {
         const int Count = 2_000_000;
-        using var chunks = new FreshChunks(directory.File("hashes"));
+        using var chunks = new FreshChunks(directory.File("hashes"), 1 << 19);
         var before = GC.GetAllocatedBytesForCurrentThread();
         for (var i = 0; i < Count; i++) chunks.TryAdd(new ContentHash((ulong)i * 0x9e3779b97f4a7c15, 0, 0, 0), out _);
         var bytes = GC.GetAllocatedBytesForCurrentThread() - before; // the table is not the garbage collector's
