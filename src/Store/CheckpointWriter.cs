@@ -251,27 +251,25 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private ulong BuildIndexFiles()
     {
         if (sink.Fresh.Count <= options.SmallCapturePages) return 0;
-        var order = sink.Fresh.Sorted();
-        var count = Math.Clamp(order.Length / IndexFileKeys, 1, Environment.ProcessorCount);
-        for (var i = 0; i < count; i++) indexFiles.Add(paths.IncomingFile(Crid, "index", i));
+        sink.Fresh.CloseTable();
+        var count = Math.Clamp((int)(sink.Fresh.Count / IndexFileKeys), 1, Environment.ProcessorCount);
+        count = Math.Max(count, (int)((sink.Fresh.Count + options.IndexFileEntries - 1) / options.IndexFileEntries));
         var bytes = 0UL;
-        AllCores.For(0, count, i =>
-        {
-            var (first, end) = ((int)((long)order.Length * i / count), (int)((long)order.Length * (i + 1) / count));
-            Interlocked.Add(ref bytes, BuildIndexFile(indexFiles[i], order.AsSpan(first, end - first)));
-        });
+        AllCores.For(0, count, i => Interlocked.Add(ref bytes, BuildIndexFile(paths.IncomingFile(Crid, "index", i), sink.Fresh.Sorted(i, count))));
         return bytes;
     }
 
-    private ulong BuildIndexFile(string path, ReadOnlySpan<uint> sequences)
+    private ulong BuildIndexFile(string path, SortedChunks chunks)
     {
+        if (chunks.Count == 0) return 0; // a table file without a key is none
+        lock (indexFiles) indexFiles.Add(path);
         using var writer = new RocksSstWriter(path, ColumnFamily.Index);
         Span<byte> key = stackalloc byte[ContentHash.Size];
         Span<byte> value = stackalloc byte[Keys.LocationSize];
-        foreach (var sequence in sequences)
+        for (var i = 0; i < chunks.Count; i++)
         {
-            sink.Fresh[sequence].Write(key);
-            Keys.Location(sink.LocationOf(sequence), value);
+            chunks.HashAt(i).Write(key);
+            Keys.Location(sink.LocationOf(chunks.NumberAt(i)), value);
             writer.Put(key, value);
         }
 

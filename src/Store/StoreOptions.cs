@@ -24,6 +24,15 @@ public sealed record StoreOptions(string Directory)
     /// </summary>
     internal int SmallCapturePages { get; init; } = 5000;
 
+    /// <summary>
+    /// Content addresses of new pages that a capture keeps in memory, 16 MiB of 2 GiB of pages; what comes after them goes to a file. A multiple of
+    /// <see cref="Writing.HashLog.PieceSize"/>. Tests set it, and the next one.
+    /// </summary>
+    internal uint AddressesInMemory { get; init; } = 1 << 19;
+
+    /// <summary>Entries in an index SST: 11 MiB of keys and values, and as much again to sort them.</summary>
+    internal int IndexFileEntries { get; init; } = 1 << 18;
+
     /// <summary>Ends the waiting for another writer, with <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancel { get; init; }
 

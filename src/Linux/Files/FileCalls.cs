@@ -46,6 +46,7 @@ public static partial class FileCalls
 {
     private const int O_CLOEXEC = 0x80000; // open(2)
     private const int LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4; // flock(2)
+    private const int POSIX_FADV_WILLNEED = 3; // posix_fadvise(2)
     private const int ST_RDONLY = 1; // statvfs(3)
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
@@ -65,6 +66,9 @@ public static partial class FileCalls
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int fallocate(SafeFileHandle file, int mode, long offset, long length);
+
+    [LibraryImport("libc")]
+    private static partial int posix_fadvise(SafeFileHandle file, long offset, long length, int advice);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int mkdir(string path, uint mode);
@@ -157,6 +161,13 @@ public static partial class FileCalls
         }
 
         return done;
+    }
+
+    /// <summary>posix_fadvise(2): this part will be read soon. The kernel begins to read it into the page cache, in the background.</summary>
+    public static void ReadAhead(SafeFileHandle file, long offset, long length, string path)
+    {
+        var error = posix_fadvise(file, offset, length, POSIX_FADV_WILLNEED); // it returns the error
+        if (error != 0) throw new LinuxException("posix_fadvise", error, path);
     }
 
     /// <summary>pwrite(2) of everything.</summary>

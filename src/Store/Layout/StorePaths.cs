@@ -55,6 +55,9 @@ internal sealed class StorePaths(string root)
     public string IncomingFile(Crid crid, string family, int number) =>
         Path.Combine(Incoming, string.Create(CultureInfo.InvariantCulture, $"{crid}-{family}-{number}.sst"));
 
+    /// <summary>Content addresses of a session that its memory should not hold: there for a moment, while the file is made.</summary>
+    public string IncomingHashes(Crid crid) => Path.Combine(Incoming, $"{crid}-hashes");
+
     /// <summary>Lock of a series. Names are free text, so the file is named by their hash.</summary>
     public string SeriesLock(string series) =>
         Path.Combine(SeriesLocks, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(series)).AsSpan(0, 16)) + ".lock");

@@ -265,7 +265,7 @@ internal sealed unsafe class RocksDb : IDisposable
             var name = Marshal.PtrToStringUTF8((nint)RocksNative.rocksdb_livefiles_column_family_name(files, i));
             var smallest = RocksNative.rocksdb_livefiles_smallestkey(files, i, out var smallestLength);
             var largest = RocksNative.rocksdb_livefiles_largestkey(files, i, out var largestLength);
-            all.Add(new RocksFile((ColumnFamily)Array.IndexOf(Names, name), RocksNative.rocksdb_livefiles_size(files, i),
+            all.Add(new RocksFile((ColumnFamily)Array.IndexOf(Names, name), Marshal.PtrToStringUTF8((nint)RocksNative.rocksdb_livefiles_name(files, i))!, RocksNative.rocksdb_livefiles_size(files, i),
                 new ReadOnlySpan<byte>(smallest, (int)smallestLength).ToArray(), new ReadOnlySpan<byte>(largest, (int)largestLength).ToArray()));
         }
 

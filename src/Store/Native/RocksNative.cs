@@ -25,6 +25,11 @@ internal static unsafe partial class RocksNative
     [LibraryImport(Lib)] public static partial void rocksdb_block_based_options_set_no_block_cache(nint options, byte value);
     [LibraryImport(Lib)] public static partial void rocksdb_block_based_options_set_block_cache(nint options, nint cache);
     [LibraryImport(Lib)] public static partial void rocksdb_block_based_options_set_format_version(nint options, int version);
+    [LibraryImport(Lib)] public static partial void rocksdb_block_based_options_set_index_type(nint options, int type);
+    [LibraryImport(Lib)] public static partial void rocksdb_block_based_options_set_partition_filters(nint options, byte value);
+    [LibraryImport(Lib)] public static partial void rocksdb_block_based_options_set_metadata_block_size(nint options, ulong size);
+    [LibraryImport(Lib)] public static partial void rocksdb_block_based_options_set_cache_index_and_filter_blocks(nint options, byte value);
+    [LibraryImport(Lib)] public static partial void rocksdb_block_based_options_set_pin_top_level_index_and_filter(nint options, byte value);
     [LibraryImport(Lib)] public static partial nint rocksdb_filterpolicy_create_bloom_full(double bitsPerKey);
     [LibraryImport(Lib)] public static partial nint rocksdb_cache_create_lru(nuint capacity);
     [LibraryImport(Lib)] public static partial void rocksdb_cache_destroy(nint cache);
@@ -100,6 +105,7 @@ internal static unsafe partial class RocksNative
     [LibraryImport(Lib)] public static partial void rocksdb_livefiles_destroy(nint files);
     [LibraryImport(Lib)] public static partial int rocksdb_livefiles_count(nint files);
     [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_column_family_name(nint files, int index);
+    [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_name(nint files, int index);
     [LibraryImport(Lib)] public static partial nuint rocksdb_livefiles_size(nint files, int index);
     [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_smallestkey(nint files, int index, out nuint length);
     [LibraryImport(Lib)] public static partial byte* rocksdb_livefiles_largestkey(nint files, int index, out nuint length);

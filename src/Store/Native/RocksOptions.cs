@@ -4,6 +4,7 @@ namespace Crstore.Store.Native;
 internal sealed class RocksOptions : IDisposable
 {
     private const int CacheBytes = 32 << 20;
+    private const double BitsPerKey = 10; // one in a hundred probes finds an entry that isn't there
     private readonly nint cache;
     private readonly Dictionary<ColumnFamily, nint> families = [];
 
@@ -104,11 +105,22 @@ internal sealed class RocksOptions : IDisposable
             RocksNative.rocksdb_block_based_options_set_no_block_cache(table, 1); // frames have their own cache
         else
             RocksNative.rocksdb_block_based_options_set_block_cache(table, cache);
-        if (family == ColumnFamily.Index) // most probes are for pages that aren't there
-            RocksNative.rocksdb_block_based_options_set_filter_policy(table, RocksNative.rocksdb_filterpolicy_create_bloom_full(10));
+        if (family == ColumnFamily.Index) FindByParts(table);
         RocksNative.rocksdb_options_set_block_based_table_factory(options, table);
         RocksNative.rocksdb_block_based_options_destroy(table);
         return options;
     }
 
+    // Most probes are for pages that aren't there: a filter. Filter and index blocks of 100 million entries are 150 MB, which every opening would
+    // read, and every process keep; by parts of 4 KiB a probe reads the part that it needs, and the cache bounds what is kept.
+    private static void FindByParts(nint table)
+    {
+        const int TwoLevelIndexSearch = 2; // rocksdb_block_based_table_index_type_two_level_index_search, rocksdb/c.h
+        RocksNative.rocksdb_block_based_options_set_filter_policy(table, RocksNative.rocksdb_filterpolicy_create_bloom_full(BitsPerKey));
+        RocksNative.rocksdb_block_based_options_set_index_type(table, TwoLevelIndexSearch);
+        RocksNative.rocksdb_block_based_options_set_partition_filters(table, 1);
+        RocksNative.rocksdb_block_based_options_set_metadata_block_size(table, 4096);
+        RocksNative.rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
+        RocksNative.rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1);
+    }
 }

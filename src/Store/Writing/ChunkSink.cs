@@ -15,7 +15,7 @@ internal sealed class ChunkSink : IDisposable
 {
     private const int GatheredPages = 64; // longer runs are worth a batch of their own
     private readonly Crid crid;
-    private readonly FreshChunks fresh = new();
+    private readonly FreshChunks fresh;
     private readonly FreshOrdinals ordinals = new();
     private readonly PageHasher hasher;
     private readonly PagePatcher patcher;
@@ -31,6 +31,7 @@ internal sealed class ChunkSink : IDisposable
         this.crid = crid;
         Frames = new RecordSpool(paths, crid, ColumnFamily.Chunks, options.SmallCapturePages / ChunkLocation.SlotsPerFrame);
         patches = new PatchSink(paths, crid, options);
+        fresh = new FreshChunks(paths.IncomingHashes(crid), options.AddressesInMemory);
         hasher = new PageHasher(snapshot, fresh);
         patcher = new PagePatcher(snapshot, chunks, anchors);
         pipeline = new FramePipeline(crid, options.Compression, Frames);
@@ -132,6 +133,7 @@ internal sealed class ChunkSink : IDisposable
         pipeline.Dispose();
         Frames.Dispose();
         patches.Dispose();
+        fresh.Dispose();
     }
 
     private void Gather(in Run run, ReadOnlySpan<byte> pages)

@@ -34,6 +34,7 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
     private readonly PageFate[] fates = new PageFate[BatchPages];
     private readonly ChunkLocation[] locations = new ChunkLocation[BatchPages];
     private readonly bool hasIndex = HasIndex(snapshot);
+    private readonly FilterReadAhead filters = new(snapshot);
     private ReadOnlyMemory<byte> pages;
 
     /// <summary>Of the last batch.</summary>
@@ -106,6 +107,7 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
     {
         Span<byte> values = stackalloc byte[UnitPages * Keys.LocationSize];
         Span<bool> found = stackalloc bool[asked.Length];
+        filters.Count(asked.Length);
         snapshot.MultiGet(ColumnFamily.Index, keys, ContentHash.Size, values, Keys.LocationSize, found);
         for (var q = 0; q < asked.Length; q++)
         {
