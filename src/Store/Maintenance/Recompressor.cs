@@ -141,9 +141,11 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         }
         catch (StoreDamagedException damage)
         {
-            store.Options.Warning?.Invoke($"a damaged table keeps its space: {damage.Message}");
+            Warn($"a damaged table keeps its space: {damage.Message}");
         }
     }
+
+    private void Warn(string what) => store.Options.Warning?.Invoke(what);
 
     private void Locked(Action<RocksDb> work)
     {
@@ -177,7 +179,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
                 }
                 catch (StoreDamagedException damage)
                 {
-                    owner.store.Options.Warning?.Invoke($"the {what.Words} of CRID {crid} from {Position} on stay as they are: {damage.Message}");
+                    owner.Warn($"the {what.Words} of CRID {crid} from {Position} on stay as they are: {damage.Message}");
                 }
 
                 crids.Dequeue();
