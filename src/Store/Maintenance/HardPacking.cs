@@ -19,7 +19,7 @@ internal sealed record HardPacking(ColumnFamily Family, string Words, string Cri
     /// <summary>Pages that are stored as patches.</summary>
     public static readonly HardPacking PatchGroups = new(ColumnFamily.Patches, "patch groups", "recompressed_patches_crid", "recompressed_patches_number") { Pack = PackGroup };
 
-    // The highest level that takes no more memory: 3 MB/s a core, unpacked as fast as any (docs/PERFORMANCE.md).
+    // Levels 9 and 12 gain half of it (docs/PERFORMANCE.md).
     private static readonly Compression Hard = new(19);
 
     /// <summary>
