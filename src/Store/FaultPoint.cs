@@ -8,7 +8,7 @@ namespace Crstore.Store;
 /// </summary>
 internal static class FaultPoint
 {
-    /// <summary>All names, in the order in which a capture and then a gc pass them.</summary>
+    /// <summary>All names, in the order in which a capture, then a gc and its --recompress pass them.</summary>
     public static readonly IReadOnlyList<string> Names =
     [
         "capture.crid-allocated", // the CRID is durable, nothing else is there
@@ -28,6 +28,9 @@ internal static class FaultPoint
         "gc.locked", "gc.marked", "gc.index-dropped", "gc.unlocked", "gc.sessions-over", "gc.relocked", "gc.remarked",
         "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.patches-rewritten", "gc.segments-deleted", "gc.before-compact", "gc.compacted",
         "gc.done",
+        "recompress.packed",      // in memory, nothing changed
+        "recompress.written",     // some frames or groups are replaced, and it is said how far
+        "recompress.compacted",   // and what they replaced is gone
     ];
 
     private static int countdown;

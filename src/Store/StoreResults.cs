@@ -41,6 +41,16 @@ public sealed record StoreStats(int Checkpoints, ulong LogicalBytes, ulong Uniqu
 /// <summary>What forget did, or would do.</summary>
 public sealed record ForgetResult(IReadOnlyList<Crid> Forgotten, bool DryRun);
 
+/// <summary>What `gc --recompress` did.</summary>
+/// <param name="Looked">Frames and patch groups looked at: those that no run before had come to.</param>
+/// <param name="Packed">Of them became smaller.</param>
+/// <param name="BytesSaved">By that, in the records.</param>
+/// <param name="Damaged">That can't be unpacked: they are as they were.</param>
+/// <param name="BytesBefore">Of the database's files.</param>
+/// <param name="BytesAfter">The same.</param>
+/// <param name="Duration">Of the run.</param>
+public sealed record RecompressResult(ulong Looked, ulong Packed, ulong BytesSaved, ulong Damaged, ulong BytesBefore, ulong BytesAfter, TimeSpan Duration);
+
 /// <summary>How gc runs.</summary>
 /// <param name="DryRun">Only count.</param>
 /// <param name="WaitForSessions">How long to wait for captures that began before.</param>

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Crstore.Model;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -74,6 +75,18 @@ public sealed class JsonShapeTests : IDisposable
         Assert.Equal(["dry_run", "forgotten"], Names(_store.Json("forget", crid)));
         Assert.Equal(["bytes_after", "bytes_before", "chunks_freed", "damaged_frames", "dry_run", "duration_ms", "frames_deleted", "frames_rewritten",
             "held_by", "orphan_files_freed", "segments_freed"], Names(_store.Json("gc")));
+    }
+
+    [Fact]
+    public void Gc_recompress_says_what_it_saved_and_the_checkpoint_stays_whole()
+    {
+        _store.Capture(_target.Pid, "--series", "s");
+        Expect.Failure(_store.Run("gc", "--recompress", "--dry-run"), ExitCode.Usage, "--recompress");
+        var packed = _store.Json("gc", "--recompress").GetProperty("recompressed");
+        Assert.Equal(["bytes_after", "bytes_before", "bytes_saved", "damaged", "duration_ms", "looked", "packed"], Names(packed));
+        Assert.True(packed.GetProperty("packed").GetUInt64() > 0 && packed.GetProperty("bytes_saved").GetUInt64() > 0, $"{packed}");
+        Assert.Contains("0 of 0 frames packed harder", _store.Do("gc", "--recompress"));
+        Assert.Empty(_store.Json("verify", "s", "--read-data").GetProperty("broken").EnumerateArray());
     }
 
     [Fact]

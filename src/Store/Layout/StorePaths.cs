@@ -10,7 +10,7 @@ internal sealed class StorePaths(string root)
 {
     /// <summary>Everything that a store directory holds; a directory with other things in it is no store of ours.</summary>
     public static readonly IReadOnlySet<string> KnownNames =
-        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "turn", "gc", "sessions", "series", "incoming", "reserve", "room" };
+        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "turn", "gc", "recompress", "sessions", "series", "incoming", "reserve", "room" };
 
     /// <summary>The directory, absolute.</summary>
     public string Root { get; } = Path.GetFullPath(root);
@@ -32,6 +32,9 @@ internal sealed class StorePaths(string root)
 
     /// <summary>Held by a gc from its first look at the store to its end: there is one at a time.</summary>
     public string GcLock => Path.Combine(Root, "gc");
+
+    /// <summary>Held by a `gc --recompress`: there is one at a time, also beside a gc.</summary>
+    public string RecompressLock => Path.Combine(Root, "recompress");
 
     /// <summary>One file per running capture.</summary>
     public string Sessions => Path.Combine(Root, "sessions");

@@ -63,4 +63,8 @@ public sealed partial class CheckpointStore
         StoreErrors.Guard(() => options.DryRun
             ? GarbageEstimate.Make(this, progress, cancel)
             : new GarbageCollector(this, options, progress, cancel).Run());
+
+    /// <summary>Packs all that no run before has come to again, harder. Beside captures, restores, forgets and gc; may be cancelled, or killed, at any moment, and goes on there the next time.</summary>
+    public RecompressResult Recompress(IProgress<StoreProgress>? progress, CancellationToken cancel) =>
+        StoreErrors.Guard(() => new Recompressor(this, progress, cancel).Run());
 }

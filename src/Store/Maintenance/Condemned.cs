@@ -108,7 +108,7 @@ internal sealed class Condemned
             {
                 if (!Live.Committed.Contains(crid)) Roots.Add((crid, space));
             }
-            else if (!Live.Segments.Contains(new SegmentKey(crid, space, number)))
+            else if (!Live.Keeps(new SegmentKey(crid, space, number)))
             {
                 Segments.Add(new SegmentKey(crid, space, number));
             }

@@ -24,8 +24,14 @@ internal sealed class Reachability
     /// <summary>Segments that some root refers to.</summary>
     public HashSet<SegmentKey> Segments { get; } = [];
 
+    /// <summary>Segments that some of these differ from, whether a root refers to them or not: what else they name is not reached by that.</summary>
+    public HashSet<SegmentKey> Bases { get; } = [];
+
     /// <summary>Committed checkpoints.</summary>
     public HashSet<Crid> Committed { get; } = [];
+
+    /// <summary>True if a segment must stay.</summary>
+    public bool Keeps(in SegmentKey segment) => Segments.Contains(segment) || Bases.Contains(segment);
 
     /// <summary>Marks.</summary>
     /// <exception cref="StoreDamagedException">A root, a segment or a patch group is missing or damaged.</exception>
@@ -82,9 +88,9 @@ internal sealed class Reachability
 
     private void Mark(StoreSegments source, SegmentKey key, Crid crid)
     {
-        var bytes = source.Load(key.Writer, key.Space, key.Number);
-        if (bytes.IsEmpty) throw new StoreDamagedException($"{key}, which the page map of CRID {crid} refers to, is missing");
-        foreach (var extent in SegmentCodec.Decode(key, bytes.Span).Extents)
+        var segment = SegmentLoader.Load(source, key, crid);
+        if (segment.Base is { } from) Bases.Add(from);
+        foreach (var extent in segment.Extents)
             if (extent.Kind == PageKind.Chunk) Chunks.Add(extent.First, extent.Length);
     }
 }

@@ -290,7 +290,7 @@ internal sealed class Sweeper
         Span<byte> key = stackalloc byte[Keys.SegmentSize];
         foreach (var segment in segments)
         {
-            if (_now.Segments.Contains(segment)) continue;
+            if (_now.Keeps(segment)) continue;
             Keys.Segment(segment.Writer, segment.Space, segment.Number, key);
             batch.Delete(ColumnFamily.Maps, key);
             _segmentsDeleted++;

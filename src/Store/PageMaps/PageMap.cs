@@ -155,9 +155,7 @@ public sealed class PageMap
     {
         var slot = (int)(key.Number % (ulong)_cache.Length);
         if (Volatile.Read(ref _cache[slot]) is { } cached && cached.Number == key.Number) return cached;
-        var bytes = Source.Load(key.Writer, key.Space, key.Number);
-        if (bytes.IsEmpty) throw new StoreDamagedException($"{key}, which the map of CRID {Crid}, space {Space} refers to, is missing");
-        var segment = SegmentCodec.Decode(key, bytes.Span, _limits);
+        var segment = SegmentLoader.Load(Source, key, Crid, _limits);
         Volatile.Write(ref _cache[slot], segment);
         return segment;
     }

@@ -1,18 +1,17 @@
 using Crstore.Model;
-using Crstore.Store.Codec;
 
 namespace Crstore.Store.PageMaps;
 
 /// <summary>
 /// Cuts runs, given in address order, into segments: those equal to the parent's are referred to, those all alike go into
-/// the root, the others are encoded.
+/// the root, the others are encoded (<see cref="SegmentEncoder"/>).
 /// </summary>
 internal sealed class PageMapAssembler(Crid crid, SpaceId space, PageMap? parent)
 {
     private readonly List<RootEntry> _entries = [];
     private readonly List<NewSegment> _segments = [];
     private readonly List<PageExtent> _current = [];
-    private readonly ByteWriter _buffer = new();
+    private readonly SegmentEncoder _encoder = new();
     private ulong _number;
     private ulong _chunks, _zero, _excluded;
 
@@ -107,17 +106,24 @@ internal sealed class PageMapAssembler(Crid crid, SpaceId space, PageMap? parent
         {
             AddEntry(new RootEntry(_number, 1, extents[0].Kind, Crid.None, default));
         }
-        else if (parent?.EntryOf(_number) is { Uniform: null } old && extents.SequenceEqual(parent.Load(old.Key(_number)).Extents))
+        else if (parent?.EntryOf(_number) is { Uniform: null } old)
         {
-            AddEntry(new RootEntry(_number, 1, null, old.Writer, old.Space));
+            var before = old.Key(_number);
+            if (extents.SequenceEqual(parent.Load(before).Extents)) AddEntry(new RootEntry(_number, 1, null, old.Writer, old.Space));
+            else AddSegment(extents, parent, before);
         }
         else
         {
-            _segments.Add(new NewSegment(_number, SegmentCodec.Encode(new SegmentKey(crid, space, _number), extents, _buffer)));
-            AddEntry(new RootEntry(_number, 1, null, crid, space));
+            AddSegment(extents, null, default);
         }
 
         _current.Clear();
+    }
+
+    private void AddSegment(ReadOnlySpan<PageExtent> extents, PageMap? from, in SegmentKey before)
+    {
+        _segments.Add(new NewSegment(_number, _encoder.Encode(new SegmentKey(crid, space, _number), extents, from, before)));
+        AddEntry(new RootEntry(_number, 1, null, crid, space));
     }
 
     private void AddEntry(in RootEntry entry)

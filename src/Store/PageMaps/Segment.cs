@@ -22,6 +22,13 @@ public readonly record struct SegmentKey(Crid Writer, SpaceId Space, ulong Numbe
 /// <param name="First">For <see cref="PageKind.Chunk"/>, where the first page's chunk is; the others follow it.</param>
 public readonly record struct PageExtent(ushort Start, ushort Length, PageKind Kind, ChunkLocation First)
 {
+    /// <summary>Page behind the last one, counted from the segment's first one.</summary>
+    public int End => Start + Length;
+
+    /// <summary>What it says of some of its pages.</summary>
+    public PageExtent Cut(int start, int end) => new((ushort)start, (ushort)(end - start), Kind,
+        Kind == PageKind.Chunk ? First with { Ordinal = First.Ordinal + (uint)(start - Start) } : default);
+
     /// <summary>True if <paramref name="next"/>, which begins where this ends, only goes on with the same run.</summary>
     public bool ContinuesInto(in PageExtent next) => ContinuesInto(next.Kind, next.First);
 
@@ -37,6 +44,12 @@ public sealed record Segment(ulong Number, PageExtent[] Extents)
 {
     /// <summary>Pages in a segment.</summary>
     public const int Pages = 1 << Shift;
+
+    /// <summary>The full segment that this one was stored as a difference from; null if it is a full one itself.</summary>
+    public SegmentKey? Base { get; init; }
+
+    /// <summary>Of a difference: <see cref="StoredSegment.Excess"/>.</summary>
+    public int Excess { get; init; }
 
     /// <summary>Binary logarithm of <see cref="Pages"/>.</summary>
     public const int Shift = 9;

@@ -22,6 +22,7 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
             case 'k': CaptureSeveral(); return null;
             case 'f': Forget(); return null;
             case 'g': Collect(); return null;
+            case 'z': Recompress(); return null;
             default: return ReadOne();
         }
     }
@@ -100,6 +101,12 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         var result = store.CollectGarbage(new GcOptions(false, TimeSpan.FromSeconds(30)), null, CancellationToken.None);
         oracle.Note("gc");
         if (result.ChunksFreed > 0) oracle.Note("gc-freed");
+    }
+
+    private void Recompress()
+    {
+        using var store = Open();
+        if (store.Recompress(null, CancellationToken.None).Packed > 0) oracle.Note("recompressed");
     }
 
     private string? ReadOne()

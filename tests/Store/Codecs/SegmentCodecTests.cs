@@ -60,6 +60,50 @@ public class SegmentCodecTests
     }
 
     [Fact]
+    public void A_difference_is_decoded_to_what_was_encoded_and_nothing_else_is()
+    {
+        var accepted = 0;
+        Damage.Check(Gen.Choose(0, int.MaxValue), 1000, seed =>
+        {
+            var random = new Random(seed);
+            var bytes = Encode(Difference(random));
+            Damage.OnlyTheseBytesDecode(bytes, random, b => SegmentCodec.Decode(Key, b));
+            for (var i = random.Next(4); i > 0; i--) bytes[random.Next(1, bytes.Length - 4)] ^= (byte)(1 << random.Next(8));
+            Seal(bytes);
+            try
+            {
+                var decoded = SegmentCodec.Decode(Key, bytes);
+                Assert.True(decoded.Base is { } from && from.Number == Key.Number && from.Writer.Value < Key.Writer.Value);
+                Assert.Equal(bytes, Encode(decoded));
+                accepted++;
+            }
+            catch (StoreDamagedException)
+            {
+                // Refused: fine as well.
+            }
+        });
+        Assert.True(accepted > 200, $"only {accepted} were accepted: the property says nothing");
+    }
+
+    [Fact]
+    public void A_difference_applied_to_what_it_differs_from_is_the_segment()
+    {
+        Damage.Check(Gen.Choose(0, int.MaxValue), 300, seed =>
+        {
+            var random = new Random(seed);
+            var (from, to) = (Extents(random), Extents(random));
+            var runs = SegmentDifference.Between(from, to);
+            Assert.Equal(to, SegmentDifference.Apply(from, runs));
+            Assert.Empty(SegmentDifference.Between(to, to));
+            Assert.Equal(to, SegmentDifference.Apply(to, []));
+            var differing = Enumerable.Range(0, Segment.Pages).Where(p => At(from, p) != At(to, p));
+            Assert.Equal(differing, runs.SelectMany(r => Enumerable.Range(r.Start, r.Length)));
+        });
+
+        static PageExtent At(PageExtent[] extents, int page) => extents.First(e => e.End > page).Cut(page, page + 1);
+    }
+
+    [Fact]
     public void A_segment_under_another_key_is_damage()
     {
         var bytes = SegmentCodec.Encode(Key, Extents(new Random(1)));
@@ -80,7 +124,16 @@ public class SegmentCodecTests
     [InlineData("01 FE0F 00 82F8FFFF1F", "out of range")] // the last page's ordinal beyond 32 bits
     [InlineData("01 FE8F00 00 00", "512 pages")] // a number not in its shortest form
     [InlineData("01 FE0F 00 00 00", "left over")]
-    [InlineData("02 FE0F 00 00", "version")]
+    [InlineData("03 FE0F 00 00", "form")]
+    [InlineData("02 00 00 00 05 00", "differs from nothing")] // from itself
+    [InlineData("02 2A 00 00 05 00", "differs from nothing")] // from CRID 0
+    [InlineData("02 01 08 00 05 00", "differs from nothing")] // from space -1
+    [InlineData("02 01 00 8180808080808001 05 00", "differs from nothing")] // an excess beyond any segment
+    [InlineData("02 01 00 00", "in nothing")]
+    [InlineData("02 01 00 00 FF03 00 00 00", "512 pages")] // a page behind the last one
+    [InlineData("02 01 00 00 00 FC0F 8104 00", "512 pages")]
+    [InlineData("02 01 00 00 05 00 00 04", "should be one")] // an absent page and two more
+    [InlineData("02 01 00 00 05", "512 pages")] // cut short
     public void Bytes_that_break_a_rule_are_refused_for_that_rule(string hex, string reason)
     {
         byte[] bytes = [.. Convert.FromHexString(hex.Replace(" ", "")), 0, 0, 0, 0];
@@ -119,6 +172,20 @@ public class SegmentCodecTests
 
     private static void Seal(byte[] bytes) => BitConverter.TryWriteBytes(bytes.AsSpan(bytes.Length - 4),
         Crc32C.Of(bytes.AsSpan(0, bytes.Length - 4), Key.Writer.Value, Key.Space.Value, Key.Number));
+
+    private static byte[] Encode(in StoredSegment difference)
+    {
+        var writer = new ByteWriter();
+        SegmentCodec.EncodeDifference(Key, difference, writer);
+        return writer.Written.ToArray();
+    }
+
+    /// <summary>What one map has otherwise than another, from an older CRID.</summary>
+    private static StoredSegment Difference(Random random)
+    {
+        var from = Key with { Writer = new Crid((ulong)random.Next(1, 42)), Space = new SpaceId((uint)random.Next(6)) };
+        return new StoredSegment(from, SegmentDifference.Between(Extents(random), Extents(random))) { Excess = random.Next(5000) };
+    }
 
     /// <summary>Random maximal extents, not all alike.</summary>
     private static PageExtent[] Extents(Random random, int? count = null)

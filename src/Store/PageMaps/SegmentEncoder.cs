@@ -1,0 +1,45 @@
+using Crstore.Model;
+using Crstore.Store.Codec;
+
+namespace Crstore.Store.PageMaps;
+
+/// <summary>
+/// Chooses how a new segment is written: in full, or as what differs from the full one that the parent's is, or differs from itself. Where pages
+/// change anywhere, the difference grows with each increment, and each writes all of it again; so what the differences have taken more than
+/// what was new in them (the excess) is added up, and when that would have paid for a full one, one is written. Where the same pages change again
+/// and again there is no excess, and the full one serves for ever.
+/// </summary>
+internal sealed class SegmentEncoder
+{
+    // A difference costs a second lookup: it must be worth it.
+    private const int WorthwhileShare = 2;
+    private readonly ByteWriter _full = new();
+    private readonly ByteWriter _difference = new();
+
+    /// <summary>The stored form.</summary>
+    /// <param name="key">The new segment's.</param>
+    /// <param name="extents">Maximal runs that cover all pages.</param>
+    /// <param name="parent">Has the segment before; null for none.</param>
+    /// <param name="before">Its key there.</param>
+    /// <exception cref="StoreDamagedException">The parent's segment is damaged.</exception>
+    public byte[] Encode(in SegmentKey key, ReadOnlySpan<PageExtent> extents, PageMap? parent, in SegmentKey before)
+    {
+        SegmentCodec.Encode(key, extents, _full);
+        if (parent is null) return _full.Written.ToArray();
+        var last = parent.Load(before);
+        var from = last.Base ?? before;
+        var news = SegmentDifference.Between(last.Extents, extents);
+        var size = SegmentCodec.EncodeDifference(key, new StoredSegment(from, news), _difference);
+        var excess = last.Excess;
+        if (last.Base is not null)
+        {
+            var all = SegmentDifference.Between(SegmentLoader.LoadBase(parent.Source, from, before), extents);
+            var ofNews = size;
+            size = SegmentCodec.EncodeDifference(key, new StoredSegment(from, all), _difference);
+            excess += Math.Max(0, size - ofNews);
+            SegmentCodec.EncodeDifference(key, new StoredSegment(from, all) { Excess = excess }, _difference);
+        }
+
+        return size * WorthwhileShare <= _full.Written.Length && excess <= _full.Written.Length ? _difference.Written.ToArray() : _full.Written.ToArray();
+    }
+}
