@@ -59,12 +59,18 @@ internal sealed class ProcessCapture : IDisposable
     /// <param name="armOnly"><see cref="ArmFrozen"/> follows.</param>
     public void ReadSleeps(FrozenProcess process, bool armOnly) => _sleeps.ReadFrozen(process, withStat: armOnly);
 
-    /// <summary>In the freeze: everything. What has to run in the target comes before its memory is looked at and copied.</summary>
-    public void CaptureFrozen(FrozenProcess process, PageBuffer buffer, FreezeWatchdog watchdog)
+    /// <summary>In the freeze, before anything is injected into any process: its mappings, and what is read from outside.</summary>
+    public void ReadFrozen(FrozenProcess process, FreezeWatchdog watchdog)
     {
         watchdog.Enter("state");
         Memory.BeginFrozen();
         _state.ReadFrozen(process);
+        WasStopped = process.WasStopped;
+    }
+
+    /// <summary>In the freeze, after <see cref="ReadFrozen"/>: all the rest. What has to run in the target comes before its memory is looked at and copied.</summary>
+    public void CaptureFrozen(FrozenProcess process, PageBuffer buffer, FreezeWatchdog watchdog)
+    {
         watchdog.Enter("inject");
         using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
         {
@@ -76,7 +82,6 @@ internal sealed class ProcessCapture : IDisposable
 
         watchdog.Enter("scan");
         Memory.ScanAndCopy(buffer);
-        WasStopped = process.WasStopped;
     }
 
     /// <summary>In a freeze: its tracker is armed, and nothing else is done.</summary>

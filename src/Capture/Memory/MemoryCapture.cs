@@ -1,8 +1,10 @@
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
+using Crstore.Capture.Snapshots;
 using Crstore.Capture.Tracking;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
@@ -33,6 +35,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private PageReader? _reader;
     private PageBuffer? _buffer;
     private static readonly RunList<PageRange> NothingTrusted = new();
+    private ProcessSnapshot? _snapshot;
     private int _vma;          // being planned
     private int _nextRun;      // of the plan, to be copied
     private VirtualPage _copied; // pages in front of it are asked for
@@ -72,6 +75,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
     /// <summary>Of that, what a tracker can watch.</summary>
     public long TrackableBytes { get; private set; }
+
+    /// <summary>Of what will have to be copied, what a snapshot has as well.</summary>
+    public long SnapshotBytes { get; private set; }
+
+    /// <summary>A copy of the process as of this freeze, from which what it has is read after the thaw; null if there is none.</summary>
+    public ProcessSnapshot? Snapshot => _snapshot;
 
     /// <summary>All that was there, to be copied or not.</summary>
     public long PopulatedBytes { get; private set; }
@@ -138,6 +147,37 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             throw Refused(_request.Pid, e);
         }
     }
+
+    /// <summary>What speaks against a snapshot, before the freeze; empty if nothing does.</summary>
+    /// <param name="captured">All processes of the capture.</param>
+    public string WhyNoSnapshot(IReadOnlyCollection<int> captured) =>
+        Tracker is TrackerKind.Uffd or TrackerKind.Hash ? SnapshotGuard.WhyNot(_request.Pid, captured, PopulatedBytes) : "its tracker was not tried with snapshots";
+
+    /// <summary>
+    /// In the freeze, between <see cref="BeginFrozen"/> and <see cref="BeginTracking"/>, and before anything is reset: makes a snapshot.
+    /// </summary>
+    /// <returns>Why there is none; empty if there is.</returns>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public string TryTakeSnapshot(FrozenProcess process)
+    {
+        try
+        {
+            using var proc = ProcDirectory.Open(process.Leader.Tid);
+            if (SnapshotGuard.WhyNot(proc, _vmas.Vmas) is { Length: > 0 } against) return against;
+            using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+            if (remote is null) return whyNot!;
+            var copy = remote.TrySnapshot(out whyNot);
+            if (copy != 0) _snapshot = new ProcessSnapshot(copy);
+            return whyNot;
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
+
+    /// <summary>In a freeze that is given up before anything was reset: the round that it was to follow, for another attempt; null if there was none.</summary>
+    public PreCopiedRound? TakeRound() => _request.Round is { } round ? round with { Record = _tracking.TakeRecord() } : null;
 
     /// <summary>In the freeze: the tracker is made ready, in the target where need be. Dispose the remote calls before <see cref="ScanAndCopy"/>.</summary>
     /// <exception cref="TargetException">The target is gone or refused.</exception>
@@ -232,6 +272,20 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
+    /// <summary>After the thaw, before all else: reads from the snapshot what the freeze left to it, and ends it.</summary>
+    /// <exception cref="SnapshotLostException">It was ended, or lacks a page: the capture has to begin anew.</exception>
+    public void ReadSnapshot()
+    {
+        if (_snapshot is null) return;
+        using (var reader = new SnapshotReader(_snapshot))
+        {
+            foreach (var run in _plan.Runs)
+                if (run.Action == PageAction.Read && IsInSnapshot(run)) reader.Read(run.Range, _space, _reader!.Unreadable);
+        }
+
+        _snapshot.Dispose();
+    }
+
     /// <summary>After the thaw: tells the store what is kept, zero and left out. The content itself comes from <see cref="PageBuffer.Drain"/>.</summary>
     public void Deliver()
     {
@@ -284,6 +338,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _snapshot?.Dispose();
         _samples.Dispose();
         _away.Dispose();
         _tracking.Dispose();
@@ -352,7 +407,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         for (; _nextRun < _plan.Runs.Count; _nextRun++)
         {
             var run = _plan.Runs[_nextRun];
-            if (run.Action == PageAction.Read)
+            if (run.Action == PageAction.Read && !IsInSnapshot(run))
             {
                 var rest = PageRange.Between(new VirtualPage(Math.Max(_copied.Number, run.Range.Start.Number)), run.Range.End);
                 if (!rest.IsEmpty) _reader!.Copy(rest, !_vmas.Vmas[run.Vma].Readable, _buffer, _space);
@@ -363,10 +418,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
+    private bool IsInSnapshot(in PlanRun run) => _snapshot is not null && SnapshotGuard.Has(_vmas.Vmas[run.Vma]);
+
     // Populated memory of the running target, less what the parent has if the tracker can vouch for it. Only sizes the buffer.
     private void Estimate()
     {
-        ulong pages = 0, trackable = 0, populated = 0;
+        ulong pages = 0, trackable = 0, populated = 0, inSnapshot = 0;
         using var scanner = KernelProbes.Current.OpenScanner(_request.Pid, needSoftDirty: _tracking.Kind == TrackerKind.SoftDirty);
         foreach (var vma in _vmas.Vmas)
         {
@@ -380,12 +437,14 @@ public sealed class MemoryCapture : IScanSink, IDisposable
                 populated += run.Range.Count;
                 if (run.Flags == SharedData.Unknown || (tracked && (run.Flags & _tracking.Dirty) == 0)) continue;
                 pages += run.Range.Count;
+                if (SnapshotGuard.Has(vma)) inSnapshot += run.Range.Count;
                 if (vma.Trackable && (run.Flags & PageCategories.File) == 0) trackable += run.Range.Count;
             }
         }
 
         PopulatedBytes = (long)populated * VirtualPage.Size;
         TrackableBytes = (long)trackable * VirtualPage.Size;
+        SnapshotBytes = (long)inSnapshot * VirtualPage.Size;
 
         // What the target will have written until the freeze: a good part of what was dirty, but hardly much of everything.
         EstimatedBytes = (long)(pages + pages / (_tracking.IsContinuous ? 8UL : 32UL) + 512) * VirtualPage.Size;

@@ -1,6 +1,5 @@
 using System.Globalization;
 using Crstore.Linux;
-using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 
 namespace Crstore.Capture.Snapshots;

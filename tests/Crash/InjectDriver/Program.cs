@@ -1,6 +1,7 @@
 using System.Globalization;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
+using Crstore.Capture.Snapshots;
 using Crstore.Capture.State;
 using Crstore.InjectDriver;
 using Crstore.Linux;
@@ -46,7 +47,8 @@ static string? OneRound(int pid, FreezeOptions options)
     using var state = ProcessStateReader.Prepare(pid, new FileRefs());
     state.ReadFrozen(process);
     FileDump.Run([state.Message], new ContentSaver(withFiles: false, []));
-    using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+    if (!TakeSnapshot(process, out var whyNot)) return whyNot;
+    using var remote = RemoteSyscalls.TryBegin(process, out whyNot);
     if (remote is null) return whyNot;
     state.ReadInjected(remote, "");
     if (state.Message.StateIncomplete.Length > 0) throw new TargetException(state.Message.StateIncomplete);
@@ -64,6 +66,17 @@ static string? OneRound(int pid, FreezeOptions options)
         remote.Invoke(thread.Tid, sigaltstack, 0, scratch);
     }
     return null;
+}
+
+// As a capture does it, and ended while the target is still frozen, after the thaw or with the driver.
+static bool TakeSnapshot(FrozenProcess process, out string? whyNot)
+{
+    using var remote = RemoteSyscalls.TryBegin(process, out whyNot);
+    if (remote is null) return false;
+    var copy = remote.TrySnapshot(out var refused);
+    if (copy == 0) throw new TargetException(refused);
+    using var snapshot = new ProcessSnapshot(copy);
+    return true;
 }
 
 static int Hang(int pid)
