@@ -78,7 +78,9 @@ int main(int argc, char **argv)
             int advice = !strcmp(word, "dofork") ? MADV_DOFORK : !strcmp(word, "dontfork") ? MADV_DONTFORK : !strcmp(word, "wipe") ? MADV_WIPEONFORK : MADV_KEEPONFORK;
             printf("advised %d\n", madvise(areas[n], AREA_PAGES * PAGE, advice));
         } else if (sscanf(line, "limit %lu", &n) == 1) {
-            struct rlimit limit = { n, n };
+            struct rlimit limit;
+            getrlimit(RLIMIT_NPROC, &limit);
+            limit.rlim_cur = n;
             printf("limited %d\n", setrlimit(RLIMIT_NPROC, &limit));
         } else if (!strcmp(line, "adopt"))
             printf("adopts %d\n", prctl(PR_SET_CHILD_SUBREAPER, 1));

@@ -36,6 +36,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private PageBuffer? _buffer;
     private static readonly RunList<PageRange> NothingTrusted = new();
     private ProcessSnapshot? _snapshot;
+    private PageRange _afterSnapshot; // what the kernel may have written since the snapshot, for the thread that made it
     private int _vma;          // being planned
     private int _nextRun;      // of the plan, to be copied
     private VirtualPage _copied; // pages in front of it are asked for
@@ -167,8 +168,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
             if (remote is null) return whyNot!;
             var copy = remote.TrySnapshot(out whyNot);
-            if (copy != 0) _snapshot = new ProcessSnapshot(copy);
-            return whyNot;
+            if (copy == 0) return whyNot;
+            _snapshot = new ProcessSnapshot(copy);
+            // The number of its processor, rseq(2), whenever it goes on on another one.
+            var rseq = Ptrace.GetRseq(process.Leader.Tid) ?? default;
+            if (rseq.Address != 0) _afterSnapshot = PageRange.Between(VirtualPage.Of(rseq.Address), VirtualPage.Of(rseq.Address + rseq.SizeBytes - 1) + 1);
+            return "";
         }
         catch (LinuxException e)
         {
@@ -280,7 +285,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         using (var reader = new SnapshotReader(_snapshot))
         {
             foreach (var run in _plan.Runs)
-                if (run.Action == PageAction.Read && IsInSnapshot(run)) reader.Read(run.Range, _space, _reader!.Unreadable);
+            {
+                if (run.Action != PageAction.Read || !IsInSnapshot(run)) continue;
+                var (before, _, after) = Split(run.Range);
+                reader.Read(before, _space, _reader!.Unreadable);
+                reader.Read(after, _space, _reader!.Unreadable);
+            }
         }
 
         _snapshot.Dispose();
@@ -407,15 +417,23 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         for (; _nextRun < _plan.Runs.Count; _nextRun++)
         {
             var run = _plan.Runs[_nextRun];
-            if (run.Action == PageAction.Read && !IsInSnapshot(run))
+            if (run.Action == PageAction.Read)
             {
                 var rest = PageRange.Between(new VirtualPage(Math.Max(_copied.Number, run.Range.Start.Number)), run.Range.End);
+                if (IsInSnapshot(run)) rest = Split(rest).Written;
                 if (!rest.IsEmpty) _reader!.Copy(rest, !_vmas.Vmas[run.Vma].Readable, _buffer, _space);
                 _copied = run.Range.End;
             }
 
             if (_nextRun == _plan.Runs.Count - 1) return; // the next piece may make it longer
         }
+    }
+
+    // A run that is in the snapshot, around what has to be copied in the freeze all the same.
+    private (PageRange Before, PageRange Written, PageRange After) Split(PageRange range)
+    {
+        var written = _afterSnapshot.Intersect(range);
+        return written.IsEmpty ? (range, default, default) : (PageRange.Between(range.Start, written.Start), written, PageRange.Between(written.End, range.End));
     }
 
     private bool IsInSnapshot(in PlanRun run) => _snapshot is not null && SnapshotGuard.Has(_vmas.Vmas[run.Vma]);

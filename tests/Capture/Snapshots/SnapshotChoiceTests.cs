@@ -49,7 +49,7 @@ public sealed class SnapshotChoiceTests
     [InlineData("stalled")]
     public void The_snapshot_is_ended_when_memory_runs_out(string how)
     {
-        using var sleeper = TargetProcess.Start("sleeper");
+        using var sleeper = TargetProcess.Start("fork_watcher", "1");
         using var snapshot = new ProcessSnapshot(sleeper.Pid); // any process will do
         long looks = 0;
         using (var watch = new MemoryWatch([(sleeper.Pid, snapshot)], _ => Interlocked.Increment(ref looks) is var n && how == "short"
@@ -63,7 +63,7 @@ public sealed class SnapshotChoiceTests
     [Fact]
     public void As_long_as_there_is_memory_it_lives()
     {
-        using var sleeper = TargetProcess.Start("sleeper");
+        using var sleeper = TargetProcess.Start("fork_watcher", "1");
         var snapshot = new ProcessSnapshot(sleeper.Pid);
         var looks = new CountdownEvent(30);
         using var watch = new MemoryWatch([(sleeper.Pid, snapshot)], _ =>
