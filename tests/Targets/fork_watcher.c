@@ -1,9 +1,8 @@
 // fork_watcher MIB: says what it sees of children that it never made. "ready FORKED-NOT WIPED PAGES": areas of PAGES pages, filled by pattern (seed 3, generation 1), the
 // first left out of children (MADV_DONTFORK) and the second wiped in them (MADV_WIPEONFORK), beside MIB of plain memory. A thread waits for any child (waitpid, __WALL).
-// "status": "children N sigchld N waited N". "advise AREA dofork|dontfork|wipe|keep", AREA 0 or 1. "limit N": RLIMIT_NPROC. "adopt": is a subreaper. "fork": "forked NS", how long fork(2) takes.
+// "status": "children N sigchld N waited N". "advise AREA dofork|dontfork|wipe|keep", AREA 0 or 1. "limit N": RLIMIT_NPROC. "adopt": is a subreaper.
 #include "target.h"
 #include <sys/resource.h>
-#include <time.h>
 
 #define AREA_PAGES 64
 
@@ -33,13 +32,6 @@ static int children(void)
     if (f)
         fclose(f);
     return count;
-}
-
-static uint64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ul + t.tv_nsec;
 }
 
 static char *area(uint64_t pages)
@@ -84,13 +76,7 @@ int main(int argc, char **argv)
             printf("limited %d\n", setrlimit(RLIMIT_NPROC, &limit));
         } else if (!strcmp(line, "adopt"))
             printf("adopts %d\n", prctl(PR_SET_CHILD_SUBREAPER, 1));
-        else if (!strcmp(line, "fork")) {
-            uint64_t before = now();
-            pid_t child = fork();
-            if (!child)
-                _exit(0);
-            printf("forked %lu\n", now() - before);
-        } else
+        else
             printf("what? %s\n", line);
     }
 }

@@ -25,7 +25,9 @@ try
 {
     for (var round = 0; round < rounds; round++)
     {
-        var whyNot = thread.Run(() => OneRound(pid, options));
+        ProcessSnapshot? snapshot = null;
+        var whyNot = thread.Run(() => OneRound(pid, options, out snapshot));
+        snapshot?.Dispose(); // while the target runs
         if (whyNot is not null) Console.WriteLine("refused " + whyNot);
         else if (round == 0) Console.WriteLine("ready");
         // The target must get somewhere in between, and not always equally far.
@@ -39,15 +41,17 @@ catch (CrstoreException e)
     return (int)e.ExitCode;
 }
 
-static string? OneRound(int pid, FreezeOptions options)
+static string? OneRound(int pid, FreezeOptions options, out ProcessSnapshot? snapshot)
 {
+    snapshot = null;
     const long brk = 12, rtSigaction = 13, sigaltstack = 131, prctl = 157, gettid = 186, memfdCreate = 319, getTidAddress = 40;
     using var frozen = FrozenTree.Freeze(pid, tree: false, options);
     var process = frozen.Processes[0];
     using var state = ProcessStateReader.Prepare(pid, new FileRefs());
     state.ReadFrozen(process);
     FileDump.Run([state.Message], new ContentSaver(withFiles: false, []));
-    if (!TakeSnapshot(process, out var whyNot)) return whyNot;
+    snapshot = TakeSnapshot(process, out var whyNot);
+    if (snapshot is null) return whyNot;
     using var remote = RemoteSyscalls.TryBegin(process, out whyNot);
     if (remote is null) return whyNot;
     state.ReadInjected(remote, "");
@@ -68,15 +72,13 @@ static string? OneRound(int pid, FreezeOptions options)
     return null;
 }
 
-// As a capture does it, and ended while the target is still frozen, after the thaw or with the driver.
-static bool TakeSnapshot(FrozenProcess process, out string? whyNot)
+// As a capture does it, before all else that is injected.
+static ProcessSnapshot? TakeSnapshot(FrozenProcess process, out string? whyNot)
 {
     using var remote = RemoteSyscalls.TryBegin(process, out whyNot);
-    if (remote is null) return false;
+    if (remote is null) return null;
     var copy = remote.TrySnapshot(out var refused);
-    if (copy == 0) throw new TargetException(refused);
-    using var snapshot = new ProcessSnapshot(copy);
-    return true;
+    return copy != 0 ? new ProcessSnapshot(copy) : throw new TargetException(refused);
 }
 
 static int Hang(int pid)
