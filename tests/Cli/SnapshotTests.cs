@@ -113,8 +113,9 @@ public sealed class SnapshotTests
     public void Where_there_can_be_none_it_says_so_and_captures_without()
     {
         using var store = new CliStore();
-        using var target = TargetProcess.Start("sandboxed");
+        using var target = TargetProcess.Start("sandboxed", "kill");
         target.Expect("ready");
+        Assert.Equal("alive", target.Ask("filtered?"));
         var result = store.Run("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always").MustSucceed();
         Assert.Contains("no snapshot: process", result.Error);
         Assert.Contains("seccomp", result.Error);

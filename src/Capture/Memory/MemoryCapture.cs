@@ -36,6 +36,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private PageBuffer? _buffer;
     private static readonly RunList<PageRange> NothingTrusted = new();
     private ProcessSnapshot? _snapshot;
+    private int _userfaultfds;
     private PageRange _afterSnapshot; // what the kernel may have written since the snapshot, for the thread that made it
     private int _vma;          // being planned
     private int _nextRun;      // of the plan, to be copied
@@ -151,8 +152,22 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
     /// <summary>What speaks against a snapshot, before the freeze; empty if nothing does.</summary>
     /// <param name="captured">All processes of the capture.</param>
-    public string WhyNoSnapshot(IReadOnlyCollection<int> captured) =>
-        Tracker is TrackerKind.Uffd or TrackerKind.Hash ? SnapshotGuard.WhyNot(_request.Pid, captured, PopulatedBytes) : "its tracker was not tried with snapshots";
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public string WhyNoSnapshot(IReadOnlyCollection<int> captured)
+    {
+        // It has found all userfaultfds there to be crstore's, and nothing that writes to memory unseen.
+        if (Tracker != TrackerKind.Uffd) return $"it is not tracked by uffd ({_tracking.Proof().Reason})";
+        try
+        {
+            using var proc = ProcDirectory.Open(_request.Pid);
+            _userfaultfds = SnapshotGuard.CountUserfaultfds(proc);
+            return SnapshotGuard.WhyNot(_request.Pid, captured, PopulatedBytes);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
 
     /// <summary>
     /// In the freeze, between <see cref="BeginFrozen"/> and <see cref="BeginTracking"/>, and before anything is reset: makes a snapshot.
@@ -164,7 +179,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         try
         {
             using var proc = ProcDirectory.Open(process.Leader.Tid);
-            if (SnapshotGuard.WhyNot(proc, _vmas.Vmas) is { Length: > 0 } against) return against;
+            if (SnapshotGuard.WhyNot(proc, _vmas.Vmas, _userfaultfds) is { Length: > 0 } against) return against;
             using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
             if (remote is null) return whyNot!;
             var copy = remote.TrySnapshot(out whyNot);

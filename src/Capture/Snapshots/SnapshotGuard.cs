@@ -11,6 +11,9 @@ namespace Crstore.Capture.Snapshots;
 /// <summary>What speaks against a snapshot of a process: it would do harm to it, or to others, or could not be trusted. docs/FREEZING.md, "Snapshots".</summary>
 public static class SnapshotGuard
 {
+    private const string Userfaultfd = "anon_inode:[userfaultfd]";
+    // userfaultfd(2): with UFFD_FEATURE_EVENT_FORK a fork waits until its owner has read of it, who may be frozen.
+    private const string OwnUserfaultfd = "it uses userfaultfd itself, whose owner a fork may have to wait for";
     private const int SpareTasks = 16;
     private const uint MaxProcesses = 6; // RLIMIT_NPROC
 
@@ -30,15 +33,31 @@ public static class SnapshotGuard
         return MemoryRoom.WhyTooLittle(MemoryRoom.Read(pid), populatedBytes);
     }
 
-    /// <summary>In the freeze: its mappings and files. Empty if nothing speaks against it.</summary>
-    public static string WhyNot(ProcDirectory proc, IReadOnlyList<PlannedVma> vmas)
+    /// <summary>
+    /// In the freeze: its mappings and files. Empty if nothing speaks against it.
+    /// </summary>
+    /// <param name="proc">Of a thread of it that has not exited.</param>
+    /// <param name="vmas">Its mappings.</param>
+    /// <param name="userfaultfds">How many it had when the tracker found all of them to be crstore's.</param>
+    public static string WhyNot(ProcDirectory proc, IReadOnlyList<PlannedVma> vmas, int userfaultfds)
     {
         for (var i = 0; i < vmas.Count; i++)
             if (WhyNot(vmas[i]) is { Length: > 0 } why) return why;
         // fork would take away what a device or the kernel still writes to: the target keeps another page after its next write.
         if (MemoryPins.FindAio(vmas) is { Length: > 0 } aio) return $"the kernel may write to its memory unseen: {aio}";
-        return MemoryPins.FindFd(proc) is { Length: > 0 } fd ? $"the kernel or a device may write to its memory unseen: {fd}" : "";
+        foreach (var fd in proc.Numbers("fd"))
+        {
+            if (proc.TryReadLink(string.Create(CultureInfo.InvariantCulture, $"fd/{fd}"), out var link) != 0) continue;
+            if (MemoryPins.IsPinning(link)) return $"the kernel or a device may write to its memory unseen: fd {fd} ({link})";
+            if (link == Userfaultfd) userfaultfds--;
+        }
+
+        return userfaultfds < 0 ? OwnUserfaultfd : "";
     }
+
+    /// <summary>How many userfaultfds it has.</summary>
+    public static int CountUserfaultfds(ProcDirectory proc) =>
+        proc.Numbers("fd").Count(fd => proc.TryReadLink(string.Create(CultureInfo.InvariantCulture, $"fd/{fd}"), out var link) == 0 && link == Userfaultfd);
 
     /// <summary>The copy has the pages of this mapping as they were: private anonymous memory, not left out of children.</summary>
     public static bool Has(PlannedVma vma) => vma is { Policy: ReadPolicy.Populated, Trackable: true, File: null }
@@ -48,6 +67,7 @@ public static class SnapshotGuard
     {
         if (vma.Content == VmaContent.NotCaptured && vma.Entry.Inode != 0) return "it has memory of a device mapped"; // whose driver sees a second user
         if (vma.File is { IsHugetlb: true } || VmaClassifier.HasFlag(vma.VmFlags, "ht")) return "it has huge TLB pages, which a copy could run out of";
+        if (VmaClassifier.HasFlag(vma.VmFlags, "um") || VmaClassifier.HasFlag(vma.VmFlags, "ui")) return OwnUserfaultfd;
         return vma.Entry.Name.StartsWith("/SYSV", StringComparison.Ordinal) ? "it has System V shared memory, whose count of users would be wrong" : "";
     }
 
