@@ -38,18 +38,19 @@ public sealed class SnapshotTests
     }
 
     [Fact]
-    public void A_snapshot_that_dies_while_it_is_read_is_given_up_and_all_is_captured_anew()
+    public async Task A_snapshot_that_dies_while_it_is_read_is_given_up_and_all_is_captured_anew()
     {
         using var store = new CliStore();
         using var target = Writer.Start();
         using var crstore = store.Begin("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always", "--compression", "zstd:19");
         var copy = CopyOf(crstore, target.Pid);
         Signals.Kill(copy, Signals.SIGKILL);
-        var error = crstore.StandardError.ReadToEndAsync();
-        var output = crstore.StandardOutput.ReadToEnd();
-        crstore.WaitForExit();
-        Assert.True(crstore.ExitCode == 0, error.Result);
-        Assert.Contains("the snapshot was given up, and all was captured anew", error.Result);
+        var reading = crstore.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        var output = await crstore.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        var error = await reading;
+        await crstore.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.True(crstore.ExitCode == 0, error);
+        Assert.Contains("the snapshot was given up, and all was captured anew", error);
         target.StopAndVerify();
         target.CheckImage(store, output.Split(' ')[0]);
         var next = store.Capture(target.Pid, "--series", "s");
