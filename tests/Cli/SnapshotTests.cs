@@ -11,7 +11,7 @@ namespace Crstore.Tests.Cli;
 /// <summary>Captures by copy-on-write snapshot: of a target that never stops writing, of a tree, of one whose snapshot is killed, and with a crstore that is.</summary>
 public sealed class SnapshotTests
 {
-    private const int Mib = 96;
+    private const int Mib = 48;
 
     [Fact]
     public void A_target_that_writes_as_fast_as_it_can_is_captured_as_it_was_in_one_freeze()
@@ -23,7 +23,7 @@ public sealed class SnapshotTests
         {
             store.Capture(target.Pid, "--series", "s", "--snapshot", "always"),
             store.Capture(target.Pid, "--series", "s", "--snapshot", "always"),
-            store.Capture(target.Pid, "--series", "s", "--max-rounds", "1"), // auto: it is given up by the rounds
+            store.Capture(target.Pid, "--series", "s", "--snapshot", "always", "--pre-copy", "always", "--max-rounds", "1"),
         };
         target.StopAndVerify();
         foreach (var crid in crids)
@@ -42,7 +42,7 @@ public sealed class SnapshotTests
     {
         using var store = new CliStore();
         using var target = Writer.Start();
-        using var crstore = store.Begin("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always", "--compression", "zstd:19");
+        using var crstore = store.Begin("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always", "--compression", "zstd:9");
         var copy = CopyOf(crstore, target.Pid);
         Signals.Kill(copy, Signals.SIGKILL);
         var reading = crstore.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
@@ -64,7 +64,7 @@ public sealed class SnapshotTests
         using var target = Writer.Start();
         for (var kill = 0; kill < 3; kill++)
         {
-            using var crstore = store.Begin("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always", "--compression", "zstd:19");
+            using var crstore = store.Begin("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always", "--compression", "zstd:9");
             var copy = CopyOf(crstore, target.Pid);
             crstore.Kill();
             crstore.WaitForExit();
@@ -122,6 +122,23 @@ public sealed class SnapshotTests
         Assert.Contains("seccomp", result.Error);
     }
 
+    [Fact]
+    public void One_that_is_refused_in_the_freeze_costs_no_round()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("fork_watcher", "8");
+        target.Expect("ready ");
+        Assert.Equal("adopts 0", target.Ask("adopt"));
+        var result = store.Run("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always", "--pre-copy", "always", "--max-rounds", "1").MustSucceed();
+        Assert.Contains("PR_SET_CHILD_SUBREAPER", result.Error);
+        var shown = store.Json("show", result.Output.Split(' ')[0]);
+        Assert.Equal(1, Phases(shown, "pre-copy"));
+        Assert.Contains("and then what it wrote meanwhile", shown.GetProperty("tracking")[0].GetProperty("reason").GetString()); // the round held
+        Assert.Equal("children 0 sigchld 0 waited 0", target.Ask("status"));
+        var next = store.Capture(target.Pid, "--series", "s");
+        Assert.True(store.Json("show", next).GetProperty("tracking")[0].GetProperty("continuous").GetBoolean());
+    }
+
     private static int Phases(JsonElement shown, string name) => shown.GetProperty("phases").EnumerateArray().Count(p => p.GetProperty("name").GetString()!.EndsWith(name, StringComparison.Ordinal));
 
     private static ulong Word(string core, ulong address) => BinaryPrimitives.ReadUInt64LittleEndian(CoreMemory.Read(core, address, 8));
@@ -140,7 +157,7 @@ public sealed class SnapshotTests
             if (crstore.HasExited) Assert.Fail(crstore.StandardError.ReadToEnd());
             if (TaskStatusFile.Read(target)?.TracerPid != 0) continue;
             foreach (var pid in TaskFile.ListNumbers("/proc"))
-                if (pid != target && TaskStatusFile.Read(pid) is { Name: "pattern_writer" } status && status.TracerPid == crstore.Id) return pid;
+                if (pid != target && TaskStatusFile.Read(pid) is { Name: "pattern_writer", TracerPid: > 0 and var thread } && TaskStatusFile.Read(thread)?.ThreadGroup == crstore.Id) return pid;
         }
 
         throw new TimeoutException("no copy of the target is to be seen");
