@@ -88,7 +88,7 @@ public sealed record CaptureOptions
     public int MaxRounds { get; init; } = 4;
 
     /// <summary>Whether a copy-on-write snapshot is made instead of copying in the freeze.</summary>
-    public SnapshotPolicy Snapshot { get; init; } = SnapshotPolicy.Auto;
+    public SnapshotPolicy Snapshot { get; init; } = SnapshotPolicy.Never;
 
     /// <summary>About TCP connections.</summary>
     public TcpPolicy Tcp { get; init; }

@@ -72,8 +72,8 @@ internal sealed class CaptureOptionSet
     private readonly Option<string> _snapshot = new("--snapshot")
     {
         HelpName = "never|auto|always",
-        Description = "Freeze the target for no longer than a fork would take, and read a copy-on-write snapshot of it while it runs; default: auto, where copying what is to be read would take longer",
-        DefaultValueFactory = _ => "auto",
+        Description = "Freeze the target for no longer than a fork would take, and read a copy-on-write snapshot of it while it runs; auto: where copying what is to be read would take longer; default: never",
+        DefaultValueFactory = _ => "never",
     };
     private readonly Option<string> _tcp = new("--tcp")
     {
@@ -167,9 +167,9 @@ internal sealed class CaptureOptionSet
             MaxRounds = maxRounds,
             Snapshot = parsed.GetValue(_snapshot) switch
             {
-                "never" => SnapshotPolicy.Never,
+                "auto" => SnapshotPolicy.Auto,
                 "always" => SnapshotPolicy.Always,
-                _ => SnapshotPolicy.Auto,
+                _ => SnapshotPolicy.Never,
             },
             Tcp = tcp,
             TcpPatience = patience,
