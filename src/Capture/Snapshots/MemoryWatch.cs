@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Crstore.Linux;
 
 namespace Crstore.Capture.Snapshots;
 
@@ -45,13 +46,25 @@ public sealed class MemoryWatch : IDisposable
         {
             foreach (var (pid, _) in _watched)
             {
-                if (Judge(_read(pid)) is not { Length: > 0 } why) continue;
+                if (Look(pid) is not { Length: > 0 } why) continue;
                 _reason = why;
                 foreach (var (_, snapshot) in _watched) snapshot.Kill();
                 return;
             }
         }
         while (!_end.Wait(Interval));
+    }
+
+    private string Look(int pid)
+    {
+        try
+        {
+            return Judge(_read(pid));
+        }
+        catch (Exception e) when (e is LinuxException or FormatException or InvalidDataException)
+        {
+            return $"how much memory is left can't be told: {e.Message}"; // then nothing is risked
+        }
     }
 
     private string Judge(in MemoryRoom room)

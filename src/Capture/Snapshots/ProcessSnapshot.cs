@@ -11,6 +11,7 @@ namespace Crstore.Capture.Snapshots;
 public sealed class ProcessSnapshot(int pid) : IDisposable
 {
     private static readonly TimeSpan DeathTimeout = TimeSpan.FromSeconds(5);
+    private readonly Lock _ending = new();
     private int _gone;
 
     /// <summary>The copy's process id.</summary>
@@ -35,7 +36,7 @@ public sealed class ProcessSnapshot(int pid) : IDisposable
     public void Kill()
     {
         // Only while it is not reaped: its id can't be anybody else's then.
-        lock (this)
+        lock (_ending)
         {
             if (_gone == 0) _ = Signals.TryKill(Pid, Signals.SIGKILL);
         }
@@ -44,7 +45,7 @@ public sealed class ProcessSnapshot(int pid) : IDisposable
     /// <summary>Ends it and takes its end as its tracer; then its parent, init, is told.</summary>
     public void Dispose()
     {
-        lock (this)
+        lock (_ending)
         {
             if (_gone != 0) return;
             _ = Signals.TryKill(Pid, Signals.SIGKILL);
