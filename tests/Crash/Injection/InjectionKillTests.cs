@@ -46,7 +46,7 @@ public sealed class InjectionKillTests
             }
             var hit = SlotsAreInUse(target.Pid);
             if (hit) inside++;
-            limitUs = hit ? Math.Max(ShortestLimitUs, limitUs / 4 * 3) : Math.Min(LongestLimitUs, limitUs / 8 * 9);
+            limitUs = hit ? Math.Max(ShortestLimitUs, limitUs / 4 * 3) : Math.Min(LongestLimitUs, limitUs / 2 * 3);
             if (++done % 100 == 0)
             {
                 CheckStatus(target);
