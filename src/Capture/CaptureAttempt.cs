@@ -1,6 +1,7 @@
 using System.Runtime;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
+using Crstore.Capture.Snapshots;
 using Crstore.Capture.State;
 using Crstore.Linux;
 using Crstore.Linux.Proc;
@@ -24,6 +25,8 @@ internal sealed class CaptureAttempt(
     private readonly List<Process> _zombies = [];
     private readonly FreezeCrew _crew = new();
     private readonly ProcessorClocks _processorClocks = new();
+    private readonly HashSet<int> _mayBeCopied = [];
+    private MemoryWatch? _memoryWatch;
     private List<OpenFile> _openFiles = [];
     private (ulong MonotonicNs, ulong BoottimeNs) _clocks;
     private long _capturedUnixNs;
@@ -64,6 +67,15 @@ internal sealed class CaptureAttempt(
     /// <summary>Something can be watched at all.</summary>
     public bool CanPreCopy => !ReadEverything && Watchable.Any();
 
+    /// <summary>The freeze makes snapshots and copies only what they don't have. Set before <see cref="PrepareBuffer"/>.</summary>
+    public bool UseSnapshots { get; set; }
+
+    /// <summary>After <see cref="Freeze"/>: why no snapshot could be made; nothing was captured then, or reset. Empty if nothing speaks against it.</summary>
+    public string SnapshotRefused { get; private set; } = "";
+
+    /// <summary>What the freeze would copy of what a snapshot has, and all that a snapshot would need page tables for; after <see cref="Prepare"/>.</summary>
+    public (long CopyBytes, long PopulatedBytes) SnapshotSize => (_prepared.Values.Sum(p => p.Memory.SnapshotBytes), _prepared.Values.Sum(p => p.Memory.PopulatedBytes));
+
     private IEnumerable<ProcessCapture> Watchable => _prepared.Values.Where(p => p.Memory.CanPreCopy);
 
     /// <summary>Processes that were running when the freeze came.</summary>
@@ -86,7 +98,29 @@ internal sealed class CaptureAttempt(
     public void PrepareBuffer(long leastBytes = 0)
     {
         clock.Enter("buffer");
-        buffer.Prepare(Math.Max(leastBytes, _prepared.Values.Sum(p => p.Memory.EstimatedBytes)));
+        buffer.Prepare(UseSnapshots ? _prepared.Values.Sum(p => p.Memory.EstimatedBytes - p.Memory.SnapshotBytes)
+            : Math.Max(leastBytes, _prepared.Values.Sum(p => p.Memory.EstimatedBytes)));
+    }
+
+    /// <summary>Before the freeze: what speaks against snapshots; empty if nothing does.</summary>
+    public string WhyNoSnapshots()
+    {
+        foreach (var process in _prepared.Values)
+        {
+            if (process.Memory.WhyNoSnapshot(_prepared.Keys) is { Length: > 0 } why) return $"process {process.Pid}: {why}";
+            _mayBeCopied.Add(process.Pid);
+        }
+
+        return "";
+    }
+
+    /// <summary>After <see cref="SnapshotRefused"/>: the last round, for another attempt.</summary>
+    public Dictionary<int, PreCopiedRound> TakeRounds()
+    {
+        var rounds = new Dictionary<int, PreCopiedRound>();
+        foreach (var capture in _prepared.Values)
+            if (capture.Memory.TakeRound() is { } round) rounds.Add(capture.Pid, round);
+        return rounds;
     }
 
     /// <summary>Before a round: room for what it reads.</summary>
@@ -192,8 +226,11 @@ internal sealed class CaptureAttempt(
                 watchdog.ThrowIfExpired();
                 var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid, frozen: true);
                 capture.ReadFrozen(process, watchdog);
+                if (!UseSnapshots) capture.InjectFrozen(process, watchdog);
                 _captured.Add(capture);
             }
+
+            if (UseSnapshots && !TakeSnapshots(tree)) return;
 
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             SharedParts.Find(_captured.ConvertAll(c => c.State));
@@ -206,6 +243,7 @@ internal sealed class CaptureAttempt(
             watchdog.Enter("thaw");
             tree.Thaw(options.KeepStopped);
             FrozenTime = tree.FrozenTime;
+            WatchMemory();
         }
         finally
         {
@@ -214,10 +252,58 @@ internal sealed class CaptureAttempt(
         }
     }
 
+    // False if there can be none: then everything runs again, and nothing has been reset.
+    private bool TakeSnapshots(FrozenTree tree)
+    {
+        for (var i = 0; i < _captured.Count && SnapshotRefused.Length == 0; i++)
+        {
+            if (!_mayBeCopied.Contains(_captured[i].Pid)) continue; // born meanwhile, and small
+            watchdog.Enter("snapshot");
+            if (_captured[i].Memory.TryTakeSnapshot(tree.Processes[i]) is { Length: > 0 } why) SnapshotRefused = $"process {_captured[i].Pid}: {why}";
+        }
+
+        for (var i = 0; i < _captured.Count && SnapshotRefused.Length == 0; i++) _captured[i].InjectFrozen(tree.Processes[i], watchdog);
+        if (SnapshotRefused.Length == 0) return true;
+        watchdog.Enter("thaw");
+        tree.Thaw(keepStopped: false);
+        FrozenTime = tree.FrozenTime;
+        return false;
+    }
+
+    private void WatchMemory()
+    {
+        var snapshots = new List<(int, ProcessSnapshot)>();
+        foreach (var capture in _captured)
+            if (capture.Memory.Snapshot is { } snapshot) snapshots.Add((capture.Pid, snapshot));
+        if (snapshots.Count == 0) return;
+        foreach (var (_, snapshot) in snapshots) snapshot.OfferToOomKiller();
+        _memoryWatch = new MemoryWatch(snapshots);
+    }
+
+    private void ReadSnapshots()
+    {
+        if (_memoryWatch is null) return;
+        clock.Enter("snapshot");
+        try
+        {
+            foreach (var capture in _captured) capture.Memory.ReadSnapshot();
+        }
+        catch (SnapshotLostException e) when (_memoryWatch.Reason is { Length: > 0 } reason)
+        {
+            throw new SnapshotLostException($"{reason} ({e.Message})");
+        }
+        finally
+        {
+            _memoryWatch.Dispose();
+            clock.Enter("store");
+        }
+    }
+
     /// <summary>Gives it all to the store; returns how many sampled "clean" pages were not, and whose word that was.</summary>
     public (int Lies, TrackerKind Liar) Deliver()
     {
         spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.PagesDirty);
+        ReadSnapshots();
         foreach (var capture in _captured) capture.Memory.Deliver();
         buffer.DrainAndRelease();
         var (lies, liar) = (0, TrackerKind.Unspecified);
@@ -273,6 +359,7 @@ internal sealed class CaptureAttempt(
 
     public void Dispose()
     {
+        _memoryWatch?.Dispose();
         foreach (var capture in _prepared.Values) capture.Dispose();
         // Of processes that are gone. The others' records belong to whoever comes next, or went with what is prepared.
         foreach (var (pid, round) in PreCopied)

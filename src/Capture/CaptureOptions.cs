@@ -22,6 +22,19 @@ public enum PreCopyPolicy
     Always,
 }
 
+/// <summary>When the last freeze makes a copy-on-write snapshot, which is read afterwards, instead of copying.</summary>
+public enum SnapshotPolicy
+{
+    /// <summary>Never.</summary>
+    Never,
+
+    /// <summary>Where copying would take longer: <see cref="Snapshots.SnapshotChoice"/>.</summary>
+    Auto,
+
+    /// <summary>Wherever it can be made.</summary>
+    Always,
+}
+
 /// <summary>What to do about established TCP connections, which can't be taken up again.</summary>
 public enum TcpPolicy
 {
@@ -73,6 +86,9 @@ public sealed record CaptureOptions
 
     /// <summary>How often at most, before the freeze that ends it.</summary>
     public int MaxRounds { get; init; } = 4;
+
+    /// <summary>Whether a copy-on-write snapshot is made instead of copying in the freeze.</summary>
+    public SnapshotPolicy Snapshot { get; init; } = SnapshotPolicy.Never;
 
     /// <summary>About TCP connections.</summary>
     public TcpPolicy Tcp { get; init; }

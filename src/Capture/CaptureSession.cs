@@ -1,6 +1,7 @@
 using Crstore.Linux;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
+using Crstore.Capture.Snapshots;
 using Crstore.Capture.State;
 using Crstore.Model;
 using Crstore.Model.Format;
@@ -35,7 +36,7 @@ public static class CaptureSession
 
         buffer.SetBudget(options.BufferBytes);
         using var held = new HeldMemory(buffer);
-        if (writer.Parent is null && !MayPreCopy(options)) Anticipate(options, buffer);
+        if (writer.Parent is null && !MayPreCopy(options) && options.Snapshot != SnapshotPolicy.Always) Anticipate(options, buffer);
         var rehearsal = kit.Rehearsed ? Task.CompletedTask : Task.Run(() => Rehearse(options, writer.StoreId, thread, files)); // beside the first preparations
 
         using var spaces = new SpaceTable(writer, watchdog, progress, cancel);
@@ -44,6 +45,9 @@ public static class CaptureSession
         var lies = 0;
         TrackerKind? distrust = null;
         IReadOnlySet<int> stopped = new HashSet<int>();
+        var snapshots = options.KeepStopped ? SnapshotPolicy.Never : options.Snapshot;
+        Dictionary<int, PreCopiedRound>? kept = null;
+        var notes = new List<string>();
         while (true)
         {
             Await();
@@ -58,8 +62,28 @@ public static class CaptureSession
             }
             while (attempt.Postponed);
 
+            if (attempt.SnapshotRefused is { Length: > 0 } refused)
+            {
+                GiveUpSnapshots($"no snapshot: {refused}");
+                kept = attempt.TakeRounds();
+                continue;
+            }
+
             clock.Enter("store");
-            var (found, liar) = attempt.Deliver();
+            var (found, liar) = (0, TrackerKind.Unspecified);
+            try
+            {
+                (found, liar) = attempt.Deliver();
+            }
+            catch (SnapshotLostException e)
+            {
+                // What it had is not to be had any more: the target has gone on. Its dirty state was reset for this, so nothing is kept now.
+                GiveUpSnapshots($"the snapshot was given up, and all was captured anew: {e.Message}");
+                held.Clear();
+                spaces.Clear();
+                continue;
+            }
+
             held.Clear();
             lies += found;
             if (found > 0 && distrust is null)
@@ -77,6 +101,7 @@ public static class CaptureSession
             manifest.Header.Pages.Lies = (ulong)lies;
             if (distrust is { } caught)
                 manifest.Body.Warnings.Insert(0, $"the {caught} tracker called {lies} changed pages clean: everything was read again, and it is not trusted in this series any more");
+            manifest.Body.Warnings.AddRange(notes);
             manifest.Header.Warnings = (uint)manifest.Body.Warnings.Count;
             if (options.RequireRestartable) Admission.RequireRestartable(manifest);
             cancel.ThrowIfCancellationRequested();
@@ -85,6 +110,12 @@ public static class CaptureSession
             manifest.Body.Phases.Clear();
             manifest.Body.Phases.AddRange(clock.Report()); // what is stored can't tell of the time after it
             return manifest;
+        }
+
+        void GiveUpSnapshots(string why)
+        {
+            notes.Add(why);
+            snapshots = SnapshotPolicy.Never;
         }
 
         // For --tcp wait: before anything is prepared, and before each freeze.
@@ -98,9 +129,12 @@ public static class CaptureSession
         // An attempt that is ready for its freeze, as many rounds from the running processes behind it as are worth a freeze each.
         CaptureAttempt Begin(bool readEverything)
         {
-            var attempt = Prepare(null);
+            var attempt = Prepare(kept);
+            kept = null;
             var policy = new RoundPolicy(options);
-            while (attempt.CanPreCopy && policy.IsWorthAnother(attempt.RoundBytes, attempt.WalkedBytes, attempt.IsBase))
+            // Asked for by name a snapshot makes rounds needless.
+            if (snapshots == SnapshotPolicy.Always && options.PreCopy != PreCopyPolicy.Always) ChooseSnapshots(attempt, 0);
+            while (!attempt.UseSnapshots && attempt.CanPreCopy && policy.IsWorthAnother(attempt.RoundBytes, attempt.WalkedBytes, attempt.IsBase))
             {
                 Dictionary<int, PreCopiedRound> round;
                 using (attempt)
@@ -121,6 +155,7 @@ public static class CaptureSession
 
             try
             {
+                if (!readEverything && !attempt.UseSnapshots) ChooseSnapshots(attempt, policy.GivenUpBytes);
                 attempt.PrepareBuffer(policy.GivenUpBytes);
                 return attempt;
             }
@@ -128,6 +163,15 @@ public static class CaptureSession
             {
                 attempt.Dispose();
                 throw;
+            }
+
+            void ChooseSnapshots(CaptureAttempt last, long leastBytes)
+            {
+                var (copied, populated) = last.SnapshotSize;
+                if (!SnapshotChoice.Pays(snapshots, Math.Max(copied, leastBytes), populated)) return;
+                var whyNot = last.WhyNoSnapshots();
+                last.UseSnapshots = whyNot.Length == 0;
+                if (snapshots == SnapshotPolicy.Always && whyNot.Length > 0) GiveUpSnapshots($"no snapshot: {whyNot}");
             }
 
             CaptureAttempt Prepare(Dictionary<int, PreCopiedRound>? round)
@@ -189,14 +233,16 @@ public static class CaptureSession
         var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false };
         try
         {
-            using var attempt = new CaptureAttempt(trial, writer, spaces, files, buffer, watchdog, new PhaseClock()) { Rehearsal = true };
+            var withSnapshot = SnapshotChoice.Pays(options.Snapshot, CaptureAttempt.PrivateBytes(options), 0); // of the target: it may come to that
+            using var attempt = new CaptureAttempt(trial, writer, spaces, files, buffer, watchdog, new PhaseClock()) { Rehearsal = true, UseSnapshots = withSnapshot };
             attempt.Prepare();
+            attempt.UseSnapshots &= attempt.WhyNoSnapshots().Length == 0;
             attempt.PrepareBuffer();
             thread.Run(() => attempt.Freeze(CancellationToken.None));
             attempt.Deliver();
             attempt.Describe();
         }
-        catch (CrstoreException e) when (e is TargetException or EnvironmentException or FrozenTooLongException)
+        catch (Exception e) when (e is TargetException or EnvironmentException or FrozenTooLongException or SnapshotLostException)
         {
             // The same refusal meets the real target next, where it can be told in the target's name.
         }

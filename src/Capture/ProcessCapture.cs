@@ -60,25 +60,27 @@ internal sealed class ProcessCapture : IDisposable
     /// <param name="armOnly"><see cref="BeginRound"/> follows.</param>
     public void ReadSleeps(FrozenProcess process, bool armOnly) => _sleeps.ReadFrozen(process, withStat: armOnly);
 
-    /// <summary>In the freeze: all but its memory. What has to run in any of the processes comes before the memory of all is looked at.</summary>
+    /// <summary>In the freeze, before anything is injected into any process: its mappings, and what is read from outside.</summary>
     public void ReadFrozen(FrozenProcess process, FreezeWatchdog watchdog)
     {
         watchdog.Enter("state");
         Memory.BeginFrozen();
         _state.ReadFrozen(process);
-        watchdog.Enter("inject");
-        using (var remote = RemoteSyscalls.TryBegin(process, out var whyNot))
-        {
-            _state.ReadLocks(remote);
-            Memory.BeginTracking(process, remote, MemoryPins.FindFd(State.Fds));
-            _state.ReadInjected(remote, whyNot ?? "");
-            if (_rehearsal) remote?.Rehearse();
-        }
-
         WasStopped = process.WasStopped;
     }
 
-    /// <summary>In the freeze, after <see cref="ReadFrozen"/> of all processes: its memory.</summary>
+    /// <summary>In the freeze, after <see cref="ReadFrozen"/>: what has to run in it. In all processes that comes before the memory of any is looked at.</summary>
+    public void InjectFrozen(FrozenProcess process, FreezeWatchdog watchdog)
+    {
+        watchdog.Enter("inject");
+        using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+        _state.ReadLocks(remote);
+        Memory.BeginTracking(process, remote, MemoryPins.FindFd(State.Fds));
+        _state.ReadInjected(remote, whyNot ?? "");
+        if (_rehearsal) remote?.Rehearse();
+    }
+
+    /// <summary>In the freeze, after <see cref="InjectFrozen"/> of all processes: its memory.</summary>
     public void CopyFrozen(PageBuffer buffer, FreezeWatchdog watchdog)
     {
         watchdog.Enter("scan");

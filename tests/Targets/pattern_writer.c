@@ -1,8 +1,10 @@
 // pattern_writer MIB SEED [KIND]: fills memory by formula and rewrites parts of it on command (region.h has kinds and commands).
 // Says "ready ADDRESS PAGES". "arm" puts the region and the list of what is in it under a
 // userfaultfd of its own (asynchronous write protection): "armed FD LIST-ADDRESS LIST-PAGES". "start" and "stop" run a thread that keeps writing random pages; verify only after "stop".
+// "fork": "forked NS", how long fork(2) took.
 #include "region.h"
 #include "uffd.h"
+#include <time.h>
 
 static struct region region;
 static volatile int running;
@@ -17,6 +19,24 @@ static void *keep_writing(void *none)
         region_write(&region, next_random(&random) % region.pages);
     }
     return none;
+}
+
+static uint64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000ul + t.tv_nsec;
+}
+
+static uint64_t time_fork(void)
+{
+    uint64_t before = now();
+    pid_t child = fork();
+    uint64_t after = now();
+    if (!child)
+        _exit(0);
+    waitpid(child, NULL, 0);
+    return after - before;
 }
 
 int main(int argc, char **argv)
@@ -36,6 +56,8 @@ int main(int argc, char **argv)
             running = 0;
             pthread_join(writer, NULL);
             printf("stopped\n");
+        } else if (!strcmp(line, "fork")) {
+            printf("forked %lu\n", time_fork());
         } else if (!strcmp(line, "arm")) {
             int fd = uffd_open();
             if (fd >= 0) {

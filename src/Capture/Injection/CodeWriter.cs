@@ -56,6 +56,12 @@ internal ref struct CodeWriter(Span<byte> buffer)
     /// <summary>or r9, rax: 49 09 c1.</summary>
     public void OrRaxToR9() => Bytes(0x49, 0x09, 0xc1);
 
+    /// <summary>xor r32, r32 of the same register: 31 c0+9r. Zero in two bytes; rax to rdi only, changes the flags.</summary>
+    public void Clear(Register register) => Bytes(0x31, (byte)(0xc0 + 9 * (byte)register));
+
+    /// <summary>test rax, rax: 48 85 c0; then js over the next bytes: 78 rel8; jnz over fewer of them: 75 rel8.</summary>
+    public void SkipIfNegativeOrPositive(int negative, int positive) => Bytes(0x48, 0x85, 0xc0, 0x78, checked((byte)(negative + 2)), 0x75, checked((byte)positive));
+
     /// <summary>jmp to code before: eb rel8.</summary>
     public void JumpBack(int target) => Bytes(0xeb, (byte)checked((sbyte)(target - Offset - 2)));
 

@@ -143,6 +143,54 @@ internal sealed class InjectedThread
         return true;
     }
 
+    /// <summary>Makes a copy of the process: <see cref="SnapshotBirth"/>. Not under a seccomp filter, and with no fds held.</summary>
+    /// <param name="held">What earlier calls have acquired.</param>
+    /// <param name="errno">Why there is none.</param>
+    /// <returns>The copy's process id; 0 if there is none.</returns>
+    public int MakeSnapshot(in HeldThings held, out int errno)
+    {
+        if (_seccomp) throw new InvalidOperationException("no snapshot under a seccomp filter");
+        var bySignal = TrySendStop();
+        var call = Saved;
+        Load(ref call, SnapshotBirth.Clone, [SnapshotBirth.HelperFlags, 0, 0, 0, 0, 0]);
+        MoveToNewSlot(SlotImage.BuildSnapshot(_lent, held), call, 0);
+        if (Ptrace.TrySetOptions(Tid, SnapshotBirth.Options) != 0) throw TargetErrors.Died(_lent.Pid);
+        if (!bySignal) RunToSyscallStop(); // at the entry
+        var copy = RunThroughBirth(bySignal, out errno);
+        if (Ptrace.TrySetOptions(Tid, PtraceOptions.TraceSysGood) != 0) throw TargetErrors.Died(_lent.Pid);
+        return copy;
+    }
+
+    private int RunThroughBirth(bool bySignal, out int errno)
+    {
+        bool IsEnd(WaitReport r) => bySignal ? r.IsSignalDelivery && r.Signal == _lent.StopSignal : r.IsSyscallStop;
+        void GoOn(int signal)
+        {
+            if (bySignal) Ptrace.Continue(Tid, signal);
+            else Ptrace.ContinueToSyscall(Tid, signal);
+        }
+
+        GoOn(0);
+        var born = false;
+        RunTo(r => (born = r.IsBirth) || IsEnd(r), GoOn);
+        var copy = 0;
+        errno = 0;
+        if (born)
+        {
+            copy = SnapshotBirth.Attend(_lent.Pid, Tid, out errno);
+            for (var stops = bySignal ? 1 : 3; stops > 0; stops--) // clone's exit, wait4's entry and exit
+            {
+                GoOn(0);
+                RunTo(IsEnd, GoOn);
+            }
+        }
+
+        _inSyscallStop = !bySignal;
+        if (bySignal) Ptrace.SetSigMask(Tid, Signals.AllBlocked);
+        if (!born) errno = -(int)(bySignal ? Ptrace.GetRegs(Tid).R8 : Ptrace.GetRegs(Tid).Rax);
+        return copy;
+    }
+
     /// <summary>
     /// In a rehearsal, by the leader: the ways that a thread goes which is not the leader, or has no signal to stop by. Compiled ahead as they are, the first time takes longer.
     /// </summary>

@@ -135,6 +135,32 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         return Call(Owner(), Close, [fd, 0, 0, 0, 0, 0], Acquires.Nothing);
     });
 
+    /// <summary>
+    /// A copy of the process as it is now, which the caller owns: a tracee that is stopped for good, and no child of the process (<see cref="SnapshotBirth"/>). Before any fd is acquired.
+    /// </summary>
+    /// <param name="whyNot">Why there is none.</param>
+    /// <returns>Its process id; 0 if there is none.</returns>
+    public int TrySnapshot(out string whyNot)
+    {
+        const long prctl = 157, getChildSubreaper = 37;
+        whyNot = "it has a seccomp filter";
+        if (_leaderSuspended) return 0;
+        whyNot = "it adopts orphans (PR_SET_CHILD_SUBREAPER), as which a copy would come to it";
+        Span<byte> flag = stackalloc byte[sizeof(int)];
+        if (Invoke(_process.Leader.Tid, prctl, getChildSubreaper, (long)ScratchAddress) != 0) return 0;
+        Read(ScratchAddress, flag);
+        if (flag.ContainsAnyExcept((byte)0)) return 0;
+        var errno = 0;
+        var copy = Guarded(() =>
+        {
+            if (_heldFds.Count > 0) throw new InvalidOperationException("no snapshot while fds are held in the target");
+            _heldChanged = false;
+            return Owner().MakeSnapshot(new HeldThings(_heldFds, _scratch), out errno);
+        });
+        whyNot = copy != 0 ? "" : $"clone: {Errno.Describe(errno)}";
+        return copy;
+    }
+
     /// <summary>In a rehearsal: goes the ways that its process would not.</summary>
     public void Rehearse() => Guarded(() =>
     {

@@ -26,6 +26,7 @@ internal enum Acquires
 /// 0     CALLS    one of
 ///                call:  syscall                          crstore stops it before and behind
 ///                row:   syscall; or r9, rax; mov ...; syscall; ...; mov r8, rax; STOP
+///                snapshot: BuildSnapshot
 ///                table: pop rax, rdi, rsi, rdx, r10; syscall; mov [rsp - 40], rax; again, up to a negative number; mov rsp, RSP; STOP
 ///       STOP     rt_sigprocmask(SIG_SETMASK, UNBLOCKED)  the signal that crstore has sent becomes a stop, or nothing (StopSignal)
 ///       HEAL     this call's fd or mapping if it succeeded, then all that earlier calls still hold
@@ -60,6 +61,7 @@ internal static class SlotImage
 
     // System call numbers, and SIG_SETMASK of sigprocmask(2).
     private const uint Close = 3, Munmap = 11, RtSigprocmask = 14, RestartSyscall = 219, SigSetmask = 2;
+    private const uint Wait4 = 61, WaitAll = 0x40000000, Exit = 60, CloseRange = 436, CloseRangeUnshare = 2; // __WALL of waitpid(2); close_range(2)
 
     /// <summary>One call, the registers' number and arguments; crstore stops the thread before and behind it.</summary>
     /// <param name="thread">Whose.</param>
@@ -141,6 +143,55 @@ internal static class SlotImage
         // The thread's own again before any signal can come: should it have got a handler since crstore died, its frame goes where it would go anyway.
         code.LoadRsp(Rsp);
         SetMask(ref code, Unblocked);
+        Finish(slot, ref code, thread, Acquires.Nothing, held);
+        return slot;
+    }
+
+    /// <summary>
+    /// A copy of the process, made by a helper that is gone when the thread goes on (<see cref="SnapshotBirth"/>), and a stop if the thread has a signal for that, with the result in r8. The registers have
+    /// the helper's clone(2), whose other arguments are zero. Whoever of the three is let run by a crstore that dies goes on by itself: the copy and the helper exit, the thread takes the helper's exit.
+    /// <code>
+    ///            syscall                                     clone: the helper
+    ///            test rax, rax; js STOP; jnz PARENT
+    ///            close_range(0, ~0, CLOSE_RANGE_UNSHARE)     the helper: no fds, so that the copy keeps none of the target's open
+    ///            clone(CLONE_FILES), else on                 the copy has nobody to tell of its end
+    ///            exit(result or 0)                           of both
+    /// PARENT     wait4(helper, NULL, __WALL, NULL)
+    /// </code>
+    /// </summary>
+    /// <param name="thread">Whose.</param>
+    /// <param name="held">What earlier calls have: no fds, for there is no room for the code that would close them.</param>
+    public static byte[] BuildSnapshot(in LentThread thread, in HeldThings held)
+    {
+        const int closing = 2 + 5 + 5 + 5 + 2, cloning = 5 + 2 + 2 + 5 + 2, leaving = 3 + 5 + 2, waiting = 3 + 5 + 5 + 2;
+        var slot = new byte[Size];
+        var code = new CodeWriter(slot.AsSpan(0, All));
+        code.Syscall();
+        code.SkipIfNegativeOrPositive(closing + 5 + cloning + leaving + waiting, closing + 5 + cloning + leaving);
+        code.Clear(Rdi);
+        code.Move(Rsi, uint.MaxValue);
+        code.Move(Rdx, CloseRangeUnshare);
+        code.Move(Rax, CloseRange);
+        code.Syscall();
+        code.SkipIfNegative(cloning);
+        code.Move(Rdi, (uint)SnapshotBirth.CloneFiles);
+        code.Clear(Rsi);
+        code.Clear(Rdx);
+        code.Move(Rax, (uint)SnapshotBirth.Clone);
+        code.Syscall();
+        code.MoveRaxToRdi();
+        code.Move(Rax, Exit);
+        code.Syscall();
+        code.MoveRaxToRdi();
+        code.Move(Rdx, WaitAll);
+        code.Move(Rax, Wait4);
+        code.Syscall();
+        if (thread.StopSignal != 0)
+        {
+            code.MoveRaxToR8();
+            SetMask(ref code, Unblocked);
+        }
+
         Finish(slot, ref code, thread, Acquires.Nothing, held);
         return slot;
     }

@@ -1,8 +1,10 @@
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
+using Crstore.Capture.Snapshots;
 using Crstore.Capture.Tracking;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
@@ -33,6 +35,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private PageReader? _reader;
     private PageBuffer? _buffer;
     private static readonly RunList<PageRange> NothingTrusted = new();
+    private ProcessSnapshot? _snapshot;
+    private int _userfaultfds;
+    private PageRange _afterSnapshot; // what the kernel may have written since the snapshot, for the thread that made it
     private int _vma;          // being planned
     private int _nextRun;      // of the plan, to be copied
     private VirtualPage _copied; // pages in front of it are asked for
@@ -72,6 +77,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
     /// <summary>Of that, what a tracker can watch.</summary>
     public long TrackableBytes { get; private set; }
+
+    /// <summary>Of what will have to be copied, what a snapshot has as well.</summary>
+    public long SnapshotBytes { get; private set; }
+
+    /// <summary>A copy of the process as of this freeze, from which what it has is read after the thaw; null if there is none.</summary>
+    public ProcessSnapshot? Snapshot => _snapshot;
 
     /// <summary>All that was there, to be copied or not.</summary>
     public long PopulatedBytes { get; private set; }
@@ -138,6 +149,55 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             throw Refused(_request.Pid, e);
         }
     }
+
+    /// <summary>What speaks against a snapshot, before the freeze; empty if nothing does.</summary>
+    /// <param name="captured">All processes of the capture.</param>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public string WhyNoSnapshot(IReadOnlyCollection<int> captured)
+    {
+        // It has found all userfaultfds there to be crstore's, and nothing that writes to memory unseen.
+        if (Tracker != TrackerKind.Uffd) return $"it is not tracked by uffd ({_tracking.Proof().Reason})";
+        try
+        {
+            using var proc = ProcDirectory.Open(_request.Pid);
+            _userfaultfds = SnapshotGuard.CountUserfaultfds(proc);
+            return SnapshotGuard.WhyNot(_request.Pid, captured, PopulatedBytes);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
+
+    /// <summary>
+    /// In the freeze, between <see cref="BeginFrozen"/> and <see cref="BeginTracking"/>, and before anything is reset: makes a snapshot.
+    /// </summary>
+    /// <returns>Why there is none; empty if there is.</returns>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public string TryTakeSnapshot(FrozenProcess process)
+    {
+        try
+        {
+            using var proc = ProcDirectory.Open(process.Leader.Tid);
+            if (SnapshotGuard.WhyNot(proc, _vmas.Vmas, _userfaultfds) is { Length: > 0 } against) return against;
+            using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+            if (remote is null) return whyNot!;
+            var copy = remote.TrySnapshot(out whyNot);
+            if (copy == 0) return whyNot;
+            _snapshot = new ProcessSnapshot(copy);
+            // The number of its processor, rseq(2), whenever it goes on on another one.
+            var rseq = Ptrace.GetRseq(process.Leader.Tid) ?? default;
+            if (rseq.Address != 0) _afterSnapshot = PageRange.Between(VirtualPage.Of(rseq.Address), VirtualPage.Of(rseq.Address + rseq.SizeBytes - 1) + 1);
+            return "";
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
+
+    /// <summary>In a freeze that is given up before anything was reset: the round that it was to follow, for another attempt; null if there was none.</summary>
+    public PreCopiedRound? TakeRound() => _request.Round is { } round ? round with { Record = _tracking.TakeRecord() } : null;
 
     /// <summary>In the freeze: the tracker is made ready, in the target where need be. Dispose the remote calls before <see cref="ScanAndCopy"/>.</summary>
     /// <param name="process">The target.</param>
@@ -235,6 +295,25 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
+    /// <summary>After the thaw, before all else: reads from the snapshot what the freeze left to it, and ends it.</summary>
+    /// <exception cref="SnapshotLostException">It was ended, or lacks a page: the capture has to begin anew.</exception>
+    public void ReadSnapshot()
+    {
+        if (_snapshot is null) return;
+        using (var reader = new SnapshotReader(_snapshot))
+        {
+            foreach (var run in _plan.Runs)
+            {
+                if (run.Action != PageAction.Read || !IsInSnapshot(run)) continue;
+                var (before, _, after) = Split(run.Range);
+                reader.Read(before, _space, _reader!.Unreadable);
+                reader.Read(after, _space, _reader!.Unreadable);
+            }
+        }
+
+        _snapshot.Dispose();
+    }
+
     /// <summary>After the thaw: tells the store what is kept, zero and left out. The content itself comes from <see cref="PageBuffer.Drain"/>.</summary>
     public void Deliver()
     {
@@ -287,6 +366,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _snapshot?.Dispose();
         _samples.Dispose();
         _away.Dispose();
         _tracking.Dispose();
@@ -364,6 +444,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             if (run.Action == PageAction.Read)
             {
                 var rest = PageRange.Between(new VirtualPage(Math.Max(_copied.Number, run.Range.Start.Number)), run.Range.End);
+                if (IsInSnapshot(run)) rest = Split(rest).Written;
                 if (!rest.IsEmpty) _reader!.Copy(rest, !_vmas.Vmas[run.Vma].Readable, _buffer, _space);
                 _copied = run.Range.End;
             }
@@ -372,10 +453,19 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
+    // A run that is in the snapshot, around what has to be copied in the freeze all the same.
+    private (PageRange Before, PageRange Written, PageRange After) Split(PageRange range)
+    {
+        var written = _afterSnapshot.Intersect(range);
+        return written.IsEmpty ? (range, default, default) : (PageRange.Between(range.Start, written.Start), written, PageRange.Between(written.End, range.End));
+    }
+
+    private bool IsInSnapshot(in PlanRun run) => _snapshot is not null && SnapshotGuard.Has(_vmas.Vmas[run.Vma]);
+
     // Populated memory of the running target, less what the parent has if the tracker can vouch for it. Only sizes the buffer.
     private void Estimate()
     {
-        ulong pages = 0, trackable = 0, populated = 0;
+        ulong pages = 0, trackable = 0, populated = 0, inSnapshot = 0;
         using var scanner = KernelProbes.Current.OpenScanner(_request.Pid, needSoftDirty: _tracking.Kind == TrackerKind.SoftDirty);
         foreach (var vma in _vmas.Vmas)
         {
@@ -389,12 +479,14 @@ public sealed class MemoryCapture : IScanSink, IDisposable
                 populated += run.Range.Count;
                 if (run.Flags == SharedData.Unknown || (tracked && (run.Flags & _tracking.Dirty) == 0)) continue;
                 pages += run.Range.Count;
+                if (SnapshotGuard.Has(vma)) inSnapshot += run.Range.Count;
                 if (vma.Trackable && (run.Flags & PageCategories.File) == 0) trackable += run.Range.Count;
             }
         }
 
         PopulatedBytes = (long)populated * VirtualPage.Size;
         TrackableBytes = (long)trackable * VirtualPage.Size;
+        SnapshotBytes = (long)inSnapshot * VirtualPage.Size;
 
         // What the target will have written until the freeze: a good part of what was dirty, but hardly much of everything.
         EstimatedBytes = (long)(pages + pages / (_tracking.IsContinuous ? 8UL : 32UL) + 512) * VirtualPage.Size;

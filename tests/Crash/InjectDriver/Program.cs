@@ -1,6 +1,7 @@
 using System.Globalization;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
+using Crstore.Capture.Snapshots;
 using Crstore.Capture.State;
 using Crstore.InjectDriver;
 using Crstore.Linux;
@@ -22,14 +23,20 @@ using var watchdog = new FreezeWatchdog(TimeSpan.FromSeconds(100));
 var options = new FreezeOptions { Watchdog = watchdog, StopTimeout = TimeSpan.FromSeconds(50) };
 try
 {
+    ProcessSnapshot? last = null;
     for (var round = 0; round < rounds; round++)
     {
-        var whyNot = thread.Run(() => OneRound(pid, options));
+        ProcessSnapshot? snapshot = null;
+        var whyNot = thread.Run(() => OneRound(pid, options, out snapshot));
+        snapshot?.Kill(); // while the target runs
+        last?.Dispose(); // without waiting for its death: most of the time is to be spent in injections
+        last = snapshot;
         if (whyNot is not null) Console.WriteLine("refused " + whyNot);
         else if (round == 0) Console.WriteLine("ready");
         // The target must get somewhere in between, and not always equally far.
         Thread.SpinWait(random.Next(20_000));
     }
+    last?.Dispose();
     return 0;
 }
 catch (CrstoreException e)
@@ -38,15 +45,18 @@ catch (CrstoreException e)
     return (int)e.ExitCode;
 }
 
-static string? OneRound(int pid, FreezeOptions options)
+static string? OneRound(int pid, FreezeOptions options, out ProcessSnapshot? snapshot)
 {
+    snapshot = null;
     const long brk = 12, rtSigaction = 13, sigaltstack = 131, prctl = 157, gettid = 186, memfdCreate = 319, getTidAddress = 40;
     using var frozen = FrozenTree.Freeze(pid, tree: false, options);
     var process = frozen.Processes[0];
     using var state = ProcessStateReader.Prepare(pid, new FileRefs());
     state.ReadFrozen(process);
     FileDump.Run([state.Message], new ContentSaver(withFiles: false, []));
-    using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+    snapshot = TakeSnapshot(process, out var whyNot);
+    if (snapshot is null) return whyNot;
+    using var remote = RemoteSyscalls.TryBegin(process, out whyNot);
     if (remote is null) return whyNot;
     state.ReadInjected(remote, "");
     if (state.Message.StateIncomplete.Length > 0) throw new TargetException(state.Message.StateIncomplete);
@@ -64,6 +74,15 @@ static string? OneRound(int pid, FreezeOptions options)
         remote.Invoke(thread.Tid, sigaltstack, 0, scratch);
     }
     return null;
+}
+
+// As a capture does it, before all else that is injected.
+static ProcessSnapshot? TakeSnapshot(FrozenProcess process, out string? whyNot)
+{
+    using var remote = RemoteSyscalls.TryBegin(process, out whyNot);
+    if (remote is null) return null;
+    var copy = remote.TrySnapshot(out var refused);
+    return copy != 0 ? new ProcessSnapshot(copy) : throw new TargetException(refused);
 }
 
 static int Hang(int pid)

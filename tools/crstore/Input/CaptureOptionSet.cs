@@ -69,6 +69,12 @@ internal sealed class CaptureOptionSet
         Description = "At most so many rounds of --pre-copy, each of which begins with a short freeze; default: 4",
         DefaultValueFactory = _ => 4,
     };
+    private readonly Option<string> _snapshot = new("--snapshot")
+    {
+        HelpName = "never|auto|always",
+        Description = "Freeze the target for no longer than a fork would take, and read a copy-on-write snapshot of it while it runs; auto: where copying what is to be read would take longer; default: never",
+        DefaultValueFactory = _ => "never",
+    };
     private readonly Option<string> _tcp = new("--tcp")
     {
         HelpName = "refuse|close|wait[=SECONDS]",
@@ -97,8 +103,9 @@ internal sealed class CaptureOptionSet
         verb.Arguments.Add(_pid);
         _tracker.AcceptOnlyFromAmong("auto", "soft-dirty", "uffd", "hash");
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
+        _snapshot.AcceptOnlyFromAmong("never", "auto", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _exclude,
-             _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _maxRounds, _tcp, _maxFrozen, _compression, _requireRestartable, _hook })
+             _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _maxRounds, _snapshot, _tcp, _maxFrozen, _compression, _requireRestartable, _hook })
         {
             verb.Options.Add(option);
         }
@@ -158,6 +165,12 @@ internal sealed class CaptureOptionSet
                 _ => PreCopyPolicy.Auto,
             },
             MaxRounds = maxRounds,
+            Snapshot = parsed.GetValue(_snapshot) switch
+            {
+                "auto" => SnapshotPolicy.Auto,
+                "always" => SnapshotPolicy.Always,
+                _ => SnapshotPolicy.Never,
+            },
             Tcp = tcp,
             TcpPatience = patience,
             MaxFrozen = maxFrozen,

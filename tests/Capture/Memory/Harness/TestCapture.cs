@@ -2,6 +2,7 @@ using Crstore.Capture;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Capture.Memory;
+using Crstore.Capture.Snapshots;
 using Crstore.Capture.Tracking;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
@@ -54,12 +55,14 @@ internal sealed class TestCapture
 
     /// <summary>Captures, checks the image against the witness, and returns it.</summary>
     public static TestCapture Take(TargetProcess target, TestCapture? parent = null, TrackerKind? tracker = TrackerKind.Uffd,
-        Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1) =>
-        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile, rounds);
+        Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1,
+        bool snapshot = false, Action? beforeFreeze = null, Action<ProcessSnapshot>? afterThaw = null) =>
+        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile, rounds, snapshot, beforeFreeze, afterThaw);
 
     public static TestCapture Take(int pid, TestCapture? parent, TrackerKind? tracker,
         Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false,
-        bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1)
+        bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1,
+        bool snapshot = false, Action? beforeFreeze = null, Action<ProcessSnapshot>? afterThaw = null)
     {
         var crid = new Crid(Interlocked.Increment(ref nextCrid));
         var space = new MemorySpace(parent?.Space);
@@ -85,11 +88,15 @@ internal sealed class TestCapture
         using var capture = MemoryCapture.Prepare(request);
         buffer.Prepare(capture.EstimatedBytes);
         Witness? witness = null;
+        if (snapshot) Assert.Equal("", capture.WhyNoSnapshot([pid]));
+        beforeFreeze?.Invoke();
         thread.Run(() => Freeze(pid, capture, () =>
         {
             capture.ScanAndCopy(buffer);
             witness = Witness.Read(pid, capture.Vmas);
-        }));
+        }, snapshot));
+        if (capture.Snapshot is { } made) afterThaw?.Invoke(made);
+        capture.ReadSnapshot();
         capture.Deliver();
         buffer.Drain();
         var lies = capture.CheckSamples();
@@ -155,10 +162,11 @@ internal sealed class TestCapture
         return round;
     }
 
-    private static void Freeze(int pid, MemoryCapture capture, Action rest)
+    private static void Freeze(int pid, MemoryCapture capture, Action rest, bool snapshot = false)
     {
         using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
         capture.BeginFrozen();
+        if (snapshot) Assert.Equal("", capture.TryTakeSnapshot(frozen.Processes[0]));
         using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
             capture.BeginTracking(frozen.Processes[0], remote, FindPin(pid));
         rest();
