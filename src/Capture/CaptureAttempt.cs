@@ -86,7 +86,7 @@ internal sealed class CaptureAttempt(
     public void PrepareBuffer(long leastBytes = 0)
     {
         clock.Enter("buffer");
-        buffer.Prepare(Math.Max(leastBytes, _prepared.Values.Sum(p => p.Memory.EstimatedBytes)));
+        buffer.Prepare(Math.Max(leastBytes, EstimatedBytes));
     }
 
     /// <summary>Before a round: room for what it reads.</summary>
@@ -206,6 +206,12 @@ internal sealed class CaptureAttempt(
             if (noGc && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion) GC.EndNoGCRegion();
         }
     }
+
+    /// <summary>After <see cref="Freeze"/>: what will have content, process by process.</summary>
+    public IReadOnlyList<SpaceContent> Content() => _captured.ConvertAll(c => new SpaceContent(c.Space, c.Memory.Content()));
+
+    /// <summary>What will have to be copied in the freeze, as far as is known; after <see cref="Prepare"/>.</summary>
+    public long EstimatedBytes => _prepared.Values.Sum(p => p.Memory.EstimatedBytes);
 
     /// <summary>Gives it all to the store; returns how many sampled "clean" pages were not, and whose word that was.</summary>
     public (int Lies, TrackerKind Liar) Deliver()

@@ -1,6 +1,7 @@
 using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Store.Layout;
+using Crstore.Store.Pending;
 
 namespace Crstore.Store;
 
@@ -48,6 +49,23 @@ public sealed partial class CheckpointStore : IDisposable
 
     /// <summary>Allocates a CRID durably, registers the session, locks the series and loads the parent (the series' latest, unless <paramref name="full"/>).</summary>
     public ICheckpointWriter BeginCapture(string series, bool full) => CheckpointWriter.Begin(Paths, Options, Id, series, full);
+
+    /// <summary>The same for one that may be announced before its commit.</summary>
+    public LazyCapture BeginLazyCapture(string series, bool full) => LazyCapture.Begin(Paths, Options, Id, series, full);
+
+    /// <summary>How a CRID stands that was announced before its commit, or is committed; null if nothing is known of it.</summary>
+    public CapturedStatus? StatusOf(Crid crid)
+    {
+        var live = StoreErrors.Guard(() => SessionFile.IsLive(Paths, crid)); // first: what ends in between is in the store
+        using (var reader = OpenReader())
+            if (reader.Header(crid) is not null) return new CapturedStatus(CapturedState.Committed);
+        var status = StoreErrors.Guard(() => CapturedStatus.Read(Paths, crid));
+        if (live) return new CapturedStatus(CapturedState.Writing, status?.Pid ?? 0);
+        return status is { State: CapturedState.Writing } ? status with { State = CapturedState.Died } : status;
+    }
+
+    /// <summary>Waits until the session of a CRID is over, however it ends.</summary>
+    public void AwaitSession(Crid crid, CancellationToken cancel) => StoreErrors.Guard(() => PendingFiles.AwaitSession(Paths, crid, cancel));
 
     /// <summary>A consistent read-only snapshot, beside any writer.</summary>
     public StoreReader OpenReader() => StoreReader.Open(Paths);

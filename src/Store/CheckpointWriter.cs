@@ -7,6 +7,7 @@ using Crstore.Store.Layout;
 using Crstore.Store.Manifests;
 using Crstore.Store.Native;
 using Crstore.Store.PageMaps;
+using Crstore.Store.Pending;
 using Crstore.Store.Reading;
 using Crstore.Store.Writing;
 
@@ -33,7 +34,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private bool ended;
     private bool disposed;
 
-    private CheckpointWriter(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, StoreReader snapshot)
+    private CheckpointWriter(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, StoreReader snapshot, Crid? parent)
     {
         (this.paths, this.options, StoreId, this.series, this.seriesLock, Crid, this.session, this.snapshot) =
             (paths, options, storeId, series, seriesLock, crid, session, snapshot);
@@ -41,7 +42,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         session.Began(generation);
         var record = SeriesRecords.Read(snapshot.Database, series);
         DistrustedTrackers = record?.Distrusted.ToHashSet() ?? [];
-        var latest = new Crid(record?.LatestCrid ?? 0);
+        var latest = parent ?? new Crid(record?.LatestCrid ?? 0);
         if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
         chunks = new ChunkLookup(snapshot.Database);
         sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options);
@@ -75,21 +76,50 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         SeriesRecords.CheckName(series);
         var seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", options.LockTimeout, options.Waiting, options.Cancel);
         SessionFile? session = null;
-        StoreReader? snapshot = null;
         try
         {
-            var crid = CridCounter.Next(paths, options.LockTimeout, () => HighestCrid.Find(paths));
-            FaultPoint.Hit("capture.crid-allocated");
-            session = SessionFile.Register(paths, crid);
-            FaultPoint.Hit("capture.registered");
-            snapshot = StoreReader.Open(paths);
-            return new CheckpointWriter(paths, options, storeId, series, full, seriesLock, crid, session, snapshot);
+            PendingFiles.AwaitSeries(paths, options, series);
+            (var crid, session) = Register(paths, options);
+            return Over(paths, options, storeId, series, full, seriesLock, crid, session);
         }
         catch
         {
-            snapshot?.Dispose();
             session?.Dispose();
             seriesLock.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Makes a CRID durable, and registers its session.</summary>
+    public static (Crid Crid, SessionFile Session) Register(StorePaths paths, StoreOptions options)
+    {
+        var crid = CridCounter.Next(paths, options.LockTimeout, () => HighestCrid.Find(paths));
+        FaultPoint.Hit("capture.crid-allocated");
+        var session = SessionFile.Register(paths, crid);
+        FaultPoint.Hit("capture.registered");
+        return (crid, session);
+    }
+
+    /// <summary>The writer of a session that is registered: looks at the store as it is now. It takes over lock and session if this succeeds.</summary>
+    /// <param name="paths">The store.</param>
+    /// <param name="options">How it is opened.</param>
+    /// <param name="storeId">Its id.</param>
+    /// <param name="series">The series.</param>
+    /// <param name="full">Without a parent.</param>
+    /// <param name="seriesLock">Of the series; may be released by now.</param>
+    /// <param name="crid">The session's.</param>
+    /// <param name="session">It.</param>
+    /// <param name="parent">If it must be that one; null: the latest of the series.</param>
+    public static CheckpointWriter Over(StorePaths paths, StoreOptions options, Guid storeId, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, Crid? parent = null)
+    {
+        var snapshot = StoreReader.Open(paths);
+        try
+        {
+            return new CheckpointWriter(paths, options, storeId, series, full, seriesLock, crid, session, snapshot, parent);
+        }
+        catch
+        {
+            snapshot.Dispose();
             throw;
         }
     }
@@ -165,6 +195,14 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     public void Dispose()
     {
         if (disposed) return;
+        Release();
+        session.Dispose();
+        seriesLock.Dispose();
+    }
+
+    /// <summary>Ends without the session and the lock, which go back to whoever gave them.</summary>
+    public void Release()
+    {
         disposed = ended = true;
         try
         {
@@ -179,8 +217,6 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         finally
         {
             snapshot.Dispose();
-            session.Dispose();
-            seriesLock.Dispose();
         }
     }
 
@@ -349,7 +385,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private void PutSeries(RocksDb db, RocksWriteBatch batch, TrackerKind? distrust)
     {
         var record = SeriesRecords.Read(db, series) ?? new SeriesRecord { Name = series };
-        record.LatestCrid = Crid.Value;
+        record.LatestCrid = Math.Max(record.LatestCrid, Crid.Value); // one without a parent may overtake what is still written back
         if (distrust is { } tracker && !record.Distrusted.Contains(tracker)) record.Distrusted.Add(tracker);
         SeriesRecords.Put(batch, record);
     }

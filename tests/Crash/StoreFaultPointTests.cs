@@ -6,8 +6,8 @@ namespace Crstore.Tests.Crash;
 
 public sealed class StoreFaultPointTests
 {
-    /// <summary>Captures small and big, forgets, gcs: passes every point, on a store that has something to lose.</summary>
-    private const string Script = "ccbcbccbffffgccbbcffffgcbg";
+    /// <summary>Captures small, big and lazily, forgets, gcs: passes every point, on a store that has something to lose.</summary>
+    private const string Script = "ccblcbccbffffgclcbbcffffgcbg";
 
     public static TheoryData<string> Points => [.. FaultPoint.Names];
 

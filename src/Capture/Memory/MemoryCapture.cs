@@ -232,6 +232,37 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
+    /// <summary>After the thaw: the pages that will have content in the page map, in address order.</summary>
+    public IReadOnlyList<PageRange> Content()
+    {
+        var all = new List<PageRange>();
+        var unreadable = _reader!.Unreadable.Select(u => u.Page.Number).Order().ToList();
+        foreach (var run in _plan.Runs)
+        {
+            if (run.Action is not (PageAction.Keep or PageAction.Zero or PageAction.Read)) continue;
+            var start = run.Range.Start;
+            if (run.Action == PageAction.Read)
+            {
+                for (var next = unreadable.FindIndex(n => n >= start.Number); next >= 0 && next < unreadable.Count && unreadable[next] < run.Range.End.Number; next++)
+                {
+                    Add(PageRange.Between(start, new VirtualPage(unreadable[next])));
+                    start = new VirtualPage(unreadable[next] + 1);
+                }
+            }
+
+            Add(PageRange.Between(start, run.Range.End));
+        }
+
+        return all;
+
+        void Add(PageRange range)
+        {
+            if (range.IsEmpty) return;
+            if (all.Count > 0 && all[^1].End == range.Start) all[^1] = new PageRange(all[^1].Start, all[^1].Count + range.Count);
+            else all.Add(range);
+        }
+    }
+
     /// <summary>After the thaw: tells the store what is kept, zero and left out. The content itself comes from <see cref="PageBuffer.Drain"/>.</summary>
     public void Deliver()
     {

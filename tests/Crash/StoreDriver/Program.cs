@@ -5,7 +5,7 @@ using Crstore.Tests.Crash.Driver;
 
 // StoreDriver STORE ORACLE-DIR NUMBER SEED OPERATIONS [SCRIPT]
 // Does random captures, forgets, reads and gcs on a store, writing into its oracle file what it means to do and what it
-// was told. SCRIPT, letters out of c (capture), b (big capture), f, g, r, replaces chance. Exits with 3 if a read is wrong.
+// was told. SCRIPT, letters out of c (capture), b (big capture), l (two lazy ones), f, g, r, replaces chance. Exits with 3 if a read is wrong.
 var (directory, oracleDirectory) = (args[0], args[1]);
 var (number, seed, operations) = (args[2], int.Parse(args[3], CultureInfo.InvariantCulture), int.Parse(args[4], CultureInfo.InvariantCulture));
 var script = args.Length > 5 ? args[5] : null;
@@ -39,4 +39,4 @@ catch (CrstoreException e)
 
 return 0;
 
-static char Choose(int percent) => percent switch { < 50 => 'c', < 55 => 'b', < 70 => 'f', < 85 => 'g', _ => 'r' };
+static char Choose(int percent) => percent switch { < 45 => 'c', < 50 => 'l', < 55 => 'b', < 70 => 'f', < 85 => 'g', _ => 'r' };
