@@ -27,6 +27,7 @@ internal sealed class CaptureAttempt(
     private List<OpenFile> _openFiles = [];
     private (ulong MonotonicNs, ulong BoottimeNs) _clocks;
     private long _capturedUnixNs;
+    private CheckpointBody? _body;
 
     /// <summary>A run-through on a throw-away process.</summary>
     public bool Rehearsal { get; init; }
@@ -229,8 +230,23 @@ internal sealed class CaptureAttempt(
         return (lies, liar);
     }
 
-    /// <summary>The manifest but for what the store and the session fill in.</summary>
+    /// <summary>The manifest but for what the store and the session fill in. A second time, after <see cref="Deliver"/>, with what was found out there.</summary>
     public CheckpointManifest Describe()
+    {
+        if (_body is null)
+        {
+            _body = DescribeBody();
+        }
+        else
+        {
+            _body.Exclusions.Clear();
+            foreach (var capture in _captured) capture.Memory.AddExclusions(_body.Exclusions);
+        }
+
+        return new CheckpointManifest(DescribeHeader(_body), _body);
+    }
+
+    private CheckpointBody DescribeBody()
     {
         var body = new CheckpointBody { Host = HostReader.Read() };
         (body.Host.ClockMonotonicNs, body.Host.ClockBoottimeNs) = ClockOffsets.ToHost(_clocks); // of the freeze, which may be seconds ago
@@ -248,6 +264,11 @@ internal sealed class CaptureAttempt(
             foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))
                 body.Warnings.Add($"process {process.Pid}: signal handlers, brk and thread details are missing: {process.StateIncomplete}");
         body.Warnings.AddRange(ExclusionRules.WithoutEffect(options.Exclude, body.Processes));
+        return body;
+    }
+
+    private CheckpointHeader DescribeHeader(CheckpointBody body)
+    {
         var header = new CheckpointHeader
         {
             Tracker = _captured[0].Memory.Tracker,
@@ -267,7 +288,7 @@ internal sealed class CaptureAttempt(
             header.Pages.Sampled += (ulong)memory.PagesSampled;
         }
 
-        return new CheckpointManifest(header, body);
+        return header;
     }
 
     public void Dispose()

@@ -302,7 +302,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     {
         _vmas.CompleteAfterThaw();
         AddVmas(vmas);
-        ExclusionReport.Fill(_request.Pid, _vmas.Vmas, _plan, _reader?.Unreadable ?? [], exclusions);
+        AddExclusions(exclusions);
         var proof = _tracking.Proof();
         if (_request.Round is not { } round) return proof;
         // Of continuity with the parent checkpoint: the rounds of a capture are its own affair.
@@ -311,6 +311,10 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         proof.Continuous = round.First.Continuous && proof.Continuous;
         return proof;
     }
+
+    /// <summary>What was left out or could not be read, as far as is known by now.</summary>
+    public void AddExclusions(ICollection<Exclusion> exclusions) =>
+        ExclusionReport.Fill(_request.Pid, _vmas.Vmas, _plan, _reader?.Unreadable ?? [], exclusions);
 
     /// <inheritdoc/>
     public void Dispose()
