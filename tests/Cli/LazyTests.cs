@@ -1,4 +1,6 @@
+using System.Diagnostics;
 using System.Globalization;
+using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Tests.Support;
 using Xunit;
@@ -17,20 +19,39 @@ public sealed class LazyTests
         using var store = new CliStore();
         using var target = new DemoTarget();
         var known = new List<(string Crid, int Generation)> { (store.Capture(target.Pid, "--series", "demo"), target.Generation) };
+        Process waiting;
         using (HoldWriteLock(store))
         {
             for (var i = 0; i < 3; i++)
             {
                 target.Next();
                 // Its output is read to the end: what goes on behind its back must not keep the pipes open.
-                known.Add((store.Capture(target.Pid, "--series", "demo", "--lazy"), target.Generation));
+                known.Add((store.Capture(target.Pid, "--series", "demo", "--lazy", "--lock-timeout", "600"), target.Generation));
+            }
+
+            // What might find no room in its buffer waits before its freeze, not in it. It has the target's record by then.
+            waiting = store.Begin("capture", $"{target.Pid}", "--series", "demo", "--lazy", "--buffer", "1M", "--quiet", "--lock-timeout", "600");
+            Requires.That(store.Json("show", known[0].Crid).GetProperty("tracker").GetString() != "hash", "a tracker: without one no record is kept");
+            var deadline = DateTime.UtcNow + TimeSpan.FromSeconds(60);
+            while (!Directory.GetFiles(Path.Combine(store.Path, "sessions")).Any(session => FileCalls.ReadText(session) is { } text && HasRecord(text.Split(' ')[0], target.Pid)))
+            {
+                Assert.True(DateTime.UtcNow < deadline, "the fourth one does not begin");
+                Thread.Sleep(20);
             }
 
             Assert.Equal(known[0].Crid, store.Do("list", "--quiet"));
             Expect.Failure(store.Run("wait", known[1].Crid, "--timeout", "0"), ExitCode.Busy, $"CRID {known[1].Crid} is not committed yet");
             Assert.Equal("writing", Status(store, known[3].Crid, "state"));
             Expect.Failure(store.Run("capture", $"{target.Pid}", "--series", "demo", "--lock-timeout", "100ms"), ExitCode.Busy, $"capture --lazy of CRID {known[1].Crid}");
-            target.Next();
+        }
+
+        using (waiting)
+        {
+            Assert.True(waiting.WaitForExit(TimeSpan.FromSeconds(60)), "it does not go on");
+            known.Add((waiting.StandardOutput.ReadToEnd().Trim(), target.Generation));
+            store.Do("wait", known[^1].Crid);
+            var phases = store.Json("show", known[^1].Crid).GetProperty("phases").EnumerateArray().Select(p => p.GetProperty("name").GetString()).ToList();
+            Assert.InRange(phases.IndexOf("parent"), 0, phases.IndexOf("freeze"));
         }
 
         Assert.Equal($"CRID {known[3].Crid} is committed", store.Do("wait", known[3].Crid));
@@ -64,9 +85,9 @@ public sealed class LazyTests
         string killed, onTop;
         using (HoldWriteLock(store))
         {
-            killed = store.Capture(target.Pid, "--series", "demo", "--lazy");
+            killed = store.Capture(target.Pid, "--series", "demo", "--lazy", "--lock-timeout", "600");
             target.Next();
-            onTop = store.Capture(target.Pid, "--series", "demo", "--lazy");
+            onTop = store.Capture(target.Pid, "--series", "demo", "--lazy", "--lock-timeout", "600");
             Run.Signal(int.Parse(Status(store, killed, "pid"), CultureInfo.InvariantCulture), SigKill);
             Expect.Failure(store.Run("wait", killed), ExitCode.Environment, $"CRID {killed} was not committed", "was killed");
             Expect.Failure(store.Run("wait", onTop), ExitCode.Environment, $"CRID {onTop} is void: CRID {killed}");
@@ -74,7 +95,7 @@ public sealed class LazyTests
 
         Assert.Equal(first, store.Do("list", "--quiet"));
         target.Next();
-        var next = store.Capture(target.Pid, "--series", "demo", "--lazy");
+        var next = store.Capture(target.Pid, "--series", "demo", "--lazy", "--lock-timeout", "600");
         store.Do("wait", next);
         Assert.Equal(first, store.Json("show", next).GetProperty("parent_crid").GetRawText());
         store.Do("restore", next, "--to", store.File("core"));
@@ -147,6 +168,9 @@ public sealed class LazyTests
             Assert.NotEqual(Session(worker), Session($"{Environment.ProcessId}"));
         }
     }
+
+    private static bool HasRecord(string pid, int target) => new DirectoryInfo($"/proc/{pid}/fd") is { Exists: true } fds
+        && fds.EnumerateFileSystemInfos().Any(fd => fd.LinkTarget?.Contains($"/targets/{target}-", StringComparison.Ordinal) == true);
 
     private static string Session(string pid)
     {
