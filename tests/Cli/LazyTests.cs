@@ -29,6 +29,8 @@ public sealed class LazyTests
                 known.Add((store.Capture(target.Pid, "--series", "demo", "--lazy", "--lock-timeout", "600"), target.Generation));
             }
 
+            Expect.Failure(store.Run("capture", $"{target.Pid}", "--series", "demo", "--lock-timeout", "100ms"), ExitCode.Busy, $"capture --lazy of CRID {known[1].Crid}");
+
             // What might find no room in its buffer waits before its freeze, not in it. It has the target's record by then.
             waiting = store.Begin("capture", $"{target.Pid}", "--series", "demo", "--lazy", "--buffer", "1M", "--quiet", "--lock-timeout", "600");
             Requires.That(store.Json("show", known[0].Crid).GetProperty("tracker").GetString() != "hash", "a tracker: without one no record is kept");
@@ -42,7 +44,6 @@ public sealed class LazyTests
             Assert.Equal(known[0].Crid, store.Do("list", "--quiet"));
             Expect.Failure(store.Run("wait", known[1].Crid, "--timeout", "0"), ExitCode.Busy, $"CRID {known[1].Crid} is not committed yet");
             Assert.Equal("writing", Status(store, known[3].Crid, "state"));
-            Expect.Failure(store.Run("capture", $"{target.Pid}", "--series", "demo", "--lock-timeout", "100ms"), ExitCode.Busy, $"capture --lazy of CRID {known[1].Crid}");
         }
 
         using (waiting)
