@@ -30,6 +30,7 @@ internal sealed class CaptureAttempt(
     private List<OpenFile> _openFiles = [];
     private (ulong MonotonicNs, ulong BoottimeNs) _clocks;
     private long _capturedUnixNs;
+    private CheckpointBody? _body;
 
     /// <summary>A run-through on a throw-away process.</summary>
     public bool Rehearsal { get; init; }
@@ -99,7 +100,7 @@ internal sealed class CaptureAttempt(
     {
         clock.Enter("buffer");
         buffer.Prepare(UseSnapshots ? _prepared.Values.Sum(p => p.Memory.EstimatedBytes - p.Memory.SnapshotBytes)
-            : Math.Max(leastBytes, _prepared.Values.Sum(p => p.Memory.EstimatedBytes)));
+            : Math.Max(leastBytes, EstimatedBytes));
     }
 
     /// <summary>Before the freeze: what speaks against snapshots; empty if nothing does.</summary>
@@ -299,6 +300,12 @@ internal sealed class CaptureAttempt(
         }
     }
 
+    /// <summary>After <see cref="Freeze"/>: what will have content, process by process.</summary>
+    public IReadOnlyList<SpaceContent> Content() => _captured.ConvertAll(c => new SpaceContent(c.Space, c.Memory.Content()));
+
+    /// <summary>What will have to be copied in the freeze, as far as is known; after <see cref="Prepare"/>.</summary>
+    public long EstimatedBytes => _prepared.Values.Sum(p => p.Memory.EstimatedBytes);
+
     /// <summary>Gives it all to the store; returns how many sampled "clean" pages were not, and whose word that was.</summary>
     public (int Lies, TrackerKind Liar) Deliver()
     {
@@ -316,8 +323,23 @@ internal sealed class CaptureAttempt(
         return (lies, liar);
     }
 
-    /// <summary>The manifest but for what the store and the session fill in.</summary>
+    /// <summary>The manifest but for what the store and the session fill in. A second time, after <see cref="Deliver"/>, with what was found out there.</summary>
     public CheckpointManifest Describe()
+    {
+        if (_body is null)
+        {
+            _body = DescribeBody();
+        }
+        else
+        {
+            _body.Exclusions.Clear();
+            foreach (var capture in _captured) capture.Memory.AddExclusions(_body.Exclusions);
+        }
+
+        return new CheckpointManifest(DescribeHeader(_body), _body);
+    }
+
+    private CheckpointBody DescribeBody()
     {
         var body = new CheckpointBody { Host = HostReader.Read() };
         (body.Host.ClockMonotonicNs, body.Host.ClockBoottimeNs) = ClockOffsets.ToHost(_clocks); // of the freeze, which may be seconds ago
@@ -335,6 +357,11 @@ internal sealed class CaptureAttempt(
             foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))
                 body.Warnings.Add($"process {process.Pid}: signal handlers, brk and thread details are missing: {process.StateIncomplete}");
         body.Warnings.AddRange(ExclusionRules.WithoutEffect(options.Exclude, body.Processes));
+        return body;
+    }
+
+    private CheckpointHeader DescribeHeader(CheckpointBody body)
+    {
         var header = new CheckpointHeader
         {
             Tracker = _captured[0].Memory.Tracker,
@@ -354,7 +381,7 @@ internal sealed class CaptureAttempt(
             header.Pages.Sampled += (ulong)memory.PagesSampled;
         }
 
-        return new CheckpointManifest(header, body);
+        return header;
     }
 
     public void Dispose()

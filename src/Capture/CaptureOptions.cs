@@ -1,4 +1,5 @@
 using Crstore.Linux.Files;
+using Crstore.Model;
 using Crstore.Model.Format;
 
 namespace Crstore.Capture;
@@ -104,6 +105,12 @@ public sealed record CaptureOptions
 
     /// <summary>Share of "clean" pages that are re-hashed.</summary>
     public double SampleShare { get; init; } = 0.001;
+
+    /// <summary>
+    /// Called when the target runs again, before anything is stored, with the manifest as it is known by then and the pages that will have content.
+    /// Once, though a tracker that is caught lying makes a second freeze.
+    /// </summary>
+    public Action<CheckpointManifest, IReadOnlyList<SpaceContent>>? Thawed { get; init; }
 
     /// <summary>Command start, for total_ns: <see cref="System.Diagnostics.Stopwatch.GetTimestamp"/>.</summary>
     public long StartedAt { get; init; } = System.Diagnostics.Stopwatch.GetTimestamp();

@@ -43,24 +43,39 @@ public static class CaptureSession
         var connections = options.Tcp == TcpPolicy.Wait ? new TcpConnections(options) : null;
         var frozen = TimeSpan.Zero;
         var lies = 0;
+        var announced = false;
         TrackerKind? distrust = null;
         IReadOnlySet<int> stopped = new HashSet<int>();
-        var snapshots = options.KeepStopped ? SnapshotPolicy.Never : options.Snapshot;
+        var snapshots = options.KeepStopped || writer.ParentIsPending ? SnapshotPolicy.Never : options.Snapshot; // a copy must not wait for a parent
         Dictionary<int, PreCopiedRound>? kept = null;
         var notes = new List<string>();
         while (true)
         {
             Await();
             using var attempt = Begin(distrust is not null);
-            do
+            if (attempt.EstimatedBytes > buffer.BudgetBytes) AwaitParent(); // what finds no room would have to be stored in the freeze
+            try
             {
-                Await();
-                cancel.ThrowIfCancellationRequested();
-                thread.Run(() => attempt.Freeze(cancel));
-                frozen += attempt.FrozenTime;
-                clock.AddFrozen(watchdog.Phases);
+                do
+                {
+                    Await();
+                    cancel.ThrowIfCancellationRequested();
+                    thread.Run(() => attempt.Freeze(cancel));
+                    frozen += attempt.FrozenTime;
+                    clock.AddFrozen(watchdog.Phases);
+                }
+                while (attempt.Postponed);
             }
-            while (attempt.Postponed);
+            catch (ParentPendingException)
+            {
+                // More was written than was expected. What the trackers said is used up: everything is read again.
+                frozen += watchdog.Phases.Aggregate(TimeSpan.Zero, (sum, phase) => sum + phase.Time);
+                clock.AddFrozen(watchdog.Phases);
+                AwaitParent();
+                held.Clear();
+                spaces.Clear();
+                continue;
+            }
 
             if (attempt.SnapshotRefused is { Length: > 0 } refused)
             {
@@ -69,6 +84,8 @@ public static class CaptureSession
                 continue;
             }
 
+            Announce(attempt);
+            AwaitParent();
             clock.Enter("store");
             var (found, liar) = (0, TrackerKind.Unspecified);
             try
@@ -116,6 +133,26 @@ public static class CaptureSession
         {
             notes.Add(why);
             snapshots = SnapshotPolicy.Never;
+        }
+
+        void AwaitParent()
+        {
+            if (!writer.ParentIsPending) return;
+            clock.Enter("parent");
+            progress?.Report(new CaptureProgress("waiting for the parent", 0, 0));
+            writer.AwaitParent();
+        }
+
+        void Announce(CaptureAttempt attempt)
+        {
+            if (announced || options.Thawed is not { } thawed) return;
+            clock.Enter("announce");
+            var manifest = attempt.Describe();
+            manifest.Header.FrozenNs = (ulong)(frozen.Ticks * 100);
+            manifest.Header.Warnings = (uint)manifest.Body.Warnings.Count;
+            if (options.RequireRestartable) Admission.RequireRestartable(manifest);
+            announced = true;
+            thawed(manifest, attempt.Content());
         }
 
         // For --tcp wait: before anything is prepared, and before each freeze.

@@ -12,7 +12,6 @@ namespace Crstore.Capture;
 /// <summary>One process of a capture: its memory and its state, through the same steps.</summary>
 internal sealed class ProcessCapture : IDisposable
 {
-    private readonly SpaceId _space;
     private readonly ProcessStateReader _state;
 
     private readonly SleepWatch _sleeps;
@@ -21,13 +20,16 @@ internal sealed class ProcessCapture : IDisposable
     private ProcessCapture(SpaceId space, ProcessStateReader state, SleepWatch sleeps, MemoryCapture memory, bool rehearsal)
     {
         _rehearsal = rehearsal;
-        _space = space;
+        Space = space;
         _state = state;
         _sleeps = sleeps;
         Memory = memory;
     }
 
     public int Pid => _state.Pid;
+
+    /// <summary>Its address space in the checkpoint.</summary>
+    public SpaceId Space { get; }
 
     public MemoryCapture Memory { get; }
 
@@ -124,7 +126,7 @@ internal sealed class ProcessCapture : IDisposable
             foreach (var thread in process.Threads) thread.GroupStopped = false;
         }
 
-        process.Space = _space.Value;
+        process.Space = Space.Value;
         body.Proofs.Add(Memory.Describe(process.Vmas, body.Exclusions));
         body.Warnings.AddRange(_state.Warnings);
         body.Warnings.AddRange(Memory.Warnings);

@@ -3,7 +3,11 @@ using Crstore.Model;
 namespace Crstore.Capture;
 
 /// <summary>Passes everything on, content in pieces of a few MiB: between two pieces progress is reported and an interrupt noticed.</summary>
-internal sealed class ReportingSpaceWriter(ISpaceWriter inner, Action<ulong> pagesDone, CancellationToken cancel) : ISpaceWriter
+/// <param name="inner">To whom.</param>
+/// <param name="mayStore">Called before content goes there; throws if it can't now.</param>
+/// <param name="pagesDone">Told how many did.</param>
+/// <param name="cancel">Asked.</param>
+internal sealed class ReportingSpaceWriter(ISpaceWriter inner, Action mayStore, Action<ulong> pagesDone, CancellationToken cancel) : ISpaceWriter
 {
     private const int PieceBytes = 8 << 20;
 
@@ -22,6 +26,7 @@ internal sealed class ReportingSpaceWriter(ISpaceWriter inner, Action<ulong> pag
         for (var offset = 0; offset < pages.Length; offset += PieceBytes)
         {
             cancel.ThrowIfCancellationRequested();
+            mayStore();
             var piece = pages.Slice(offset, Math.Min(PieceBytes, pages.Length - offset));
             inner.SetContent(first + (ulong)(offset / VirtualPage.Size), piece);
             pagesDone((ulong)(piece.Length / VirtualPage.Size));

@@ -20,7 +20,7 @@ internal sealed class SpaceTable(ICheckpointWriter writer, FreezeWatchdog watchd
         if (!_spaces.TryGetValue(pid, out var space))
         {
             var id = new SpaceId((uint)_spaces.Count);
-            space = (id, new ReportingSpaceWriter(writer.OpenSpace(id, parent?.Space), Report, cancel));
+            space = (id, new ReportingSpaceWriter(writer.OpenSpace(id, parent?.Space), MayStore, Report, cancel));
             _spaces.Add(pid, space);
         }
 
@@ -42,6 +42,12 @@ internal sealed class SpaceTable(ICheckpointWriter writer, FreezeWatchdog watchd
 
     public void Dispose() => _spaces.Clear();
 
+    // Nobody knows how long a parent that is still written back takes: not while the target is frozen.
+    private void MayStore()
+    {
+        if (watchdog.IsRunning && writer.ParentIsPending) throw new ParentPendingException();
+    }
+
     private void Report(ulong pages)
     {
         watchdog.ThrowIfExpired(); // a capture larger than its buffer is stored while the target is still frozen
@@ -49,3 +55,6 @@ internal sealed class SpaceTable(ICheckpointWriter writer, FreezeWatchdog watchd
         progress?.Report(new CaptureProgress("storing", _done, Math.Max(_done, Total)));
     }
 }
+
+/// <summary>The buffer is full in the freeze, and the parent is not committed yet, so that nothing can be stored.</summary>
+internal sealed class ParentPendingException : Exception;

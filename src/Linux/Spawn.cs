@@ -12,7 +12,7 @@ public static unsafe partial class Spawn
 {
     // Both structs have less than 512 bytes in glibc (80 and 336) and musl.
     private const int OpaqueSize = 512;
-    private const short SetSigDefault = 4, SetSigMask = 8; // spawn.h
+    private const short SetSigDefault = 4, SetSigMask = 8, SetSession = 0x80; // spawn.h
 
     /// <summary>
     /// Starts a program with the given fds as its 0, 1 and 2 (null: inherited), no signals blocked and none ignored.
@@ -23,7 +23,11 @@ public static unsafe partial class Spawn
         Start(path, arguments, new[] { (input, 0), (output, 1), (error, 2) }.Where(d => d.Item1 is not null).Select(d => (d.Item1!, d.Item2)).ToList());
 
     /// <summary>The same with fds of the caller's choice; in the child each has the number given.</summary>
-    public static int Start(string path, IReadOnlyList<string> arguments, IReadOnlyList<(SafeFileHandle Handle, int Number)> fds)
+    /// <param name="path">The program.</param>
+    /// <param name="arguments">With its name in front.</param>
+    /// <param name="fds">What it gets.</param>
+    /// <param name="newSession">In a session of its own, setsid(2): the terminal's signals are not for it.</param>
+    public static int Start(string path, IReadOnlyList<string> arguments, IReadOnlyList<(SafeFileHandle Handle, int Number)> fds, bool newSession = false)
     {
         byte* actions = stackalloc byte[OpaqueSize], attributes = stackalloc byte[OpaqueSize], set = stackalloc byte[128];
         Check(ActionsInit(actions), "posix_spawn_file_actions_init");
@@ -35,7 +39,7 @@ public static unsafe partial class Spawn
             Check(SetMask(attributes, set), "posix_spawnattr_setsigmask");
             new Span<byte>(set, 128).Fill(0xff);
             Check(SetDefault(attributes, set), "posix_spawnattr_setsigdefault");
-            Check(SetFlags(attributes, SetSigDefault | SetSigMask), "posix_spawnattr_setflags");
+            Check(SetFlags(attributes, (short)(SetSigDefault | SetSigMask | (newSession ? SetSession : 0))), "posix_spawnattr_setflags");
             using var argv = new StringVector(arguments);
             using var envp = new StringVector(Environment.GetEnvironmentVariables().Cast<DictionaryEntry>().Select(e => $"{e.Key}={e.Value}").ToList());
             Check(PosixSpawn(out var pid, path, actions, attributes, argv.Pointer, envp.Pointer), $"posix_spawn {path}");

@@ -68,3 +68,7 @@ public sealed class StoreBusyException(string message, string? hint = null)
 /// <summary>The environment's refusal: names the object, the call and the errno.</summary>
 public sealed class EnvironmentException(string message, string? hint = null, Exception? inner = null)
     : CrstoreException(ExitCode.Environment, message, hint, inner);
+
+/// <summary>What this capture is built on was not committed, so it can't be either.</summary>
+public sealed class VoidCaptureException(string message)
+    : CrstoreException(ExitCode.Environment, message, "capture again: the next one reads everything", null);

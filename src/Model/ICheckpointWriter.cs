@@ -21,6 +21,18 @@ public interface ICheckpointWriter : IDisposable
     /// <summary>Trackers that were caught lying in this series and must not be trusted in it again.</summary>
     IReadOnlySet<TrackerKind> DistrustedTrackers { get; }
 
+    /// <summary>
+    /// The parent is frozen and captured, but its own writing goes on: it is known what it holds, and nothing can be given to the store yet.
+    /// Spaces tell <see cref="ISpaceWriter.ParentSpans"/> at once; everything else that they are told or asked waits as <see cref="AwaitParent"/> does.
+    /// </summary>
+    bool ParentIsPending => false;
+
+    /// <summary>Waits until the parent is committed.</summary>
+    /// <exception cref="VoidCaptureException">It was not, or not as it was announced.</exception>
+    void AwaitParent()
+    {
+    }
+
     /// <summary>Starts the page map of one address space. Each id once.</summary>
     /// <param name="id">Number in this checkpoint.</param>
     /// <param name="parentSpace">The parent's space that <see cref="ISpaceWriter.Keep"/> refers to; null if there is none.</param>
@@ -74,6 +86,9 @@ public interface ISpaceWriter
     /// <summary>Forgets everything said so far: all pages are absent again. For a second attempt after a tracker lied.</summary>
     void Clear();
 }
+
+/// <summary>Pages of a space that have content, in address order: what a capture that is built on this one may keep.</summary>
+public sealed record SpaceContent(SpaceId Space, IReadOnlyList<PageRange> Pages);
 
 /// <summary>Header and body of a checkpoint.</summary>
 public sealed record CheckpointManifest(CheckpointHeader Header, CheckpointBody Body)

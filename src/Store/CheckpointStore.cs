@@ -1,6 +1,7 @@
 using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Store.Layout;
+using Crstore.Store.Pending;
 
 namespace Crstore.Store;
 
@@ -55,11 +56,28 @@ public sealed partial class CheckpointStore : IDisposable
     /// <exception cref="StoreBusyException">Somebody else captures the series.</exception>
     public ICheckpointWriter BeginCapture(string series, bool full) => CheckpointWriter.Begin(this, series, full);
 
+    /// <summary>The same for one that may be announced before its commit.</summary>
+    public LazyCapture BeginLazyCapture(string series, bool full) => LazyCapture.Begin(this, series, full);
+
     /// <summary>From now on what is open for writing behind a commit stays open, as long as the keeper keeps it; null if it can't.</summary>
     public StoreKeeper? Keep() => Keeper ??= StoreKeeper.TryMake(Paths);
 
     /// <summary>Captures of this process leave a processor to others, if there is more than one: it takes many, beside a target that goes on.</summary>
     public static void SpareProcessor() => AllCores.Threads = Math.Max(1, Environment.ProcessorCount - 1);
+
+    /// <summary>How a CRID stands that was announced before its commit, or is committed; null if nothing is known of it.</summary>
+    public CapturedStatus? StatusOf(Crid crid)
+    {
+        var live = StoreErrors.Guard(() => SessionFile.IsLive(Paths, crid)); // first: what ends in between is in the store
+        using (var reader = OpenReader())
+            if (reader.Header(crid) is not null) return new CapturedStatus(CapturedState.Committed);
+        var status = StoreErrors.Guard(() => CapturedStatus.Read(Paths, crid));
+        if (live) return new CapturedStatus(CapturedState.Writing, status?.Pid ?? 0);
+        return status is { State: CapturedState.Writing } ? status with { State = CapturedState.Died } : status;
+    }
+
+    /// <summary>Waits until the session of a CRID is over, however it ends.</summary>
+    public void AwaitSession(Crid crid, CancellationToken cancel) => StoreErrors.Guard(() => PendingFiles.AwaitSession(Paths, crid, cancel));
 
     /// <summary>A consistent read-only snapshot, beside any writer.</summary>
     public StoreReader OpenReader() => StoreReader.Open(Paths);

@@ -7,6 +7,7 @@ using Crstore.Store.Layout;
 using Crstore.Store.Manifests;
 using Crstore.Store.Native;
 using Crstore.Store.PageMaps;
+using Crstore.Store.Pending;
 using Crstore.Store.Reading;
 using Crstore.Store.Writing;
 
@@ -35,7 +36,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private bool ended;
     private bool disposed;
 
-    private CheckpointWriter(CheckpointStore store, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, StoreReader snapshot, WriteAccess? kept, PhaseClock clock)
+    private CheckpointWriter(CheckpointStore store, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, StoreReader snapshot, WriteAccess? kept, Crid? parent, PhaseClock clock)
     {
         (this.store, paths, options, this.series, this.seriesLock, Crid, this.session, this.snapshot, held, Clock) =
             (store, store.Paths, store.Options, series, seriesLock, crid, session, snapshot, kept, clock);
@@ -44,7 +45,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         session.Began(generation);
         var record = SeriesRecords.Read(snapshot.Database, series);
         DistrustedTrackers = record?.Distrusted.ToHashSet() ?? [];
-        var latest = new Crid(record?.LatestCrid ?? 0);
+        var latest = parent ?? new Crid(record?.LatestCrid ?? 0);
         if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
         chunks = kept?.Chunks ?? new ChunkLookup(snapshot.Database);
         sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options, store.Keeper?.Anchors);
@@ -86,28 +87,60 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         var kept = store.Keeper?.Use();
         HeldLock? seriesLock = null;
         SessionFile? session = null;
-        StoreReader? snapshot = null;
         try
         {
-            // With the store open no lock is waited for: who has the series may be waiting for the store.
-            var patience = kept is null ? options.LockTimeout : TimeSpan.Zero;
-            seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", patience, options.Waiting, options.Cancel);
-            clock.Enter("crid");
-            var crid = CridCounter.Next(paths, options.LockTimeout, () => HighestCrid.Find(paths));
-            FaultPoint.Hit("capture.crid-allocated");
-            clock.Enter("session");
-            session = SessionFile.Register(paths, crid);
-            FaultPoint.Hit("capture.registered");
-            clock.Enter("open to read");
-            snapshot = kept is null ? StoreReader.Open(paths) : StoreReader.Over(paths, kept.Database);
-            return new CheckpointWriter(store, series, full, seriesLock, crid, session, snapshot, kept, clock);
+            // With the store open no lock is waited for: who has the series may be waiting for the store, as may those that are written back.
+            var patient = kept is null ? options : options with { LockTimeout = TimeSpan.Zero };
+            seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", patient.LockTimeout, options.Waiting, options.Cancel);
+            PendingFiles.AwaitSeries(paths, patient, series);
+            (var crid, session) = Register(paths, options, clock);
+            return Over(store, series, full, seriesLock, crid, session, clock, kept: kept);
         }
         catch
         {
-            snapshot?.Dispose();
             kept?.Dispose();
             session?.Dispose();
             seriesLock?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Makes a CRID durable, and registers its session.</summary>
+    public static (Crid Crid, SessionFile Session) Register(StorePaths paths, StoreOptions options, PhaseClock clock)
+    {
+        clock.Enter("crid");
+        var crid = CridCounter.Next(paths, options.LockTimeout, () => HighestCrid.Find(paths));
+        FaultPoint.Hit("capture.crid-allocated");
+        clock.Enter("session");
+        var session = SessionFile.Register(paths, crid);
+        FaultPoint.Hit("capture.registered");
+        return (crid, session);
+    }
+
+    /// <summary>
+    /// The writer of a session that is registered: looks at the store as it is now. It takes over lock, session and what is kept open if this succeeds.
+    /// </summary>
+    /// <param name="store">The store.</param>
+    /// <param name="series">The series.</param>
+    /// <param name="full">Without a parent.</param>
+    /// <param name="seriesLock">Of the series; may be released by now.</param>
+    /// <param name="crid">The session's.</param>
+    /// <param name="session">It.</param>
+    /// <param name="clock">Times the capture.</param>
+    /// <param name="parent">If it must be that one; null: the latest of the series.</param>
+    /// <param name="kept">What the keeper has open.</param>
+    public static CheckpointWriter Over(CheckpointStore store, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, PhaseClock clock,
+        Crid? parent = null, WriteAccess? kept = null)
+    {
+        clock.Enter("open to read");
+        var snapshot = kept is null ? StoreReader.Open(store.Paths) : StoreReader.Over(store.Paths, kept.Database);
+        try
+        {
+            return new CheckpointWriter(store, series, full, seriesLock, crid, session, snapshot, kept, parent, clock);
+        }
+        catch
+        {
+            snapshot.Dispose();
             throw;
         }
     }
@@ -206,6 +239,14 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     public void Dispose()
     {
         if (disposed) return;
+        Release();
+        session.Dispose();
+        seriesLock.Dispose();
+    }
+
+    /// <summary>Ends without the session and the lock, which go back to whoever gave them.</summary>
+    public void Release()
+    {
         disposed = ended = true;
         try
         {
@@ -221,8 +262,6 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         {
             snapshot.Dispose();
             held?.Dispose();
-            session.Dispose();
-            seriesLock.Dispose();
         }
     }
 
@@ -396,7 +435,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private void PutSeries(RocksDb db, RocksWriteBatch batch, TrackerKind? distrust)
     {
         var record = SeriesRecords.Read(db, series) ?? new SeriesRecord { Name = series };
-        record.LatestCrid = Crid.Value;
+        record.LatestCrid = Math.Max(record.LatestCrid, Crid.Value); // one without a parent may overtake what is still written back
         if (distrust is { } tracker && !record.Distrusted.Contains(tracker)) record.Distrusted.Add(tracker);
         SeriesRecords.Put(batch, record);
     }

@@ -13,6 +13,8 @@ internal static class FaultPoint
     [
         "capture.crid-allocated", // the CRID is durable, nothing else is there
         "capture.registered",     // the session file is there
+        "lazy.announced",         // frozen, and the next capture may build on it: the series is free
+        "lazy.parent-settled",    // what it is built on is committed
         "capture.sst-written",    // an SST of frames or of patch groups is complete in incoming/
         "commit.locked",          // the write lock is held, RocksDB not open yet
         "commit.opened",          // RocksDB is open for writing

@@ -19,7 +19,7 @@ public sealed class JsonShapeTests : IDisposable
     public void Capture_prints_one_header_with_its_warnings()
     {
         var capture = _store.Json("capture", $"{_target.Pid}", "--series", "s");
-        Assert.Equal([.. HeaderNames.Concat(["phases", "warnings"]).Order(StringComparer.Ordinal)], Names(capture));
+        Assert.Equal([.. HeaderNames.Concat(["phases", "warnings", "committed"]).Order(StringComparer.Ordinal)], Names(capture));
         Assert.Equal("s", capture.GetProperty("series").GetString());
         Assert.Equal("sleep", capture.GetProperty("command").GetString());
         Assert.Equal(1, capture.GetProperty("processes").GetInt32());

@@ -6,8 +6,8 @@ namespace Crstore.Tests.Crash;
 
 public sealed class StoreFaultPointTests
 {
-    /// <summary>Captures small and big, some with the store kept open, forgets, gcs, packs harder: passes every point, on a store that has something to lose.</summary>
-    private const string Script = "ckbcbkcbffffgccbkcffffgcbgz";
+    /// <summary>Captures small and big, some with the store kept open, some lazily, forgets, gcs, packs harder: passes every point, on a store that has something to lose.</summary>
+    private const string Script = "ckblcbkcbffffgclckbkcffffgcbgz";
 
     public static TheoryData<string> Points => [.. FaultPoint.Names];
 

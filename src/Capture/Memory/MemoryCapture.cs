@@ -314,6 +314,37 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _snapshot.Dispose();
     }
 
+    /// <summary>After the thaw: the pages that will have content in the page map, in address order.</summary>
+    public IReadOnlyList<PageRange> Content()
+    {
+        var all = new List<PageRange>();
+        var unreadable = _reader!.Unreadable.Select(u => u.Page.Number).Order().ToList();
+        foreach (var run in _plan.Runs)
+        {
+            if (run.Action is not (PageAction.Keep or PageAction.Zero or PageAction.Read)) continue;
+            var start = run.Range.Start;
+            if (run.Action == PageAction.Read)
+            {
+                for (var next = unreadable.FindIndex(n => n >= start.Number); next >= 0 && next < unreadable.Count && unreadable[next] < run.Range.End.Number; next++)
+                {
+                    Add(PageRange.Between(start, new VirtualPage(unreadable[next])));
+                    start = new VirtualPage(unreadable[next] + 1);
+                }
+            }
+
+            Add(PageRange.Between(start, run.Range.End));
+        }
+
+        return all;
+
+        void Add(PageRange range)
+        {
+            if (range.IsEmpty) return;
+            if (all.Count > 0 && all[^1].End == range.Start) all[^1] = new PageRange(all[^1].Start, all[^1].Count + range.Count);
+            else all.Add(range);
+        }
+    }
+
     /// <summary>After the thaw: tells the store what is kept, zero and left out. The content itself comes from <see cref="PageBuffer.Drain"/>.</summary>
     public void Deliver()
     {
@@ -353,7 +384,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     {
         _vmas.CompleteAfterThaw();
         AddVmas(vmas);
-        ExclusionReport.Fill(_request.Pid, _vmas.Vmas, _plan, _reader?.Unreadable ?? [], exclusions);
+        AddExclusions(exclusions);
         var proof = _tracking.Proof();
         if (_request.Round is not { } round) return proof;
         // Of continuity with the parent checkpoint: the rounds of a capture are its own affair.
@@ -362,6 +393,10 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         proof.Continuous = round.First.Continuous && proof.Continuous;
         return proof;
     }
+
+    /// <summary>What was left out or could not be read, as far as is known by now.</summary>
+    public void AddExclusions(ICollection<Exclusion> exclusions) =>
+        ExclusionReport.Fill(_request.Pid, _vmas.Vmas, _plan, _reader?.Unreadable ?? [], exclusions);
 
     /// <inheritdoc/>
     public void Dispose()

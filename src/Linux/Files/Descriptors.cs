@@ -33,6 +33,35 @@ public static unsafe partial class Descriptors
         return pollfd[1] >> 16;
     }
 
+    /// <summary>Sets FD_CLOEXEC on all fds of this process but 0, 1 and 2: what it was started with ends with it.</summary>
+    public static void KeepFromChildren()
+    {
+        const int setDescriptorFlags = 2, closeOnExec = 1; // F_SETFD, FD_CLOEXEC
+        foreach (var fd in OwnNumbers())
+        {
+            if (fd <= 2) continue;
+            using var borrowed = new SafeFileHandle(fd, ownsHandle: false);
+            _ = Fcntl(borrowed, setDescriptorFlags, closeOnExec); // EBADF: the one that the directory was read by
+        }
+    }
+
+    /// <summary>Puts /dev/null in the place of standard input, output and error, and of every other fd of this process that is the same file.</summary>
+    public static void ForgetStandardStreams()
+    {
+        const long dup3 = 292, closeOnExec = 0x80000; // syscall_64.tbl; O_CLOEXEC
+        var streams = new[] { 0, 1, 2 }.Select(Link).OfType<string>().ToHashSet();
+        using var nothing = Memory.RawFile.Open("/dev/null", Memory.RawOpen.ReadWrite);
+        foreach (var fd in OwnNumbers())
+            if (Link(fd) is { } link && streams.Contains(link) && fd != (int)nothing.DangerousGetHandle())
+                RawSyscall.Checked("dup3", "/dev/null", dup3, nothing.DangerousGetHandle(), fd, fd > 2 ? closeOnExec : 0);
+    }
+
+    // "pipe:[123]", or a path.
+    private static string? Link(int fd) => new FileInfo(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"/proc/self/fd/{fd}")).LinkTarget;
+
+    private static List<int> OwnNumbers() =>
+        [.. Directory.GetFileSystemEntries("/proc/self/fd").Select(path => int.Parse(Path.GetFileName(path), System.Globalization.CultureInfo.InvariantCulture))];
+
     /// <summary>F_GETPIPE_SZ: what a pipe holds, in bytes.</summary>
     public static int GetPipeSize(SafeFileHandle pipe) => LinuxException.Check(Fcntl(pipe, GetPipeSizeCommand, 0), "fcntl(F_GETPIPE_SZ)");
 

@@ -11,7 +11,8 @@ internal static class HighestCrid
     public static Crid Find(StorePaths paths)
     {
         var highest = Crid.None;
-        foreach (var path in Directory.GetFiles(paths.Sessions).Concat(Directory.GetFiles(paths.Incoming)))
+        var pending = Directory.Exists(paths.Pending) ? Directory.GetFiles(paths.Pending) : [];
+        foreach (var path in Directory.GetFiles(paths.Sessions).Concat(Directory.GetFiles(paths.Incoming)).Concat(pending))
         {
             var name = Path.GetFileName(path);
             if (name.StartsWith("new-", StringComparison.Ordinal)) name = name[4..];

@@ -65,6 +65,20 @@ internal sealed class SessionFile : IDisposable
     /// <summary>Notes the gc generation that the session's snapshot shows.</summary>
     public void Began(ulong generation) => StoreErrors.Guard(() => Write(generation));
 
+    /// <summary>True as long as the session of a CRID is under way.</summary>
+    public static bool IsLive(StorePaths paths, Crid crid) => StoreErrors.Guard(() =>
+    {
+        try
+        {
+            using var free = HeldLock.TryShared(paths.Session(crid));
+            return free is null;
+        }
+        catch (LinuxException e) when (e.ErrorNumber == Errno.ENOENT)
+        {
+            return false;
+        }
+    });
+
     /// <summary>The sessions that live. Removes what dead ones left in sessions/ and in incoming/.</summary>
     public static IReadOnlyList<LiveSession> Sweep(StorePaths paths, out int filesRemoved)
     {

@@ -10,7 +10,7 @@ internal sealed class StorePaths(string root)
 {
     /// <summary>Everything that a store directory holds; a directory with other things in it is no store of ours.</summary>
     public static readonly IReadOnlySet<string> KnownNames =
-        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "turn", "gc", "recompress", "sessions", "series", "incoming", "reserve", "room" };
+        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "turn", "gc", "recompress", "sessions", "series", "incoming", "pending", "reserve", "room" };
 
     /// <summary>The directory, absolute.</summary>
     public string Root { get; } = Path.GetFullPath(root);
@@ -50,6 +50,9 @@ internal sealed class StorePaths(string root)
 
     /// <summary>Shows for a moment that there is room for a writer; a leftover of one that was killed is removed by the next.</summary>
     public string Room => Path.Combine(Root, "room");
+
+    /// <summary>What is told of CRIDs that are given out and not committed: made with the first of them.</summary>
+    public string Pending => Path.Combine(Root, "pending");
 
     /// <summary>Session file of a CRID.</summary>
     public string Session(Crid crid) => Path.Combine(Sessions, crid.ToString());

@@ -3,6 +3,7 @@ using System.Diagnostics.CodeAnalysis;
 using Crstore.Model;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
+using Crstore.Store.Pending;
 
 namespace Crstore.Store.Maintenance;
 
@@ -26,6 +27,7 @@ internal sealed class GarbageCollector(CheckpointStore store, GcOptions options,
         using var alone = HeldLock.Take(Paths.GcLock, "gc", $"gc of {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting, cancel);
         var before = StoreSizes.DirectoryBytes(Paths.Database);
         SweepFiles();
+        PendingFiles.Sweep(Paths);
         IReadOnlyList<string> heldBy = [];
         if (Condemn() is { IsEmpty: false } condemned && (heldBy = Finish(condemned)).Count == 0) FaultPoint.Hit("gc.done");
         return _tally.Result(before, StoreSizes.DirectoryBytes(Paths.Database), Stopwatch.GetElapsedTime(_began), heldBy);

@@ -20,6 +20,7 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
             case 'c': Capture(150); return null;
             case 'b': Capture(1500); return null;
             case 'k': CaptureSeveral(); return null;
+            case 'l': CaptureLazily(); return null;
             case 'f': Forget(); return null;
             case 'g': Collect(); return null;
             case 'z': Recompress(); return null;
@@ -74,6 +75,35 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         if (random.Next(15) == 0) return; // an attempt that is given up
         writer.Commit(SyntheticMemory.Manifest());
         oracle.Committed(writer.Crid);
+    }
+
+    /// <summary>A capture that is announced, and another one that builds on it before it is committed.</summary>
+    private void CaptureLazily()
+    {
+        var series = SeriesNames[random.Next(SeriesNames.Length)];
+        using var store = Open();
+        var first = store.BeginLazyCapture(series, full: false);
+        var (parent, memory) = Next(first);
+        memory.Write(first.OpenSpace(new SpaceId(0), parent is null ? null : new SpaceId(0)), parent, random);
+        first.Announce(SyntheticMemory.Manifest(), [new SpaceContent(new SpaceId(0), memory.Content())]);
+        using var second = store.BeginLazyCapture(series, full: false);
+        var (known, next) = Next(second);
+        var space = second.OpenSpace(new SpaceId(0), known is null ? null : new SpaceId(0));
+        second.Announce(SyntheticMemory.Manifest(), [new SpaceContent(new SpaceId(0), next.Content())]);
+        first.Commit(SyntheticMemory.Manifest());
+        oracle.Committed(first.Crid);
+        first.Dispose();
+        next.Write(space, known, random);
+        second.Commit(SyntheticMemory.Manifest());
+        oracle.Committed(second.Crid);
+
+        (SyntheticMemory? Parent, SyntheticMemory Memory) Next(ICheckpointWriter writer)
+        {
+            var before = writer.Parent is { } p ? Oracle.ReadAll(oracleDirectory).Meant[p.Crid].Memory : null;
+            var after = SyntheticMemory.Mutate(before, random, 150, contents: 400);
+            oracle.Meant(writer.Crid, series, after);
+            return (before, after);
+        }
     }
 
     private void Forget()

@@ -101,6 +101,10 @@ public sealed class SyntheticMemory(int[] seeds)
         int Class(int p) => Math.Min(Seeds[p], FirstContent);
     }
 
+    /// <summary>The pages that have content, one by one.</summary>
+    public IReadOnlyList<PageRange> Content() =>
+        [.. Enumerable.Range(0, Seeds.Length).Where(i => Seeds[i] is not (Absent or Excluded)).Select(i => new PageRange(Base + (ulong)i, 1))];
+
     /// <summary>What is wrong with an image of it; null if nothing.</summary>
     public string? Compare(ICheckpointImage image)
     {

@@ -27,6 +27,7 @@ internal static class CommandTree
     private static IEnumerable<Verb> Verbs(CommandContext context, RootCommand root) =>
     [
         new CaptureVerb(context),
+        new WaitVerb(context),
         new WatchVerb(context),
         new ListVerb(context),
         new SeriesVerb(context),

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using Crstore.Capture;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store;
+using Crstore.Store.Pending;
 
 namespace Crstore.Cli.Verbs;
 
@@ -9,6 +11,13 @@ namespace Crstore.Cli.Verbs;
 internal sealed class CaptureVerb : Verb
 {
     private readonly CaptureOptionSet _how = new();
+    /// <summary>Of this option <see cref="LazyFront"/> takes notice before anything is parsed.</summary>
+    public const string LazyOption = "--lazy";
+
+    private readonly Option<bool> _lazy = new(LazyOption)
+    {
+        Description = "Print the CRID and end as soon as the target runs again; hashing, compressing and the commit go on in the background. `wait` tells how it ends",
+    };
     private readonly Option<bool> _full = new("--full") { Description = "A base, even if the series has a checkpoint to build on" };
     private readonly Option<bool> _keepStopped = new("--keep-stopped") { Description = "Leave the target stopped (SIGSTOP) afterwards" };
     private readonly Option<TimeSpan?> _lockTimeout;
@@ -19,7 +28,7 @@ internal sealed class CaptureVerb : Verb
     public CaptureVerb(CommandContext context) : base("capture", "Take a checkpoint of a live process; it goes on running.", context)
     {
         _how.AddTo(this);
-        foreach (var option in new Option[] { _full, _keepStopped, _quiet }) Options.Add(option);
+        foreach (var option in new Option[] { _lazy, _full, _keepStopped, _quiet }) Options.Add(option);
         _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
@@ -29,6 +38,7 @@ internal sealed class CaptureVerb : Verb
     [
         new("capture 1234", "a base at first, an increment each next time"),
         new("capture --pidfile /run/redis.pid --series redis", "for cron: no daemon is needed"),
+        new("wait $(crstore capture 1234 --lazy --quiet)", "the CRID as soon as the target runs again, and then the commit"),
         new("capture --name postgres --tree --exclude /dev/shm/scratch --json", "a whole tree, without a scratch file, for a script"),
     ];
 
@@ -54,22 +64,73 @@ internal sealed class CaptureVerb : Verb
         using var progress = ProgressDisplay.Start("capturing", quiet: quiet || parsed.GetValue(_json));
         (hooks.Facts["CRSTORE_STORE"], hooks.Facts["CRSTORE_SERIES"]) = (storeOptions.Directory, series);
         hooks.SetPids([target.Pid]);
-        CheckpointManifest? manifest = null;
-        using (var writer = store.BeginCapture(series, parsed.GetValue(_full)))
+        CheckpointManifest Capture(ICheckpointWriter writer, CaptureOptions how)
         {
+            CheckpointManifest? manifest = null;
             hooks.Facts["CRSTORE_CRID"] = $"{writer.Crid}";
-            hooks.Around("capture", () => manifest = CaptureSession.Run(options, writer, progress, Context.Cancel));
+            hooks.Around("capture", () => manifest = CaptureSession.Run(how, writer, progress, Context.Cancel));
+            return manifest!;
         }
 
-        progress.Dispose();
+        if (parsed.GetValue(_lazy))
+        {
+            CaptureLazily(store.BeginLazyCapture(series, parsed.GetValue(_full)), Capture, options, progress, parsed);
+            return ExitCode.Ok;
+        }
 
-        foreach (var warning in manifest!.Body.Warnings) CommandContext.Warn(warning);
-        if (!quiet && RestartObstacles.Of(manifest) is { } obstacles) CommandContext.Tell(obstacles);
-        Print(manifest, quiet, parsed.GetValue(_json));
+        CheckpointManifest manifest;
+        using (var writer = store.BeginCapture(series, parsed.GetValue(_full))) manifest = Capture(writer, options);
+        progress.Dispose();
+        Tell(manifest, parsed, committed: true);
         return ExitCode.Ok;
     }
 
-    private void Print(CheckpointManifest manifest, bool quiet, bool json)
+    // Says what it has to say when the target runs again. What comes behind that is told by `wait`.
+    private void CaptureLazily(LazyCapture writer, Func<ICheckpointWriter, CaptureOptions, CheckpointManifest> capture, CaptureOptions options, ProgressDisplay progress, ParseResult parsed)
+    {
+        using var worker = LazyWorker.Join();
+        using (writer)
+        {
+            try
+            {
+                capture(writer, options with
+                {
+                    Thawed = (manifest, content) =>
+                    {
+                        writer.Announce(manifest, content);
+                        progress.Dispose();
+                        Tell(manifest, parsed, committed: false);
+                        worker?.LetGo(Context);
+                    },
+                });
+            }
+            catch (CrstoreException e)
+            {
+                writer.Fail(e.ExitCode, e.Message, e.Hint);
+                throw;
+            }
+            catch (OperationCanceledException)
+            {
+                writer.Fail(ExitCode.Interrupted, "interrupted", null);
+                throw;
+            }
+            catch (Exception e)
+            {
+                writer.Fail(e is LinuxException or IOException or UnauthorizedAccessException ? ExitCode.Environment : ExitCode.Internal, e.Message, null);
+                throw;
+            }
+        }
+    }
+
+    private void Tell(CheckpointManifest manifest, ParseResult parsed, bool committed)
+    {
+        var quiet = parsed.GetValue(_quiet);
+        foreach (var warning in manifest.Body.Warnings) CommandContext.Warn(warning);
+        if (!quiet && RestartObstacles.Of(manifest) is { } obstacles) CommandContext.Tell(obstacles);
+        Print(manifest, quiet, parsed.GetValue(_json), committed);
+    }
+
+    private void Print(CheckpointManifest manifest, bool quiet, bool json, bool committed)
     {
         var header = manifest.Header;
         if (json)
@@ -79,6 +140,7 @@ internal sealed class CaptureVerb : Verb
                 CheckpointJson.Header(writer, header);
                 CheckpointJson.Phases(writer, manifest.Body);
                 writer.Strings("warnings", manifest.Body.Warnings);
+                writer.WriteBoolean("committed", committed);
             });
         }
         else if (quiet)
@@ -89,7 +151,8 @@ internal sealed class CaptureVerb : Verb
         {
             var kind = header.ParentCrid == 0 ? "base" : $"increment of {header.ParentCrid}";
             Context.Out.WriteLine(Printable.Of($"{manifest.Crid}  {kind} in series {header.Series}, tracker {Units.Name(header.Tracker)}"));
-            Context.Out.WriteLine(Units.Cost(header));
+            Context.Out.WriteLine(committed ? Units.Cost(header)
+                : $"frozen {Units.Milliseconds(header.FrozenNs)} ms; being written back, `crstore wait {manifest.Crid}` tells when it is committed");
         }
     }
 }
