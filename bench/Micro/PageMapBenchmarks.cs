@@ -40,7 +40,7 @@ public class PageMapBenchmarks
 
     /// <summary>The same, back.</summary>
     [Benchmark]
-    public Segment DecodeScattered() => SegmentCodec.Decode(Key, _scatteredBytes);
+    public PageExtent[] DecodeScattered() => SegmentCodec.Decode(Key, _scatteredBytes).Extents;
 
     /// <summary>One run of 512: a base's segment.</summary>
     [Benchmark]
@@ -48,7 +48,7 @@ public class PageMapBenchmarks
 
     /// <summary>The same, back.</summary>
     [Benchmark]
-    public Segment DecodeRun() => SegmentCodec.Decode(Key, _runBytes);
+    public PageExtent[] DecodeRun() => SegmentCodec.Decode(Key, _runBytes).Extents;
 
     /// <summary>Map of an increment: everything kept but 2621 pages.</summary>
     [Benchmark]

@@ -74,6 +74,8 @@ public sealed class PendingParentTests
 
         public Guid StoreId { get; } = Guid.NewGuid();
 
+        public PhaseClock Clock { get; } = new();
+
         public CheckpointManifest? Parent => null;
 
         public IReadOnlySet<TrackerKind> DistrustedTrackers { get; } = new HashSet<TrackerKind>();
