@@ -22,6 +22,7 @@ internal sealed class RestartRun : IDisposable
     private readonly FileStream _output;
     private readonly LineQueue _lines = new();
     private readonly List<int> _restarted = [];
+    private readonly List<IDisposable> _open = [];
     private TargetProcess? _target;
 
     private RestartRun(TargetStart start)
@@ -126,6 +127,20 @@ internal sealed class RestartRun : IDisposable
         return result;
     }
 
+    /// <summary>The same with `--lazy`: the checkpoint stays open as long as this.</summary>
+    /// <param name="crid">It.</param>
+    /// <param name="through">What to read it through.</param>
+    public RestartResult RestartLazily(Crid crid, Func<ICheckpointImage, ICheckpointImage> through)
+    {
+        var reader = _store.OpenReader();
+        var image = reader.OpenImage(crid);
+        _open.AddRange([image, reader]);
+        var result = Restarter.Run(through(image), new RestartOptions { Lazy = true, Detach = true, Stdio = Objects.Files.StdioPolicy.Null, Files = Objects.Files.FilesPolicy.Warn },
+            null, CancellationToken.None);
+        _restarted.Add(result.WaitPid);
+        return result;
+    }
+
     /// <summary>Changes a byte of every page in the store that has the text; fails if there is none.</summary>
     public void DamageStore(string text)
     {
@@ -171,6 +186,7 @@ internal sealed class RestartRun : IDisposable
         Kill();
         _input.Dispose();
         _output.Dispose();
+        foreach (var open in _open) open.Dispose();
         _store.Dispose();
         _directory.Dispose();
     }

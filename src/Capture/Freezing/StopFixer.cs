@@ -8,27 +8,11 @@ namespace Crstore.Capture.Freezing;
 /// </summary>
 internal static class StopFixer
 {
-    // -EINTR and the kernel's internal "restart me unless a handler runs" (linux/errno.h).
-    private const ulong Interrupted = unchecked((ulong)-4), RestartNoHandler = unchecked((ulong)-514);
-
-    /// <summary>
-    /// System calls that give EINTR on any interruption, even without a signal handler (signal(7), last section), and that
-    /// have done nothing yet when they do: read, write, readv, writev and the socket calls (with a socket timeout),
-    /// semop, semtimedop, rt_sigtimedwait, io_getevents, io_pgetevents, epoll_wait, epoll_pwait, epoll_pwait2, io_uring_enter.
-    /// </summary>
-    private static readonly ulong[] RestartedBySeizer =
-        [0, 1, 19, 20, 43, 44, 45, 46, 47, 288, 299, 307, 65, 220, 128, 208, 333, 232, 281, 441, 426];
-
     /// <summary>Fixes a stopped thread's registers.</summary>
     public static void Fix(int tid, UserRegs regs)
     {
-        var changed = false;
-        if (regs.Rax == Interrupted && Array.IndexOf(RestartedBySeizer, regs.OrigRax) >= 0)
-        {
-            // The kernel now repeats the call, or gives EINTR if a handler runs first. A relative timeout starts over, unless SleepWatch knows what is left of it.
-            regs.Rax = RestartNoHandler;
-            changed = true;
-        }
+        // Its timeout starts over, unless SleepWatch knows what is left of it.
+        var changed = InterruptedCall.Repeat(ref regs);
         if (AbortAddress(tid, regs.Rip) is { } abort)
         {
             // A stop always aborts a restartable sequence, but only as long as rip stays in it: an injected call would hide it.

@@ -54,7 +54,7 @@ public readonly record struct WaitReport(WaitKind Kind, int Status, bool Killed)
 public static unsafe class ChildWait
 {
     // idtype and options, sys/wait.h and linux/wait.h.
-    private const int PPid = 1, WNoHang = 1, WStopped = 2, WExited = 4, WNoWait = 0x01000000, WAll = 0x40000000;
+    private const int PAll = 0, PPid = 1, WNoThread = 0x20000000, WNoHang = 1, WStopped = 2, WExited = 4, WNoWait = 0x01000000, WAll = 0x40000000;
 
     // si_code of SIGCHLD, sigaction(2).
     private const int CldExited = 1, CldKilled = 2, CldDumped = 3;
@@ -76,20 +76,31 @@ public static unsafe class ChildWait
     /// <summary>Waits for the death of a child, or until job control stops it, and takes either.</summary>
     public static WaitReport AwaitDeathOrStop(int pid) => Look(pid, WExited | WStopped, WAll);
 
-    private static WaitReport Look(int tid, int options, int how = WNoHang | WAll)
+    /// <summary>
+    /// Waits for a stop or death of any tracee or child of the calling thread; takes neither, so that a stop is reported again until the tracee
+    /// goes on. <see cref="WaitKind.Unknown"/>: there is none left.
+    /// </summary>
+    /// <param name="tid">Whose.</param>
+    public static WaitReport AwaitAny(out int tid) => Look(PAll, 0, WStopped | WExited | WNoWait, WAll | WNoThread, out tid);
+
+    private static WaitReport Look(int tid, int options, int how = WNoHang | WAll) => Look(PPid, tid, options, how, out _);
+
+    private static WaitReport Look(int kind, int tid, int options, int how, out int found)
     {
         // siginfo_t: si_code at 8, si_pid at 16, si_status at 24 (asm-generic/siginfo.h).
         var info = stackalloc int[32];
         info[4] = 0;
+        found = 0;
         while (true)
         {
-            var errno = RawSyscall.Errno(RawSyscall.Waitid, PPid, tid, (long)info, options | how, 0);
+            var errno = RawSyscall.Errno(RawSyscall.Waitid, kind, tid, (long)info, options | how, 0);
             if (errno == Errno.EINTR) continue;
             if (errno == Errno.ECHILD) return new WaitReport(WaitKind.Unknown, 0, false);
             if (errno != 0) throw new LinuxException("waitid", errno, $"thread {tid}");
             break;
         }
-        if (info[4] == 0) return default;
+        found = info[4];
+        if (found == 0) return default;
         return info[2] is CldExited or CldKilled or CldDumped
             ? new WaitReport(WaitKind.Dead, info[6], info[2] != CldExited)
             : new WaitReport(WaitKind.Stopped, info[6], false);

@@ -9,7 +9,7 @@ public static unsafe class Ptrace
 {
     // Requests, linux/ptrace.h.
     private const long PeekData = 2, Cont = 7, DetachRequest = 17, SyscallRequest = 24, SetOptionsRequest = 0x4200, GetEventMessageRequest = 0x4201, GetSigInfoRequest = 0x4202,
-        GetRegSetRequest = 0x4204, SetRegSetRequest = 0x4205, SeizeRequest = 0x4206, InterruptRequest = 0x4207,
+        GetRegSetRequest = 0x4204, SetRegSetRequest = 0x4205, SeizeRequest = 0x4206, InterruptRequest = 0x4207, ListenRequest = 0x4208,
         PeekSigInfoRequest = 0x4209, GetSigMaskRequest = 0x420a, SetSigMaskRequest = 0x420b, GetRseqRequest = 0x420f, GetUserDispatchRequest = 0x4211;
 
     /// <summary>siginfo_t in bytes.</summary>
@@ -37,8 +37,13 @@ public static unsafe class Ptrace
     public static void Continue(int tid, int signal = 0) => Check(TryContinue(tid, signal), "PTRACE_CONT", tid);
 
     /// <summary>Lets the tracee go on to the next entry to or exit from a system call.</summary>
-    public static void ContinueToSyscall(int tid, int signal = 0) =>
-        Check(RawSyscall.Errno(RawSyscall.Ptrace, SyscallRequest, tid, 0, signal), "PTRACE_SYSCALL", tid);
+    public static void ContinueToSyscall(int tid, int signal = 0) => Check(TryContinueToSyscall(tid, signal), "PTRACE_SYSCALL", tid);
+
+    /// <summary>The same; 0 or ESRCH.</summary>
+    public static int TryContinueToSyscall(int tid, int signal = 0) => RawSyscall.Errno(RawSyscall.Ptrace, SyscallRequest, tid, 0, signal);
+
+    /// <summary>Leaves a process in its group-stop, where SIGCONT reaches it and is reported. 0 or ESRCH.</summary>
+    public static int TryListen(int tid) => RawSyscall.Errno(RawSyscall.Ptrace, ListenRequest, tid);
 
     /// <summary>Lets the tracee go for good. 0 or ESRCH.</summary>
     public static int TryDetach(int tid, int signal = 0) => RawSyscall.Errno(RawSyscall.Ptrace, DetachRequest, tid, 0, signal);

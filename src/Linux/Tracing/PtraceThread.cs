@@ -58,6 +58,17 @@ public sealed class PtraceThread : IDisposable
         return null;
     });
 
+    /// <summary>Has it done on the ptrace thread, and doesn't wait. It must not throw.</summary>
+    public void Begin(Action work)
+    {
+        lock (_work)
+        {
+            ObjectDisposedException.ThrowIf(_ending, this);
+            _work.Enqueue(work);
+            Monitor.Pulse(_work);
+        }
+    }
+
     /// <summary>Ends the thread after what is queued. Must not be called on it.</summary>
     public void Dispose()
     {

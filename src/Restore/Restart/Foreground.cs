@@ -32,8 +32,9 @@ public static class Foreground
     /// <param name="interruption">Of crstore: the process gets them, one that came before included.</param>
     /// <param name="terminal">What was lent to them; taken back when they end, or are stopped.</param>
     /// <param name="relay">What is copied to and from theirs, until they end.</param>
+    /// <param name="fill">Returns when their memory is filled, with how the child has ended if it has.</param>
     /// <returns>Its exit code, or 128 and the number of the signal that ended it.</returns>
-    public static int Wait(int pid, int root, Interruption interruption, TerminalHandover? terminal = null, TerminalRelay? relay = null)
+    public static int Wait(int pid, int root, Interruption interruption, TerminalHandover? terminal = null, TerminalRelay? relay = null, Func<WaitReport?>? fill = null)
     {
         // Ctrl-C reaches everybody in the terminal's foreground group by itself.
         var sameGroup = ThisProcess.GroupOf(root) == ThisProcess.GroupOf(0);
@@ -64,9 +65,12 @@ public static class Foreground
             relay?.Start();
             // The window may have got another size before anybody heard of it.
             if (terminal is not null) Signals.TryKill(root, Signals.SIGWINCH);
-            WaitReport report;
-            // Stopped by its user, it is to look so to the shell that crstore was started from.
-            while ((report = Await(pid, root, terminal)).Kind == WaitKind.Stopped) terminal!.Suspend(root);
+            if (fill?.Invoke() is not { } report)
+            {
+                // Stopped by its user, it is to look so to the shell that crstore was started from.
+                while ((report = Await(pid, root, terminal)).Kind == WaitKind.Stopped) terminal!.Suspend(root);
+            }
+
             return report.Killed ? SignalledBase + report.Status : report.Status;
         }
         finally

@@ -37,6 +37,9 @@ internal sealed class Inheritance(int first)
         return highest + others + perFile * (body.OpenFiles.Count + body.Processes.Sum(p => p.Vmas.Where(v => v.Inode != 0).DistinctBy(v => v.Inode).Count()));
     }
 
+    /// <summary>A number above all that crstore has open.</summary>
+    public static int FirstAboveOwn() => Own() + 256;
+
     /// <summary>Before the stub is started: in the child each fd gets its number in turn, and must not fall on one that is still to be copied.</summary>
     /// <exception cref="EnvironmentException">crstore may not have so many.</exception>
     public void Check()

@@ -3,6 +3,7 @@ using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Processes;
+using Crstore.Restore.Restart.Lazy;
 using Thread = System.Threading.Thread;
 
 namespace Crstore.Restore.Restart;
@@ -17,6 +18,7 @@ internal sealed class PageFiller : IDisposable
     private static readonly byte[] Zeros = new byte[1 << 20];
     private readonly ICheckpointImage image;
     private readonly MappedFiles mapped;
+    private readonly LazyMemory? lazy;
     private readonly IProgress<ulong>? progress;
     private readonly IReadOnlyList<(ProcessImage Source, ProcessSink Sink)> spaces;
     private readonly CancellationTokenSource cancel;
@@ -29,11 +31,12 @@ internal sealed class PageFiller : IDisposable
     /// <param name="image">The checkpoint.</param>
     /// <param name="body">Its processes, as they are restarted.</param>
     /// <param name="mapped">Its mapped files and shared memory.</param>
+    /// <param name="lazy">What is left out.</param>
     /// <param name="progress">Told of bytes.</param>
     /// <param name="cancel">Ends it.</param>
-    public PageFiller(ICheckpointImage image, CheckpointBody body, MappedFiles mapped, IProgress<ulong>? progress, CancellationToken cancel)
+    public PageFiller(ICheckpointImage image, CheckpointBody body, MappedFiles mapped, LazyMemory? lazy, IProgress<ulong>? progress, CancellationToken cancel)
     {
-        (this.image, this.mapped, this.progress) = (image, mapped, progress);
+        (this.image, this.mapped, this.lazy, this.progress) = (image, mapped, lazy, progress);
         this.cancel = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var files = mapped.Backings;
         spaces = [.. body.Processes.Where(p => !p.Zombie).Select(p => (new ProcessImage(image, p, files), new ProcessSink()))];
@@ -76,7 +79,7 @@ internal sealed class PageFiller : IDisposable
         cancel.Dispose();
     }
 
-    private static IEnumerable<Vma> Private(ProcessImage source) => source.Process.Vmas.Where(v => !Mappings.IsKernels(v) && !v.Shared);
+    private IEnumerable<Vma> Private(ProcessImage source) => source.Process.Vmas.Where(v => !Mappings.IsKernels(v) && !v.Shared && lazy?.Has(v) != true);
 
     private void Run()
     {

@@ -133,6 +133,25 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
         Check(what, (long)Ptrace.GetRegs(tid).Rax);
     }
 
+    /// <summary>Is let go for good, to make what is queued by itself. That ends with its exit.</summary>
+    public void Leave()
+    {
+        Load();
+        var errno = Ptrace.TryDetach(tid);
+        if (errno != 0) throw Died(Errno.Describe(errno));
+    }
+
+    /// <summary>
+    /// Comes to PTRACE_EVENT_STOP, from where the kernel repeats the system call that its registers may be in: PTRACE_DETACH makes it look whether
+    /// there is one, while PTRACE_SYSCALL does so from there only.
+    /// </summary>
+    public void StopForResumption()
+    {
+        Ptrace.Interrupt(tid);
+        Continue();
+        AwaitStop();
+    }
+
     /// <summary>Exits, after at least one call. Its parent may wait for it.</summary>
     public void Exit(int code)
     {
@@ -200,16 +219,7 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
     /// <summary>Makes what is in the table: results of the calls up to the first that failed.</summary>
     private long[] Run()
     {
-        if (dataUsed > 0) Write(Workplace + StubProgram.DataOffset, data.AsSpan(0, dataUsed));
-        var used = table.AsSpan(0, names.Count * StubProgram.CallSize);
-        Write(Workplace + StubProgram.TableOffset, used);
-        var regs = Registers(Workplace + StubProgram.CallsOffset);
-        regs.Rbx = Workplace + StubProgram.TableOffset;
-        regs.R12 = (ulong)names.Count;
-        regs.R13 = (ulong)pidInside;
-        regs.R14 = (ulong)tidInside;
-        Ptrace.SetRegs(tid, regs);
-        Ptrace.SetSigMask(tid, Signals.AllBlocked);
+        var used = Load();
         Continue();
         while (true)
         {
@@ -233,6 +243,22 @@ internal sealed class Puppet(int tid, int pidInside, int tidInside, ulong workpl
         if (results.Count < names.Count && results is [.., >= 0] or []) throw new InvalidOperationException("a table of calls ended without a reason");
         if (results.Count < names.Count) Check(results.Count - 1, results[^1]);
         return [.. results];
+    }
+
+    /// <summary>Puts the table and what was placed for it in the workplace, and the registers to where it is worked through.</summary>
+    private Span<byte> Load()
+    {
+        if (dataUsed > 0) Write(Workplace + StubProgram.DataOffset, data.AsSpan(0, dataUsed));
+        var used = table.AsSpan(0, names.Count * StubProgram.CallSize);
+        Write(Workplace + StubProgram.TableOffset, used);
+        var regs = Registers(Workplace + StubProgram.CallsOffset);
+        regs.Rbx = Workplace + StubProgram.TableOffset;
+        regs.R12 = (ulong)names.Count;
+        regs.R13 = (ulong)pidInside;
+        regs.R14 = (ulong)tidInside;
+        Ptrace.SetRegs(tid, regs);
+        Ptrace.SetSigMask(tid, Signals.AllBlocked);
+        return used;
     }
 
     private void Clear()

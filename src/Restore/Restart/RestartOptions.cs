@@ -1,4 +1,5 @@
 using Crstore.Objects.Files;
+using Crstore.Restore.Restart.Lazy;
 
 namespace Crstore.Restore.Restart;
 
@@ -23,6 +24,9 @@ public sealed record RestartOptions
 
     /// <summary>In a pid namespace of their own, so that their ids need not be free.</summary>
     public bool NewPids { get; init; }
+
+    /// <summary>They run before all of their memory is filled. Where that can't be, it is filled first, and a warning says why.</summary>
+    public bool Lazy { get; init; }
 
     /// <summary>What CLOCK_MONOTONIC shows them.</summary>
     public ClockPolicy Clock { get; init; }
@@ -59,6 +63,9 @@ public sealed record RestartOptions
 public sealed record RestartResult(
     int RootPid, int WaitPid, IReadOnlyList<int> Pids, ulong Bytes, IReadOnlyList<(string Name, TimeSpan Duration)> Phases, IReadOnlyList<string> Warnings)
 {
+    /// <summary>What is still being filled; null: nothing. The caller waits for it, and keeps the image open until then.</summary>
+    public LazyFill? Lazy { get; init; }
+
     /// <summary>The caller's terminal, lent to them; null: it was not.</summary>
     public TerminalHandover? Terminal { get; init; }
 

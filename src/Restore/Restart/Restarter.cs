@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Linux.Proc;
@@ -7,6 +8,7 @@ using Crstore.Model.Format;
 using Crstore.Objects;
 using Crstore.Objects.Files;
 using Crstore.Objects.Processes;
+using Crstore.Restore.Restart.Lazy;
 
 namespace Crstore.Restore.Restart;
 
@@ -23,6 +25,7 @@ public sealed class Restarter
     private long since = Stopwatch.GetTimestamp();
     private TerminalHandover? terminal;
     private TerminalRelay? relay;
+    private LazyMemory? lazy;
 
     private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, this.options) = (image, options);
 
@@ -36,8 +39,19 @@ public sealed class Restarter
     {
         ArgumentNullException.ThrowIfNull(image);
         ArgumentNullException.ThrowIfNull(options);
-        using var tracer = new PtraceThread();
-        return tracer.Run(() => new Restarter(image, options).Run(progress, cancel));
+        var tracer = new PtraceThread();
+        var isLazy = false;
+        try
+        {
+            var result = tracer.Run(() => new Restarter(image, options).Run(progress, cancel));
+            isLazy = result.Lazy is not null;
+            result.Lazy?.Begin(tracer);
+            return result;
+        }
+        finally
+        {
+            if (!isLazy) tracer.Dispose();
+        }
     }
 
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
@@ -66,6 +80,9 @@ public sealed class Restarter
             scene.TakeBack();
             terminal?.TakeBack();
             relay?.Dispose();
+            lazy?.Dispose();
+            // Why it was killed.
+            if (lazy?.Failure is { } failure) ExceptionDispatchInfo.Throw(failure);
             if (e is LinuxException linux) throw new EnvironmentException($"the restart failed: {linux.Message}", null, linux);
             throw;
         }
@@ -78,7 +95,9 @@ public sealed class Restarter
     private RestartResult Build(RestartScene scene, Inheritance inheritance, MappedFiles mapped, FileTable files, IProgress<ulong>? progress, CancellationToken cancel)
     {
         var body = scene.Body;
-        using var filler = new PageFiller(image, body, mapped, progress, cancel);
+        if (options.Lazy) lazy = new LazyMemory(image, body, mapped, options.Stopped, scene.Warnings);
+        if (lazy?.Spaces.Count == 0) lazy = null;
+        using var filler = new PageFiller(image, body, mapped, lazy, progress, cancel);
         var places = MappedFiles.FreePlaces(body, StubProgram.Size, 2);
         inheritance.Check();
         var stub = Stub.Start(places[0], inheritance.Files);
@@ -117,6 +136,7 @@ public sealed class Restarter
         }
 
         Done("map");
+        lazy?.Register(processes);
         var bytes = filler.Complete(processes);
         mapped.Trim();
         Done("fill");
@@ -150,12 +170,13 @@ public sealed class Restarter
         foreach (var action in scene.AtLast) action();
         foreach (var warning in scene.Warnings) options.Warn?.Invoke(warning);
         terminal = TerminalHandover.Prepare(scene, options, processes);
-        foreach (var process in processes) LetGo(process);
+        var root = processes[0].Leader.Tid;
+        var fill = lazy is null ? null : Prepare(lazy, processes, places[0], init?.Tid ?? root, progress, cancel);
+        foreach (var process in processes) LetGo(process, fill);
         terminal?.Redraw();
         relay?.Redraw();
         Done("go");
-        var root = processes[0].Leader.Tid;
-        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings) { Terminal = terminal, Relay = relay };
+        return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings) { Lazy = fill, Terminal = terminal, Relay = relay };
     }
 
     // What the verdict had as coming back as it was.
@@ -183,8 +204,29 @@ public sealed class Restarter
         for (var i = 0; i < process.Threads.Count; i++) ThreadBuilder.SetRegisters(process.Threads[i], process.Message.Threads[i], registers[i]);
     }
 
-    private void LetGo(Restarted process)
+    // All that memory which isn't there yet needs, before its program runs.
+    private LazyFill Prepare(LazyMemory memory, List<Restarted> processes, ulong place, int waitPid, IProgress<ulong>? progress, CancellationToken cancel)
     {
+        foreach (var process in processes) memory.Warm(process, cancel);
+        var fill = new LazyFill(memory, LazyGuard.Start(place, memory.Spaces, made), waitPid, progress, cancel);
+        foreach (var process in processes.Where(p => memory.Of(p) is not null))
+            foreach (var puppet in process.Threads) puppet.StopForResumption();
+        return fill;
+    }
+
+    private void LetGo(Restarted process, LazyFill? fill)
+    {
+        if (fill is not null && lazy!.Of(process) is { } space)
+        {
+            foreach (var puppet in process.Threads)
+            {
+                var lost = fill.LetGo(puppet, space);
+                if (lost != 0) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(lost)}");
+            }
+
+            return;
+        }
+
         var signal = options.Stopped || process.Message.WasStopped || PendingSignals.AreToStop(process.Message) ? Signals.SIGSTOP : 0;
         foreach (var puppet in process.Threads)
         {

@@ -17,6 +17,7 @@ internal sealed class ProgressDisplay : IProgress<CaptureProgress>, IProgress<St
     private readonly ulong _total;
     private readonly Thread? _drawing;
     private volatile State _state;
+    private bool _ended;
 
     private sealed record State(string Phase, ulong Done, ulong Total);
 
@@ -45,9 +46,10 @@ internal sealed class ProgressDisplay : IProgress<CaptureProgress>, IProgress<St
     /// <inheritdoc/>
     public void Report(ulong value) => _state = _state with { Done = value, Total = _total };
 
-    /// <summary>Takes the bar away.</summary>
+    /// <summary>Takes the bar away, for good.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref _ended, true)) return;
         _done.Set();
         _drawing?.Join();
         _done.Dispose();

@@ -1,8 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Objects.Files;
 using Crstore.Restore.Restart;
+using Crstore.Restore.Restart.Lazy;
 
 namespace Crstore.Cli.Verbs;
 
@@ -30,6 +32,10 @@ internal sealed class RestartVerb : Verb
     {
         HelpName = "continue|host",
         Description = "CLOCK_MONOTONIC goes on where it was (a time namespace), or is the host's (default: host; continue after a reboot or on another host)",
+    };
+    private readonly Option<bool> _lazy = new("--lazy")
+    {
+        Description = "Let it run at once and fill its memory meanwhile: what it touches first, then the rest. crstore stays until that is done; if it is ended before, so is the program",
     };
     private readonly Option<bool> _stopped = new("--stopped") { Description = "Leave it stopped, for a debugger; SIGCONT lets it go on. Implies --detach" };
     private readonly Option<string?> _chdir = new("--chdir") { HelpName = "DIR", Description = "Its working directory, instead of the one that it was in" };
@@ -62,7 +68,7 @@ internal sealed class RestartVerb : Verb
         _stdio.CompletionSources.Add(static _ => StdioPolicies.Keys);
         _files.CompletionSources.Add(static _ => FilesPolicies.Keys);
         _tcp.CompletionSources.Add(static _ => TcpPolicies.Keys);
-        foreach (var option in new Option[] { _detach, _newPids, _clock, _stopped, _chdir, _stdio, _files, _tcp, _mapFd, _hook, _quiet }) Options.Add(option);
+        foreach (var option in new Option[] { _detach, _lazy, _newPids, _clock, _stopped, _chdir, _stdio, _files, _tcp, _mapFd, _hook, _quiet }) Options.Add(option);
         StoreWords.Complete(_crid, series: true);
         _json = AddJson();
     }
@@ -70,7 +76,7 @@ internal sealed class RestartVerb : Verb
     /// <inheritdoc/>
     public override IReadOnlyList<Example> Examples =>
     [
-        new("restart redis@latest --detach", "the last one, in the background; prints its process id"),
+        new("restart redis@latest --detach --lazy", "the last one, in the background; it runs at once, and all of its memory is filled when this returns"),
         new("restart 4711", "in the foreground, with this terminal; its exit code is crstore's"),
         new("restart job@3 --new-pids --files warn --map-fd 1=out.log", "a copy of the third one beside the one that still runs, with another standard output"),
     ];
@@ -87,6 +93,7 @@ internal sealed class RestartVerb : Verb
         {
             Detach = detach,
             Stopped = stopped,
+            Lazy = parsed.GetValue(_lazy),
             NewPids = parsed.GetValue(_newPids),
             Clock = parsed.GetValue(_clock) is { } clock ? Choice(clock, ClockPolicies, "--clock") : ClockPolicy.Auto,
             Directory = parsed.GetValue(_chdir) is { } directory ? Path.GetFullPath(directory) : null,
@@ -96,30 +103,50 @@ internal sealed class RestartVerb : Verb
             Warn = CommandContext.Warn,
             MappedFds = MappedFds(parsed.GetValue(_mapFd) ?? []),
         };
-        RestartResult? result = null;
-        ulong crid;
-        using (var store = Context.OpenStore(parsed))
-        using (var reader = store.OpenReader())
-        using (var image = reader.OpenImage(reader.Resolve(parsed.GetRequiredValue(_crid))))
+        using var sources = new Disposables();
+        var reader = sources.Add(sources.Add(Context.OpenStore(parsed)).OpenReader());
+        var image = sources.Add(reader.OpenImage(reader.Resolve(parsed.GetRequiredValue(_crid))));
+        var header = image.Manifest.Header;
+        var quiet = parsed.GetValue(_quiet) || parsed.GetValue(_json);
+        var progress = sources.Add(ProgressDisplay.Start($"restarting CRID {header.Crid}", header.Pages.Logical * VirtualPage.Size, quiet));
+        var hooks = new Hooks(parsed.GetValue(_hook) ?? [], Context.Cancel)
         {
-            var header = image.Manifest.Header;
-            crid = header.Crid;
-            using var progress = ProgressDisplay.Start($"restarting CRID {crid}", header.Pages.Logical * VirtualPage.Size, parsed.GetValue(_quiet) || parsed.GetValue(_json));
-            var hooks = new Hooks(parsed.GetValue(_hook) ?? [], Context.Cancel)
-            {
-                Facts = { ["CRSTORE_STORE"] = StoreLocation.Of(parsed), ["CRSTORE_SERIES"] = header.Series, ["CRSTORE_CRID"] = $"{crid}" },
-            };
-            hooks.SetPids(image.Manifest.Body.Processes.Select(p => p.Pid));
+            Facts = { ["CRSTORE_STORE"] = StoreLocation.Of(parsed), ["CRSTORE_SERIES"] = header.Series, ["CRSTORE_CRID"] = $"{header.Crid}" },
+        };
+        hooks.SetPids(image.Manifest.Body.Processes.Select(p => p.Pid));
+        RestartResult? result = null;
+        try
+        {
             hooks.Around("restart", () =>
             {
                 result = Restarter.Run(image, options, progress, Context.Cancel);
                 hooks.SetPids(result.Pids);
+                if (!detach) progress.Dispose(); // the terminal is theirs
             });
+            if (detach) Print(header.Crid, result!, parsed);
+        }
+        catch when (result?.Lazy is not null)
+        {
+            // They run, whatever has failed here, and need their memory.
+            result.Lazy.Wait();
+            throw;
         }
 
-        if (!detach) return (ExitCode)Foreground.Wait(result!.WaitPid, result.RootPid, Context.Interruption, result.Terminal, result.Relay);
-        Print(crid, result!, parsed);
-        return ExitCode.Ok;
+        if (detach)
+        {
+            result!.Lazy?.Wait();
+            return ExitCode.Ok;
+        }
+
+        return (ExitCode)Foreground.Wait(result!.WaitPid, result.RootPid, Context.Interruption, result.Terminal, result.Relay, () => AwaitMemory(result.Lazy, sources));
+    }
+
+    // How the program has ended meanwhile, or null.
+    private static WaitReport? AwaitMemory(LazyFill? fill, Disposables sources)
+    {
+        fill?.Wait();
+        sources.Dispose();
+        return fill?.Ended;
     }
 
     private void Print(ulong crid, RestartResult result, ParseResult parsed)
@@ -134,6 +161,7 @@ internal sealed class RestartVerb : Verb
                 foreach (var pid in result.Pids) json.WriteNumberValue(pid);
                 json.WriteEndArray();
                 json.WriteNumber("bytes", result.Bytes);
+                json.WriteBoolean("lazy", result.Lazy is not null);
                 json.Objects("phases", result.Phases, static (writer, phase) =>
                 {
                     writer.WriteString("name", phase.Name);
