@@ -76,8 +76,7 @@ internal sealed class RestartVerb : Verb
     /// <inheritdoc/>
     public override IReadOnlyList<Example> Examples =>
     [
-        new("restart redis@latest --detach", "the last one, in the background; prints its process id"),
-        new("restart redis@latest --detach --lazy", "it runs after a moment, whatever its size; returns when all of its memory is filled"),
+        new("restart redis@latest --detach --lazy", "the last one, in the background; it runs at once, and all of its memory is filled when this returns"),
         new("restart 4711", "in the foreground, with this terminal; its exit code is crstore's"),
         new("restart job@3 --new-pids --files warn --map-fd 1=out.log", "a copy of the third one beside the one that still runs, with another standard output"),
     ];
