@@ -134,7 +134,9 @@ public sealed class SnapshotTests
     {
         Requires.That(Environment.UserName == "root", "root, to start a target as another user");
         const int uid = 61234; // with no other processes
-        using var target = TargetProcess.Start(new TargetStart("fork_watcher", "8") { Uid = uid });
+        using var open = new TempDir().OpenToAll(); // the checkout may be closed to others
+        File.Copy(Targets.Path("fork_watcher"), open.File("fork_watcher"));
+        using var target = TargetProcess.Start(new TargetStart(open.File("fork_watcher"), "8") { Uid = uid });
         target.Expect("ready ");
         Assert.Equal("", SnapshotGuard.WhyNot(target.Pid, [target.Pid], 8 << 20));
         Assert.Equal("limited 0", target.Ask("limit 2"));
