@@ -26,7 +26,7 @@ public class ProgressTests
                 seen += part
         reader = threading.Thread(target=read); reader.start()
         while child.poll() is None:
-            child.send_signal(signal.SIGSTOP); time.sleep(0.05); child.send_signal(signal.SIGCONT)
+            child.send_signal(signal.SIGSTOP); time.sleep(0.09); child.send_signal(signal.SIGCONT)
             time.sleep(0.01)
         reader.join()
         print(f"{child.returncode} {time.monotonic() - began:.1f}")

@@ -47,7 +47,7 @@ internal sealed class WatchedTarget : IDisposable
         while (true)
         {
             var told = Next();
-            Assert.False(Is(told, "end"), $"it ended: {told}");
+            if (Is(told, "end")) Assert.Fail($"it ended: {told}\n{_error.Result}");
             if (Is(told, "capture")) return told;
         }
     }
