@@ -3,7 +3,7 @@ using Crstore.Model;
 namespace Crstore.Store.PageMaps;
 
 /// <summary>
-/// Cuts runs, given in address order, into segments: those equal to the parent's are referred to, those all alike go into
+/// Cuts runs, given in address order, into segments: those equal to the parent's, or to what that one differs from, are referred to, those all alike go into
 /// the root, the others are encoded (<see cref="SegmentEncoder"/>).
 /// </summary>
 internal sealed class PageMapAssembler(Crid crid, SpaceId space, PageMap? parent)
@@ -122,8 +122,10 @@ internal sealed class PageMapAssembler(Crid crid, SpaceId space, PageMap? parent
 
     private void AddSegment(ReadOnlySpan<PageExtent> extents, PageMap? from, in SegmentKey before)
     {
-        _segments.Add(new NewSegment(_number, _encoder.Encode(new SegmentKey(crid, space, _number), extents, from, before)));
-        AddEntry(new RootEntry(_number, 1, null, crid, space));
+        var key = new SegmentKey(crid, space, _number);
+        if (_encoder.Encode(key, extents, from, before) is { } bytes) _segments.Add(new NewSegment(_number, bytes));
+        else key = from!.Load(before).Base!.Value;
+        AddEntry(new RootEntry(_number, 1, null, key.Writer, key.Space));
     }
 
     private void AddEntry(in RootEntry entry)

@@ -16,13 +16,13 @@ internal sealed class SegmentEncoder
     private readonly ByteWriter _full = new();
     private readonly ByteWriter _difference = new();
 
-    /// <summary>The stored form.</summary>
+    /// <summary>The stored form; null if there is nothing to store, as it is again the full one that the parent's differs from.</summary>
     /// <param name="key">The new segment's.</param>
     /// <param name="extents">Maximal runs that cover all pages.</param>
     /// <param name="parent">Has the segment before; null for none.</param>
     /// <param name="before">Its key there.</param>
     /// <exception cref="StoreDamagedException">The parent's segment is damaged.</exception>
-    public byte[] Encode(in SegmentKey key, ReadOnlySpan<PageExtent> extents, PageMap? parent, in SegmentKey before)
+    public byte[]? Encode(in SegmentKey key, ReadOnlySpan<PageExtent> extents, PageMap? parent, in SegmentKey before)
     {
         SegmentCodec.Encode(key, extents, _full);
         if (parent is null) return _full.Written.ToArray();
@@ -34,6 +34,7 @@ internal sealed class SegmentEncoder
         if (last.Base is not null)
         {
             var all = SegmentDifference.Between(SegmentLoader.LoadBase(parent.Source, from, before), extents);
+            if (all.Length == 0) return null; // a difference in nothing is no difference
             var ofNews = size;
             size = SegmentCodec.EncodeDifference(key, new StoredSegment(from, all), _difference);
             excess += Math.Max(0, size - ofNews);

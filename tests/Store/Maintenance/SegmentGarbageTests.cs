@@ -62,6 +62,22 @@ public sealed class SegmentGarbageTests
     }
 
     [Fact]
+    public void A_checkpoint_that_is_again_what_its_parents_segment_differs_from_keeps_that_one_and_all_its_pages()
+    {
+        using var temp = new TempStore();
+        var (a, b, c, memory) = Three(temp);
+        var back = memory.Clone();
+        for (var p = 0; p < 500; p += 50) back.Fill(1000 + p, p, 1); // as in B
+        var d = new Crid(Chain.Increment(temp, memory, back));
+        using var store = temp.Open();
+        store.Forget([a, b, c], dryRun: false);
+        Assert.Equal(2UL, store.CollectGarbage(Now, null, default).SegmentsFreed); // A's and C's
+        using var reader = store.OpenReader();
+        using (var image = reader.OpenImage(d)) back.AssertEquals(image);
+        Assert.Empty(reader.Verify([], new VerifyOptions(100), null, default).Problems);
+    }
+
+    [Fact]
     public async Task A_capture_whose_segments_differ_from_what_is_forgotten_and_collected_meanwhile_commits_and_restores()
     {
         using var temp = new TempStore();

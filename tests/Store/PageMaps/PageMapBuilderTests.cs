@@ -112,6 +112,27 @@ public class PageMapBuilderTests
     }
 
     [Fact]
+    public void A_segment_that_is_again_what_it_differed_from_is_that_one()
+    {
+        var segments = new MemorySegments();
+        var map = Base(segments, 512);
+        RootEntry? full = null;
+        for (uint step = 2; step < 6; step++)
+        {
+            var builder = new PageMapBuilder(new Crid(step), new SpaceId(step), map);
+            builder.Keep(Range(0, 512));
+            if (step == 2)
+                for (ulong page = 0; page < 512; page += 2) builder.SetChunk(new VirtualPage(page), Chunk(2, (uint)page)); // much that a difference can leave out
+            else builder.SetChunk(new VirtualPage(100), step % 2 == 1 ? Chunk(step, 0) : Chunk(2, 100)); // another content, and the old one, found in the index
+            var result = builder.Build();
+            map = segments.Store(new Crid(step), new SpaceId(step), result);
+            full ??= Assert.Single(map.Entries);
+            if (step % 2 == 1) Assert.NotNull(map.Load(new SegmentKey(new Crid(step), new SpaceId(step), 0)).Base);
+            else Assert.Equal((full, step == 2 ? 1 : 0, 512UL), (Assert.Single(map.Entries), result.Segments.Count, result.Counters.Logical));
+        }
+    }
+
+    [Fact]
     public void A_difference_from_something_missing_or_from_a_difference_is_damage()
     {
         var segments = new MemorySegments();
