@@ -32,7 +32,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         var threads = new List<FrozenThread>(_processes[pid].Count);
         foreach (var tracee in _processes[pid].Values)
             if (!tracee.Dead) threads.Add(new FrozenThread(tracee.Tid, tracee.GroupStopped) { ToldAt = tracee.ToldAt });
-        threads.Sort((a, b) => a.Tid == pid ? -1 : b.Tid == pid ? 1 : a.Tid.CompareTo(b.Tid));
+        threads.Sort((a, b) => a.Tid == b.Tid ? 0 : a.Tid == pid ? -1 : b.Tid == pid ? 1 : a.Tid.CompareTo(b.Tid));
         return new FrozenProcess(pid, threads);
     });
 

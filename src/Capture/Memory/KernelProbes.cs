@@ -1,3 +1,4 @@
+using System.Globalization;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
@@ -20,6 +21,7 @@ public sealed class KernelProbes
     {
         PagemapScanCategories = ProbePagemapScan(out var scanReason);
         PagemapScanReason = scanReason;
+        FastScanKnowsSwapped = KnowsSwapped(SystemInfo.KernelRelease());
         SoftDirty = ProbeSoftDirty(out var softDirtyReason);
         SoftDirtyReason = softDirtyReason;
         SoftDirtySurvivesMove = SoftDirty && ProbeMove();
@@ -40,6 +42,13 @@ public sealed class KernelProbes
 
     /// <summary>Why not; empty if it works.</summary>
     public string PagemapScanReason { get; }
+
+    /// <summary>
+    /// PAGEMAP_SCAN, asked for nothing but what was written, may be believed of a page that is being swapped out or moved (compaction). Before Linux 6.9 it took a bit of
+    /// such an entry's offset for its write protection (pagemap_scan_pmd_entry, fs/proc/task_mmu.c): what was written could read as clean. By the release, for such
+    /// an entry can't be made at will.
+    /// </summary>
+    public bool FastScanKnowsSwapped { get; }
 
     /// <summary>Soft-dirty bits are cleared by clear_refs and set by a write.</summary>
     public bool SoftDirty { get; }
@@ -65,6 +74,15 @@ public sealed class KernelProbes
     /// <summary>The zero page can be told from other clean pages, which soft-dirty needs: a read after MADV_DONTNEED maps it without setting the bit.</summary>
     public bool ZeroPageTellable => PagemapScan && PagemapScanTellsHugeZero
         || ZeroFrames.Small != 0 && (!PagemapScan || ZeroFrames.Huge != 0); // PAGEMAP_SCAN has shown that there is a huge one
+
+    /// <summary><see cref="FastScanKnowsSwapped"/> of a kernel.</summary>
+    /// <param name="release">uname -r. What doesn't begin with two numbers counts as old.</param>
+    public static bool KnowsSwapped(string release)
+    {
+        var numbers = release.Split('.', '-');
+        return numbers.Length > 1 && int.TryParse(numbers[0], NumberStyles.None, CultureInfo.InvariantCulture, out var major)
+            && int.TryParse(numbers[1], NumberStyles.None, CultureInfo.InvariantCulture, out var minor) && (major, minor).CompareTo((6, 9)) >= 0;
+    }
 
     /// <summary>The best scanner here for a process. It is bound to the address space of now: open it in the freeze.</summary>
     /// <param name="pid">Process.</param>

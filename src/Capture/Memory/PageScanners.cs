@@ -87,7 +87,7 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
         TryProtect(range, Everything(false) with { All = PageCategories.Written }, runs);
 
     /// <summary>
-    /// The same where every page is known to be in memory: asked for nothing but this, the kernel (6.7 to 6.18) takes half the time. A hole there would be reported as
+    /// The same where every page is known to be in memory: asked for nothing but this, the kernel (to 6.18) takes half the time; only where <see cref="KernelProbes.FastScanKnowsSwapped"/>. A hole there would be reported as
     /// written, and marked as protected: what it holds must be read, as that of all that is reported here.
     /// </summary>
     /// <returns>As <see cref="TryScanAndProtect"/>.</returns>

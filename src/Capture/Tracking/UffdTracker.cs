@@ -109,13 +109,14 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
             return true;
         }
 
+        var fast = KernelProbes.Current.FastScanKnowsSwapped;
         var size = PagesAtATime;
         for (var at = vma.Range.Start; at.Number < vma.Range.End.Number;)
         {
             var end = Math.Min(vma.Range.End.Number, (at.Number / PagesAtATime) * PagesAtATime + size);
             var piece = PageRange.Between(at, new VirtualPage(end));
             _written.Clear();
-            if (!(away.IsOwnMemory(piece) ? _scanner!.TryProtectWrittenOfPresent(piece, _written) : _scanner!.TryProtectWritten(piece, _written)))
+            if (!(fast && away.IsOwnMemory(piece) ? _scanner!.TryProtectWrittenOfPresent(piece, _written) : _scanner!.TryProtectWritten(piece, _written)))
             {
                 if (at == vma.Range.Start) return false;
                 throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", Errno.EPERM, $"at {piece}, which lies within a registered mapping");

@@ -91,6 +91,19 @@ public sealed class PageScannerTests
         Assert.True(fast > 0 && slow > 0, $"{fast} pieces known to be in memory, {slow} not");
     }
 
+    [Theory]
+    [InlineData("6.7.12", false)]
+    [InlineData("6.8.0-31-generic", false)]
+    [InlineData("6.9", true)]
+    [InlineData("6.10.11+bpo-amd64", true)]
+    [InlineData("6.18.0", true)]
+    [InlineData("7.0.0-1-cloud", true)]
+    [InlineData("5.19", false)]
+    [InlineData("unknown", false)]
+    [InlineData("6.x", false)]
+    public void Kernels_that_take_a_bit_of_a_swapped_page_for_its_protection_are_not_asked_the_fast_way(string release, bool believed) =>
+        Assert.Equal(believed, KernelProbes.KnowsSwapped(release));
+
     [Fact]
     public void A_page_that_is_not_in_memory_after_all_counts_as_written_once_and_again_when_it_is_written()
     {
