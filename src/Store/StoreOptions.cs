@@ -30,8 +30,11 @@ public sealed record StoreOptions(string Directory)
     /// </summary>
     internal uint AddressesInMemory { get; init; } = 1 << 19;
 
-    /// <summary>Entries in an index SST: 11 MiB of keys and values, and as much again to sort them.</summary>
-    internal int IndexFileEntries { get; init; } = 1 << 18;
+    /// <summary>
+    /// Entries in an index SST: 22 MiB of keys and values, so that <see cref="Native.Housekeeping"/> does not take it for one of many small files and merges
+    /// the whole index; as much again to sort them, on each core.
+    /// </summary>
+    internal int IndexFileEntries { get; init; } = 1 << 19;
 
     /// <summary>Ends the waiting for another writer, with <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancel { get; init; }

@@ -93,7 +93,12 @@ internal sealed class SessionFile : IDisposable
                 if (Look(path) is { } session) sessions.Add(session);
             var owners = sessions.Select(s => s.Crid).ToHashSet();
             foreach (var path in files)
+            {
+                // Network file systems keep an unlinked file that is still open (HashLog) under such a name, and refuse to remove it.
+                if (Path.GetFileName(path).StartsWith('.')) continue;
                 if (!owners.Contains(StorePaths.OwnerOf(path)) && FileCalls.Unlink(path)) removed++;
+            }
+
             return sessions;
         });
         filesRemoved = removed;

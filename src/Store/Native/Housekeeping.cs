@@ -12,7 +12,7 @@ internal static class Housekeeping
     private const long MaxWalBytes = 8 << 20;      // every open replays them: about 50 ms
     private const ulong MaxLevel0Files = 8;        // each is a seek more per lookup; RocksDB compacts from 4 on if it gets the time
     private const int MaxSmallFiles = 64;          // in a row: RocksDB moves them down as they are and never merges them
-    private const ulong SmallFileBytes = 16 << 20; // ingested files have 64 MiB
+    public const ulong SmallFileBytes = 16 << 20; // ingested files have 64 MiB, those of the index StoreOptions.IndexFileEntries
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     /// <summary>Flushes if there is much to replay, and lets compaction go on while level 0 is high.</summary>

@@ -213,8 +213,10 @@ public sealed class DirectoryTests
         using var living = store.BeginCapture("other", false);
         var mine = paths.IncomingFile(living.Crid, "chunks", 0);
         File.WriteAllText(mine, "x");
+        var unlinked = Path.Combine(paths.Incoming, ".nfs0001"); // what NFS makes of a file that is unlinked while open
+        File.WriteAllText(unlinked, "x");
         temp.Capture(Memory.Random(2, 10));
-        Assert.Equal([mine], Directory.GetFiles(paths.Incoming));
+        Assert.Equal([unlinked, mine], Directory.GetFiles(paths.Incoming).Order(StringComparer.Ordinal));
         Assert.Equal([paths.Session(living.Crid)], Directory.GetFiles(paths.Sessions));
         File.Delete(mine);
     }

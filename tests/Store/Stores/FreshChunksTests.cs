@@ -105,6 +105,23 @@ public sealed class FreshChunksTests : IDisposable
     }
 
     [Fact]
+    public void Addresses_that_the_disk_gives_back_wrongly_are_noticed()
+    {
+        using var chunks = New(0);
+        for (uint i = 0; i < HashLog.PieceSize + 1; i++) chunks.TryAdd(new ContentHash(i, i, i, i), out _);
+        Assert.Equal(HashLog.PieceSize + 1, chunks.Sorted(0, 1).Count);
+        var ours = Directory.GetFiles("/proc/self/fd").Single(f => File.ResolveLinkTarget(f, returnFinalTarget: false)?.FullName.StartsWith(directory.File("hashes"), StringComparison.Ordinal) == true);
+        using (var file = File.OpenHandle(ours, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete))
+        {
+            var another = new byte[ContentHash.Size]; // an old one's, as if a write had been lost
+            RandomAccess.Read(file, another, 7 * ContentHash.Size);
+            RandomAccess.Write(file, another, 5 * ContentHash.Size);
+        }
+
+        Assert.Contains("hashes", Assert.Throws<EnvironmentException>(() => chunks.Sorted(0, 1)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void More_than_half_a_million_take_no_more_memory()
     {
         const int Count = 800_000;
