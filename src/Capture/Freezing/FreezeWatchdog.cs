@@ -49,9 +49,6 @@ public sealed class FreezeWatchdog : IDisposable
         }
     }
 
-    /// <summary>The target is frozen.</summary>
-    public bool IsRunning => Volatile.Read(ref _running);
-
     /// <summary>The freeze begins: called by <see cref="FrozenTree.Freeze"/> just before the first thread is stopped.</summary>
     public void Start()
     {
