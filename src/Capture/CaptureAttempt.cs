@@ -65,6 +65,9 @@ internal sealed class CaptureAttempt(
     /// <summary>No tracker has watched any of them so far.</summary>
     public bool IsBase => Watchable.All(p => !p.Memory.IsContinuous);
 
+    /// <summary>A round would not only hold pages in memory.</summary>
+    public bool StoresInRound => Watchable.Any(p => !p.Memory.IsContinuous);
+
     /// <summary>Something can be watched at all.</summary>
     public bool CanPreCopy => !ReadEverything && Watchable.Any();
 

@@ -51,31 +51,45 @@ public static class CaptureSession
         var notes = new List<string>();
         while (true)
         {
-            Await();
-            using var attempt = Begin(distrust is not null);
-            if (attempt.EstimatedBytes > buffer.BudgetBytes) AwaitParent(); // what finds no room would have to be stored in the freeze
             try
             {
-                do
-                {
-                    Await();
-                    cancel.ThrowIfCancellationRequested();
-                    thread.Run(() => attempt.Freeze(cancel));
-                    frozen += attempt.FrozenTime;
-                    clock.AddFrozen(watchdog.Phases);
-                }
-                while (attempt.Postponed);
+                if (Attempt() is { } manifest) return manifest;
             }
             catch (ParentPendingException)
             {
-                // More was written than was expected. What the trackers said is used up: everything is read again.
-                frozen += watchdog.Phases.Aggregate(TimeSpan.Zero, (sum, phase) => sum + phase.Time);
-                clock.AddFrozen(watchdog.Phases);
+                // Not before the attempt is over: it has the target's record, which the parent needs if it has to freeze the target anew, and others too.
                 AwaitParent();
                 held.Clear();
                 spaces.Clear();
-                continue;
             }
+        }
+
+        // Null if its tracker was caught lying: once more, then.
+        CheckpointManifest? Attempt()
+        {
+            Await();
+            using var attempt = Begin(distrust is not null);
+            if (writer.ParentIsPending && attempt.EstimatedBytes > buffer.BudgetBytes) throw new ParentPendingException(); // what finds no room would have to be stored in the freeze
+            do
+            {
+                Await();
+                cancel.ThrowIfCancellationRequested();
+                try
+                {
+                    thread.Run(() => attempt.Freeze(cancel));
+                }
+                catch (ParentPendingException)
+                {
+                    // More was written than was expected. What the trackers said is used up: everything is read again.
+                    frozen += watchdog.Phases.Aggregate(TimeSpan.Zero, (sum, phase) => sum + phase.Time);
+                    clock.AddFrozen(watchdog.Phases);
+                    throw;
+                }
+
+                frozen += attempt.FrozenTime;
+                clock.AddFrozen(watchdog.Phases);
+            }
+            while (attempt.Postponed);
 
             if (attempt.SnapshotRefused is { Length: > 0 } refused)
             {
@@ -109,7 +123,7 @@ public static class CaptureSession
                 distrust = liar;
                 if (options.KeepStopped) stopped = attempt.Running.ToHashSet();
                 spaces.Clear();
-                continue;
+                return null;
             }
 
             clock.Enter("describe");
@@ -176,6 +190,7 @@ public static class CaptureSession
                 Dictionary<int, PreCopiedRound> round;
                 using (attempt)
                 {
+                    if (writer.ParentIsPending && (attempt.StoresInRound || attempt.RoundBytes > buffer.BudgetBytes / 2)) throw new ParentPendingException();
                     policy.Begin(attempt.RoundBytes, attempt.IsBase);
                     attempt.PrepareHeld();
                     cancel.ThrowIfCancellationRequested();

@@ -42,10 +42,10 @@ internal sealed class SpaceTable(ICheckpointWriter writer, FreezeWatchdog watchd
 
     public void Dispose() => _spaces.Clear();
 
-    // Nobody knows how long a parent that is still written back takes: not while the target is frozen.
+    // Nobody knows how long a parent that is still written back takes: not while the target is frozen, or its record locked.
     private void MayStore()
     {
-        if (watchdog.IsRunning && writer.ParentIsPending) throw new ParentPendingException();
+        if (writer.ParentIsPending) throw new ParentPendingException();
     }
 
     private void Report(ulong pages)
@@ -56,5 +56,5 @@ internal sealed class SpaceTable(ICheckpointWriter writer, FreezeWatchdog watchd
     }
 }
 
-/// <summary>The buffer is full in the freeze, and the parent is not committed yet, so that nothing can be stored.</summary>
+/// <summary>There is no room for the pages, or will be none, and the parent is not committed yet, so that nothing can be stored.</summary>
 internal sealed class ParentPendingException : Exception;

@@ -239,9 +239,15 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     public void Dispose()
     {
         if (disposed) return;
-        Release();
-        session.Dispose();
-        seriesLock.Dispose();
+        try
+        {
+            Release();
+        }
+        finally
+        {
+            session.Dispose();
+            seriesLock.Dispose();
+        }
     }
 
     /// <summary>Ends without the session and the lock, which go back to whoever gave them.</summary>

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Crstore.Capture;
+using Crstore.Capture.Memory;
 using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Model.Format;
@@ -48,12 +49,30 @@ public sealed class PendingParentTests
         Assert.Equal(content, Assert.Single(Assert.Single(announced)).Pages.SelectMany(r => Enumerable.Range(0, (int)r.Count).Select(i => r.Start.Number + (ulong)i)));
     }
 
-    /// <summary>Its parent turns out to be pending in the freeze, and then until it is waited for.</summary>
-    private sealed class LateParentWriter(int pid) : ICheckpointWriter
+    [Theory]
+    [InlineData(PreCopyPolicy.Never)]
+    [InlineData(PreCopyPolicy.Always)]
+    public void While_it_waits_for_its_parent_the_target_is_free_for_others(PreCopyPolicy rounds)
     {
-        private bool pending;
+        Requires.That(KernelProbes.Current.UffdWriteProtect, "userfaultfd with asynchronous write protection: without a tracker no record is kept");
+        using var target = TargetProcess.Start("pattern_writer", "8", $"{Seeds.Next()}");
+        target.Expect("ready ");
+        using var writer = new LateParentWriter(target.Pid, fromTheStart: true);
+        CaptureSession.Run(new CaptureOptions { Pid = target.Pid, Tracker = TrackerKind.Uffd, BufferBytes = 1 << 20, PreCopy = rounds }, writer, null, CancellationToken.None);
+        Assert.Equal(1, writer.Awaited);
+        Assert.True(writer.Committed);
+        Assert.False(writer.RecordWasHeld, "the parent could not freeze the target anew, and waits for us as we wait for it");
+    }
+
+    /// <summary>Its parent is pending, from the start or as it turns out in the freeze, and then until it is waited for.</summary>
+    private sealed class LateParentWriter(int pid, bool fromTheStart = false) : ICheckpointWriter
+    {
+        private bool pending = fromTheStart;
 
         public MemorySpace Space { get; } = new(null);
+
+        /// <summary>Its wait found the target's continuity record locked by this process.</summary>
+        public bool RecordWasHeld { get; private set; }
 
         public int Awaited { get; private set; }
 
@@ -85,11 +104,12 @@ public sealed class PendingParentTests
         public void AwaitParent()
         {
             Assert.False(IsStopped);
+            RecordWasHeld |= new DirectoryInfo("/proc/self/fd").EnumerateFileSystemInfos().Any(fd => fd.LinkTarget?.Contains($"/targets/{pid}-", StringComparison.Ordinal) == true);
             Awaited++;
             pending = false;
         }
 
-        public ISpaceWriter OpenSpace(SpaceId id, SpaceId? parentSpace) => Space;
+        public ISpaceWriter OpenSpace(SpaceId id, SpaceId? parentSpace) => new WaitingSpace(this);
 
         public CheckpointHeader Commit(CheckpointManifest manifest, TrackerKind? distrust = null, Action<CheckpointHeader>? finalize = null)
         {
@@ -101,5 +121,33 @@ public sealed class PendingParentTests
         public void Dispose()
         {
         }
+    }
+    /// <summary>Waits for the parent with what it is told, as a space of the store does.</summary>
+    private sealed class WaitingSpace(LateParentWriter writer) : ISpaceWriter
+    {
+        private MemorySpace Settled
+        {
+            get
+            {
+                if (writer.ParentIsPending) writer.AwaitParent();
+                return writer.Space;
+            }
+        }
+
+        public IReadOnlyList<PageSpan> ParentSpans => [];
+
+        public void Keep(PageRange range) => Settled.Keep(range);
+
+        public void SetZero(PageRange range) => Settled.SetZero(range);
+
+        public void SetExcluded(PageRange range) => Settled.SetExcluded(range);
+
+        public void SetAbsent(PageRange range) => Settled.SetAbsent(range);
+
+        public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages) => Settled.SetContent(first, pages);
+
+        public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => Settled.MatchesParent(page, content);
+
+        public void Clear() => Settled.Clear();
     }
 }

@@ -31,11 +31,11 @@ public sealed class LazyTests
 
             Expect.Failure(store.Run("capture", $"{target.Pid}", "--series", "demo", "--lock-timeout", "100ms"), ExitCode.Busy, $"capture --lazy of CRID {known[1].Crid}");
 
-            // What might find no room in its buffer waits before its freeze, not in it. It has the target's record by then.
+            // What might find no room in its buffer waits before its freeze, not in it. It has had the target's record by then.
             waiting = store.Begin("capture", $"{target.Pid}", "--series", "demo", "--lazy", "--buffer", "1M", "--quiet", "--lock-timeout", "600");
             Requires.That(store.Json("show", known[0].Crid).GetProperty("tracker").GetString() != "hash", "a tracker: without one no record is kept");
             var deadline = DateTime.UtcNow + TimeSpan.FromSeconds(60);
-            while (!Directory.GetFiles(Path.Combine(store.Path, "sessions")).Any(session => FileCalls.ReadText(session) is { } text && HasRecord(text.Split(' ')[0], target.Pid)))
+            while (!Directory.GetFiles(Path.Combine(store.Path, "sessions")).Any(session => known.TrueForAll(k => k.Crid != Path.GetFileName(session)) && FileCalls.ReadText(session) is { } text && HadRecordLast(text.Split(' ')[0], target.Pid)))
             {
                 Assert.True(DateTime.UtcNow < deadline, "the fourth one does not begin");
                 Thread.Sleep(20);
@@ -129,6 +129,7 @@ public sealed class LazyTests
         using var store = new CliStore();
         using var target = TargetProcess.Start("/bin/sleep", "1000");
         Expect.Failure(store.Run("capture", $"{target.Pid}", "--lazy", "--max-rounds", "0"), ExitCode.Usage, "--max-rounds");
+        Assert.Equal(store.Run("capture", $"{target.Pid}", "--series", "").Error, store.Run("capture", $"{target.Pid}", "--lazy", "--series", "").Error);
         target.Signal(SigKill);
         Expect.Failure(store.Run("capture", $"{target.Pid}", "--lazy"), ExitCode.Target, $"{target.Pid}");
     }
@@ -154,6 +155,19 @@ public sealed class LazyTests
     }
 
     [Fact]
+    public void Interrupted_before_the_worker_listens_it_says_the_same()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        using var capture = store.Begin("capture", $"{target.Pid}", "--lazy");
+        while (File.ReadAllText($"/proc/{capture.Id}/task/{capture.Id}/children").Length == 0) Assert.False(capture.HasExited);
+        Run.Signal(capture.Id, SigInt);
+        Assert.True(capture.WaitForExit(TimeSpan.FromSeconds(60)), "it does not end when it is asked to");
+        Assert.Equal("crstore: interrupted\n", capture.StandardError.ReadToEnd());
+        Assert.Equal((int)ExitCode.Interrupted, capture.ExitCode);
+    }
+
+    [Fact]
     public void What_goes_on_behind_it_holds_nothing_of_the_callers()
     {
         using var store = new CliStore();
@@ -170,8 +184,10 @@ public sealed class LazyTests
         }
     }
 
-    private static bool HasRecord(string pid, int target) => new DirectoryInfo($"/proc/{pid}/fd") is { Exists: true } fds
-        && fds.EnumerateFileSystemInfos().Any(fd => fd.LinkTarget?.Contains($"/targets/{target}-", StringComparison.Ordinal) == true);
+    // The record still says so when it is free again.
+    private static bool HadRecordLast(string pid, int target) => new[] { "/run", "/run/user", "/tmp" }.Where(Directory.Exists).SelectMany(root => Directory.GetDirectories(root))
+        .SelectMany(directory => new[] { directory + "/targets", directory + "/crstore/targets" }).Where(Directory.Exists).SelectMany(place => Directory.GetFiles(place, $"{target}-*"))
+        .Any(record => FileCalls.ReadText(record)?.Contains($"\n{pid} capture of process {target} ", StringComparison.Ordinal) == true);
 
     private static string Session(string pid)
     {

@@ -50,9 +50,6 @@ public sealed class FreezeWatchdog : IDisposable
         }
     }
 
-    /// <summary>The target is frozen.</summary>
-    public bool IsRunning => Volatile.Read(ref _running);
-
     /// <summary>A freeze is about to begin: its time is kept from here on at the latest, so that the watchdog's thread need not be woken in it.</summary>
     public void Expect()
     {

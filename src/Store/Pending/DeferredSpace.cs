@@ -25,5 +25,5 @@ internal sealed class DeferredSpace(IReadOnlyList<PageSpan> parentSpans, Func<De
 
     public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => Settled.MatchesParent(page, content);
 
-    public void Clear() => Settled.Clear();
+    public void Clear() => settled?.Clear(); // else nothing was said
 }

@@ -35,15 +35,26 @@ internal static class LazyFront
             worker = Spawn.Start("/proc/self/exe", CommandLine(), new[] { (write, ReportFd) }, newSession: true);
         }
 
-        interruption.TakeOver(_ => Signals.TryKill(worker, Signals.SIGTERM)); // it is our child until we reap it
+        var interrupted = false;
+        interruption.TakeOver(_ =>
+        {
+            interrupted = true;
+            Signals.TryKill(worker, Signals.SIGTERM); // it is our child until we reap it
+        });
         Span<byte> word = stackalloc byte[1];
         if (RawFile.Read(report, word) == 1) return (int)ExitCode.Ok;
         var death = ChildWait.AwaitDeath(worker);
         if (!death.Killed) return death.Status;
+        if (interrupted)
+        {
+            CommandContext.Tell("interrupted"); // before it listened to signals itself, or twice
+            return (int)ExitCode.Interrupted;
+        }
+
         CommandContext.Tell($"the process that captures was killed by signal {death.Status}; nothing was committed");
         return (int)ExitCode.Environment;
     }
 
     // As we were started, the runtime's own part included.
-    private static string[] CommandLine() => File.ReadAllText("/proc/self/cmdline").TrimEnd('\0').Split('\0');
+    private static string[] CommandLine() => File.ReadAllText("/proc/self/cmdline").Split('\0')[..^1]; // each ends with a NUL, an empty one too
 }
