@@ -64,7 +64,7 @@ public static class CaptureSession
             }
         }
 
-        // Null if its tracker was caught lying: once more, then.
+        // Null if it has to be made once more: its tracker was caught lying, or there is no snapshot.
         CheckpointManifest? Attempt()
         {
             Await();
@@ -95,7 +95,7 @@ public static class CaptureSession
             {
                 GiveUpSnapshots($"no snapshot: {refused}");
                 kept = attempt.TakeRounds();
-                continue;
+                return null;
             }
 
             Announce(attempt);
@@ -112,7 +112,7 @@ public static class CaptureSession
                 GiveUpSnapshots($"the snapshot was given up, and all was captured anew: {e.Message}");
                 held.Clear();
                 spaces.Clear();
-                continue;
+                return null;
             }
 
             held.Clear();
