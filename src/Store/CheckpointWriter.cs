@@ -208,13 +208,13 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 Write(db, header, ManifestCodec.EncodeBody(body), maps, indexBytes, distrust, finalize);
                 if (!access.IsInPlace)
                     throw new StoreDamagedException($"CRID {Crid} is not in {paths.Root}: the store that it was written to has been removed, or moved");
-                IngestIndex(db);
+                var whole = IngestIndex(db);
                 FaultPoint.Hit("commit.index-ingested");
                 Clock.Enter("tidy up");
-                TidyUp(db);
+                whole &= TidyUp(db);
                 DiskRoom.KeepReserve(paths);
                 FaultPoint.Hit("commit.maintained");
-                access.Done();
+                if (whole) access.Done();
                 Clock.Enter("close");
             }
             finally
@@ -375,33 +375,38 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     /// A large index update follows the commit: an entry must never be there without what it points to. Until it is in, its pages are
     /// only stored a second time. That it is owed is part of the commit: the next gc makes up for it.
     /// </summary>
-    private void IngestIndex(RocksDb db)
+    /// <returns>It is in.</returns>
+    private bool IngestIndex(RocksDb db)
     {
-        if (indexFiles.Count == 0) return;
+        if (indexFiles.Count == 0) return true;
         try
         {
             db.Ingest(ColumnFamily.Index, indexFiles);
             using var batch = db.NewBatch();
             StoreMeta.Put(batch, StoreMeta.IndexOwed, StoreMeta.Read(db, StoreMeta.IndexOwed) - 1); // others' debts stay
             db.Write(batch);
+            return true;
         }
         catch (Exception e) when (e is CrstoreException or IOException)
         {
             options.Warning?.Invoke($"CRID {Crid} is committed, but its pages can't be found by their content before the next gc: {e.Message}");
+            return false;
         }
     }
 
     /// <summary>The checkpoint is committed: nothing that goes wrong from here on may call it failed.</summary>
-    private static void TidyUp(RocksDb db)
+    /// <returns>The database may stay open.</returns>
+    private static bool TidyUp(RocksDb db)
     {
         try
         {
-            Housekeeping.Run(db);
+            return Housekeeping.Run(db);
         }
         catch (Exception e) when (e is CrstoreException or IOException)
         {
             // A full disk, mostly. The next writer owes the same work, and is told if even its own writing fails.
             System.Diagnostics.Debug.WriteLine(e.Message);
+            return false;
         }
     }
 

@@ -121,10 +121,10 @@ public sealed class StoreKeeper : IDisposable
                 if (access is not null && !used && (Bell.HasRung || Stopwatch.GetElapsedTime(idleSince) >= IdleLimit)) GiveAway();
                 var idle = access is not null && !used;
                 poll.Watch(1, idle ? PollBits.In : null);
-                left = idle ? (int)Math.Ceiling((IdleLimit - Stopwatch.GetElapsedTime(idleSince)).TotalMilliseconds) : -1;
+                left = idle ? Math.Max(0, (int)Math.Ceiling((IdleLimit - Stopwatch.GetElapsedTime(idleSince)).TotalMilliseconds)) : -1;
             }
 
-            poll.Wait(left < -1 ? 0 : left);
+            poll.Wait(left);
             if ((poll.Found(0) & PollBits.In) != 0) RawFile.Read(wake, count);
         }
     }

@@ -38,8 +38,8 @@ internal sealed class TurnBell : IDisposable
         }
     });
 
-    /// <summary>By who has the turn and waits.</summary>
-    public static void Knock(StorePaths paths) => FileCalls.Open(paths.Turn, OpenFlags.ReadWrite | OpenFlags.Create | OpenFlags.NoFollow).Dispose();
+    /// <summary>By who has the turn and waits, or a reader who finds no quiet moment. Needs no write access.</summary>
+    public static void Knock(StorePaths paths) => FileCalls.Open(paths.Turn, OpenFlags.ReadOnly | OpenFlags.NoFollow).Dispose();
 
     /// <summary>What has rung so far doesn't count.</summary>
     public void Forget() => InotifyCalls.DropEvents(Handle);

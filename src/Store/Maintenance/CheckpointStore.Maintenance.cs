@@ -26,23 +26,24 @@ public sealed partial class CheckpointStore
             var db = access.Database;
             var wanted = Forgetting.Check(db, crids);
             if (wanted.Count > 0) Forgetting.Apply(db, wanted, damaged);
-            TidyUp(db);
-            access.Done();
+            if (TidyUp(db)) access.Done();
             return new ForgetResult(wanted, false);
         });
     }
 
     /// <summary>As after a commit. What is forgotten is forgotten: nothing that goes wrong from here on may call it failed.</summary>
-    private static void TidyUp(RocksDb db)
+    /// <returns>The database may stay open.</returns>
+    private static bool TidyUp(RocksDb db)
     {
         try
         {
-            Housekeeping.Run(db);
+            return Housekeeping.Run(db);
         }
         catch (Exception e) when (e is CrstoreException or IOException)
         {
             // A full disk, mostly. The next writer owes the same work, and is told if even its own writing fails.
             System.Diagnostics.Debug.WriteLine(e.Message);
+            return false;
         }
     }
 

@@ -16,8 +16,13 @@ internal static class Housekeeping
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     /// <summary>Flushes if there is much to replay, and lets compaction go on while level 0 is high.</summary>
-    public static void Run(RocksDb db)
+    /// <returns>
+    /// The database may stay open for further commits: nothing failed, and nothing compacts on its own from now on, which could meet a damaged block
+    /// and so take the next one's right to write.
+    /// </returns>
+    public static bool Run(RocksDb db)
     {
+        var compacts = false;
         var wals = Directory.GetFiles(db.Path, "*.log");
         if (wals.Length > MaxWals || wals.Sum(SizeOf) > MaxWalBytes)
         {
@@ -29,10 +34,13 @@ internal static class Housekeeping
         foreach (var family in Enum.GetValues<ColumnFamily>())
         {
             if (Level0(db, family) < MaxLevel0Files) continue;
+            compacts = true;
             db.CompactByItself(family);
             while (Level0(db, family) >= MaxLevel0Files && Stopwatch.GetElapsedTime(began) < Patience && Busy(db, family) && !HasFailed(db, family))
                 Thread.Sleep(2);
         }
+
+        return !compacts && !HasFailed(db, ColumnFamily.Default); // where RocksDB counts the failures of all
     }
 
     /// <summary>RocksDB removes obsolete WALs in the background: one that is gone in this moment has no size.</summary>

@@ -49,7 +49,9 @@ internal static class Snapshot
     {
         try
         {
-            return HeldLock.TryShared(paths.WriteLock);
+            if (HeldLock.TryShared(paths.WriteLock) is { } quiet) return quiet;
+            TurnBell.Knock(paths); // who keeps the store open gives it away at the end of its capture
+            return null;
         }
         catch (LinuxException e) when (e.ErrorNumber is Errno.EACCES or Errno.ENOENT)
         {

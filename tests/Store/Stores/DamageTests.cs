@@ -210,22 +210,14 @@ public sealed class DamageTests
         using var temp = new TempStore();
         var first = temp.Capture(Memory.Random(1, 20));
         var path = new StorePaths(temp.Directory).Database;
-        for (var i = 0; i < 3; i++) Flush(path, i);
-        var table = new DirectoryInfo(path).GetFiles("*.sst").MaxBy(f => f.Length)!.FullName;
-        using (var file = new FileStream(table, FileMode.Open, FileAccess.ReadWrite))
-        {
-            file.Position = file.Length / 2;
-            var there = file.ReadByte();
-            file.Position = file.Length / 2;
-            file.WriteByte((byte)(there ^ 1));
-        }
+        MakeDamagedTable(path);
 
         // More tables than RocksDB wants: it begins to merge them as soon as it is open, meets the damage, and takes no writes any more.
-        for (var i = 3; i < 6; i++) Flush(path, i);
+        for (var i = 3; i < 6; i++) FlushFrames(path, i);
         using (var db = RocksDb.Open(path, RocksMode.ReadWrite))
         {
             System.Threading.Thread.Sleep(500);
-            Put(db, 6);
+            PutFrames(db, 6);
         }
 
         var memory = Memory.Random(2, 20);
@@ -235,27 +227,61 @@ public sealed class DamageTests
         using var reader = store.OpenReader();
         using var image = reader.OpenImage(new Crid(second.Crid));
         memory.AssertEquals(image);
+    }
 
-        static void Flush(string path, int i)
+    [Fact]
+    public void Nor_does_the_merging_behind_a_commit_stop_the_next_one_of_who_keeps_the_store()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 20));
+        var path = new StorePaths(temp.Directory).Database;
+        MakeDamagedTable(path);
+        for (var i = 3; i < 10; i++) FlushFrames(path, i); // so many that they are merged behind a commit
+        using var store = temp.Open();
+        Assert.NotNull(store.Keep());
+        for (var i = 0; i < 3; i++)
         {
-            using var db = RocksDb.Open(path, RocksMode.ReadWrite);
-            Put(db, i);
-            db.Flush(ColumnFamily.Chunks);
+            var memory = Memory.Random(10 + i, 20);
+            using var writer = store.BeginCapture("s", full: false);
+            memory.WriteTo(writer.OpenSpace(new SpaceId(0), null));
+            var crid = new Crid(writer.Commit(Memory.Manifest()).Crid);
+            using var reader = store.OpenReader();
+            using var image = reader.OpenImage(crid);
+            memory.AssertEquals(image);
+        }
+    }
+
+    /// <summary>One that a merge will meet, and nobody else.</summary>
+    private static void MakeDamagedTable(string path)
+    {
+        for (var i = 0; i < 3; i++) FlushFrames(path, i);
+        var table = new DirectoryInfo(path).GetFiles("*.sst").MaxBy(f => f.Length)!.FullName;
+        using var file = new FileStream(table, FileMode.Open, FileAccess.ReadWrite);
+        file.Position = file.Length / 2;
+        var there = file.ReadByte();
+        file.Position = file.Length / 2;
+        file.WriteByte((byte)(there ^ 1));
+    }
+
+    private static void FlushFrames(string path, int i)
+    {
+        using var db = RocksDb.Open(path, RocksMode.ReadWrite);
+        PutFrames(db, i);
+        db.Flush(ColumnFamily.Chunks);
+    }
+
+    private static void PutFrames(RocksDb db, int i)
+    {
+        var frame = new byte[60_000];
+        new Random(i).NextBytes(frame);
+        using var batch = db.NewBatch();
+        for (ulong n = 0; n < 4; n++)
+        {
+            var key = new byte[Keys.FrameSize];
+            Keys.Frame(new FrameId(new Crid(1_000_000 + n), (uint)i), key);
+            batch.Put(ColumnFamily.Chunks, key, frame);
         }
 
-        static void Put(RocksDb db, int i)
-        {
-            var frame = new byte[60_000];
-            new Random(i).NextBytes(frame);
-            using var batch = db.NewBatch();
-            for (ulong n = 0; n < 4; n++)
-            {
-                var key = new byte[Keys.FrameSize];
-                Keys.Frame(new FrameId(new Crid(1_000_000 + n), (uint)i), key);
-                batch.Put(ColumnFamily.Chunks, key, frame);
-            }
-
-            db.Write(batch);
-        }
+        db.Write(batch);
     }
 }

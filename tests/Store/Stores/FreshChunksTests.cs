@@ -105,6 +105,23 @@ public sealed class FreshChunksTests : IDisposable
     }
 
     [Fact]
+    public void A_full_disk_is_told_and_what_was_not_kept_is_not_found()
+    {
+        using var mount = Mount.Tmpfs("64k");
+        using var chunks = new FreshChunks(Path.Combine(mount.Path, "hashes"), 0); // room for half of the first piece
+        for (uint i = 0; i < HashLog.PieceSize; i++) chunks.TryAdd(new ContentHash(i, i, i, i), out _);
+        var next = new ContentHash(HashLog.PieceSize, 0, 0, 0);
+        for (var i = 0; i < 2; i++)
+        {
+            var e = Assert.Throws<EnvironmentException>(() => chunks.TryAdd(next, out _));
+            Assert.Contains("No space left", e.Message, StringComparison.Ordinal);
+            Assert.Contains("crstore forget", e.Hint, StringComparison.Ordinal);
+            Assert.False(chunks.TryFind(next, out _));
+            Assert.Equal((uint)HashLog.PieceSize, chunks.Count);
+        }
+    }
+
+    [Fact]
     public void Addresses_that_the_disk_gives_back_wrongly_are_noticed()
     {
         using var chunks = New(0);

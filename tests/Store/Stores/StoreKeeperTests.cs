@@ -95,6 +95,43 @@ public sealed class StoreKeeperTests
     }
 
     [Fact]
+    public async Task A_reader_that_finds_no_quiet_moment_knocks_too()
+    {
+        using var temp = new TempStore();
+        using var store = temp.Open();
+        var all = new List<(Crid, Memory)> { Kept(store, 1) };
+        using var over = new CancellationTokenSource();
+        var files = Task.Run(() =>
+        {
+            // What a reader looks at moves all the time, as under a writer of large increments.
+            var noise = Path.Combine(new StorePaths(temp.Directory).Database, "MANIFEST-noise");
+            for (; !over.IsCancellationRequested; Thread.Sleep(1)) File.AppendAllText(noise, "x");
+        });
+        try
+        {
+            Task<StoreReader> reading;
+            using (var writer = store.BeginCapture("s", false))
+            {
+                reading = Task.Run(store.OpenReader);
+                Assert.True(SpinWait.SpinUntil(() => store.Keeper!.Bell.HasRung || reading.IsCompleted, TimeSpan.FromMinutes(5)));
+                Assert.False(reading.IsCompleted);
+                var memory = Memory.Random(2, 30);
+                all.Add((Commit(writer, memory), memory));
+            }
+
+            Assert.False(store.Keeper!.IsOpen);
+            (await reading).Dispose();
+        }
+        finally
+        {
+            await over.CancelAsync();
+            await files;
+        }
+
+        VerifyAll(store, all);
+    }
+
+    [Fact]
     public void After_a_while_without_use_it_is_closed()
     {
         using var temp = new TempStore();
