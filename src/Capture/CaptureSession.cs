@@ -184,7 +184,7 @@ public static class CaptureSession
             kept = null;
             var policy = new RoundPolicy(options);
             // Asked for by name a snapshot makes rounds needless.
-            if (snapshots == SnapshotPolicy.Always && options.PreCopy != PreCopyPolicy.Always) ChooseSnapshots(attempt, 0);
+            if (snapshots == SnapshotPolicy.Always && options.PreCopy != PreCopyPolicy.Always) Guard(() => ChooseSnapshots(attempt, 0));
             while (!attempt.UseSnapshots && attempt.CanPreCopy && policy.IsWorthAnother(attempt.RoundBytes, attempt.WalkedBytes, attempt.IsBase))
             {
                 Dictionary<int, PreCopiedRound> round;
@@ -205,16 +205,24 @@ public static class CaptureSession
                 attempt = Prepare(round);
             }
 
-            try
+            Guard(() =>
             {
                 if (!readEverything && !attempt.UseSnapshots) ChooseSnapshots(attempt, policy.GivenUpBytes);
                 attempt.PrepareBuffer(policy.GivenUpBytes);
-                return attempt;
-            }
-            catch
+            });
+            return attempt;
+
+            void Guard(Action work)
             {
-                attempt.Dispose();
-                throw;
+                try
+                {
+                    work();
+                }
+                catch
+                {
+                    attempt.Dispose();
+                    throw;
+                }
             }
 
             void ChooseSnapshots(CaptureAttempt last, long leastBytes)
@@ -285,7 +293,7 @@ public static class CaptureSession
         var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false };
         try
         {
-            var withSnapshot = SnapshotChoice.Pays(options.Snapshot, CaptureAttempt.PrivateBytes(options), 0); // of the target: it may come to that
+            var withSnapshot = options.Snapshot != SnapshotPolicy.Never && SnapshotChoice.Pays(options.Snapshot, CaptureAttempt.PrivateBytes(options), 0); // of the target: it may come to that
             using var attempt = new CaptureAttempt(trial, writer, spaces, files, buffer, watchdog, new PhaseClock()) { Rehearsal = true, UseSnapshots = withSnapshot };
             attempt.Prepare();
             attempt.UseSnapshots &= attempt.WhyNoSnapshots().Length == 0;
@@ -294,7 +302,7 @@ public static class CaptureSession
             attempt.Deliver();
             attempt.Describe();
         }
-        catch (Exception e) when (e is TargetException or EnvironmentException or FrozenTooLongException or SnapshotLostException)
+        catch (Exception e) when (e is TargetException or EnvironmentException or FrozenTooLongException or SnapshotLostException or LinuxException)
         {
             // The same refusal meets the real target next, where it can be told in the target's name.
         }

@@ -1,8 +1,14 @@
 // fork_watcher MIB: says what it sees of children that it never made. "ready FORKED-NOT WIPED PAGES": areas of PAGES pages, filled by pattern (seed 3, generation 1), the
 // first left out of children (MADV_DONTFORK) and the second wiped in them (MADV_WIPEONFORK), beside MIB of plain memory. A thread waits for any child (waitpid, __WALL).
 // "status": "children N sigchld N waited N". "advise AREA dofork|dontfork|wipe|keep", AREA 0 or 1. "limit N": RLIMIT_NPROC. "adopt": is a subreaper.
+// "unshare pid|time": its children are born into a new namespace. "fork": "forked 0", or errno.
 #include "target.h"
+#include <sched.h>
 #include <sys/resource.h>
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
 
 #define AREA_PAGES 64
 
@@ -76,7 +82,14 @@ int main(int argc, char **argv)
             printf("limited %d\n", setrlimit(RLIMIT_NPROC, &limit));
         } else if (!strcmp(line, "adopt"))
             printf("adopts %d\n", prctl(PR_SET_CHILD_SUBREAPER, 1));
-        else
+        else if (sscanf(line, "unshare %31s", word) == 1)
+            printf("unshared %d\n", unshare(!strcmp(word, "pid") ? CLONE_NEWPID : CLONE_NEWTIME));
+        else if (!strcmp(line, "fork")) {
+            pid_t child = fork();
+            if (!child)
+                _exit(0);
+            printf("forked %d\n", child < 0 ? errno : 0);
+        } else
             printf("what? %s\n", line);
     }
 }

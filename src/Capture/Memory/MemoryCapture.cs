@@ -37,7 +37,8 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private static readonly RunList<PageRange> NothingTrusted = new();
     private ProcessSnapshot? _snapshot;
     private int _userfaultfds;
-    private PageRange _afterSnapshot; // what the kernel may have written since the snapshot, for the thread that made it
+    private readonly List<PageRange> _afterSnapshot = []; // what the kernel may have written since the snapshot: in order, apart from each other
+    private int _nextAfter; // of those, to be copied
     private int _vma;          // being planned
     private int _nextRun;      // of the plan, to be copied
     private VirtualPage _copied; // pages in front of it are asked for
@@ -161,7 +162,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         {
             using var proc = ProcDirectory.Open(_request.Pid);
             _userfaultfds = SnapshotGuard.CountUserfaultfds(proc);
-            return SnapshotGuard.WhyNot(_request.Pid, captured, PopulatedBytes);
+            return SnapshotGuard.ChildrenElsewhere(proc) is { Length: > 0 } elsewhere ? elsewhere : SnapshotGuard.WhyNot(_request.Pid, captured, PopulatedBytes);
         }
         catch (LinuxException e)
         {
@@ -185,14 +186,27 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             var copy = remote.TrySnapshot(out whyNot);
             if (copy == 0) return whyNot;
             _snapshot = new ProcessSnapshot(copy);
-            // The number of its processor, rseq(2), whenever it goes on on another one.
-            var rseq = Ptrace.GetRseq(process.Leader.Tid) ?? default;
-            if (rseq.Address != 0) _afterSnapshot = PageRange.Between(VirtualPage.Of(rseq.Address), VirtualPage.Of(rseq.Address + rseq.SizeBytes - 1) + 1);
+            FindRseqPages(process);
             return "";
         }
         catch (LinuxException e)
         {
             throw Refused(_request.Pid, e);
+        }
+    }
+
+    // The kernel writes there on which processor a thread goes on, rseq(2), and each of them is made to go on once more, to be asked.
+    private void FindRseqPages(FrozenProcess process)
+    {
+        var pages = new List<PageRange>(process.Threads.Count);
+        foreach (var thread in process.Threads)
+            if (Ptrace.GetRseq(thread.Tid) is { Address: > 0 } rseq) pages.Add(PageRange.Between(VirtualPage.Of(rseq.Address), VirtualPage.Of(rseq.Address + rseq.SizeBytes - 1) + 1));
+        pages.Sort(static (a, b) => a.Start.Number.CompareTo(b.Start.Number));
+        foreach (var range in pages)
+        {
+            if (_afterSnapshot.Count > 0 && _afterSnapshot[^1] is var last && range.Start.Number <= last.End.Number)
+                _afterSnapshot[^1] = PageRange.Between(last.Start, new VirtualPage(Math.Max(last.End.Number, range.End.Number)));
+            else _afterSnapshot.Add(range);
         }
     }
 
@@ -302,12 +316,18 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         if (_snapshot is null) return;
         using (var reader = new SnapshotReader(_snapshot))
         {
+            var next = 0;
             foreach (var run in _plan.Runs)
             {
                 if (run.Action != PageAction.Read || !IsInSnapshot(run)) continue;
-                var (before, _, after) = Split(run.Range);
-                reader.Read(before, _space, _reader!.Unreadable);
-                reader.Read(after, _space, _reader!.Unreadable);
+                var at = run.Range.Start;
+                while (NextAfter(ref next, PageRange.Between(at, run.Range.End)) is { IsEmpty: false } copied)
+                {
+                    reader.Read(PageRange.Between(at, copied.Start), _space, _reader!.Unreadable);
+                    at = copied.End;
+                }
+
+                reader.Read(PageRange.Between(at, run.Range.End), _space, _reader!.Unreadable);
             }
         }
 
@@ -431,7 +451,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     {
         _buffer = buffer;
         _plan.Reset(_parent);
-        (_nextRun, _copied) = (0, default);
+        (_nextRun, _copied, _nextAfter) = (0, default, 0);
         for (_vma = 0; _vma < _vmas.Vmas.Count; _vma++) PlanVma(_vmas.Vmas[_vma]);
         _tracking.Finish();
     }
@@ -479,8 +499,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             if (run.Action == PageAction.Read)
             {
                 var rest = PageRange.Between(new VirtualPage(Math.Max(_copied.Number, run.Range.Start.Number)), run.Range.End);
-                if (IsInSnapshot(run)) rest = Split(rest).Written;
-                if (!rest.IsEmpty) _reader!.Copy(rest, !_vmas.Vmas[run.Vma].Readable, _buffer, _space);
+                if (!IsInSnapshot(run)) Copy(rest, run);
+                else
+                {
+                    for (; NextAfter(ref _nextAfter, rest) is { IsEmpty: false } written; rest = PageRange.Between(written.End, rest.End)) Copy(written, run);
+                }
+
                 _copied = run.Range.End;
             }
 
@@ -488,11 +512,16 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
-    // A run that is in the snapshot, around what has to be copied in the freeze all the same.
-    private (PageRange Before, PageRange Written, PageRange After) Split(PageRange range)
+    private void Copy(PageRange range, in PlanRun run)
     {
-        var written = _afterSnapshot.Intersect(range);
-        return written.IsEmpty ? (range, default, default) : (PageRange.Between(range.Start, written.Start), written, PageRange.Between(written.End, range.End));
+        if (!range.IsEmpty) _reader!.Copy(range, !_vmas.Vmas[run.Vma].Readable, _buffer!, _space);
+    }
+
+    // The first part of a range that has to be copied in the freeze though the snapshot has it; empty if there is none. Ranges come in ascending order.
+    private PageRange NextAfter(ref int next, PageRange range)
+    {
+        while (next < _afterSnapshot.Count && _afterSnapshot[next].End.Number <= range.Start.Number) next++;
+        return next < _afterSnapshot.Count ? _afterSnapshot[next].Intersect(range) : default;
     }
 
     private bool IsInSnapshot(in PlanRun run) => _snapshot is not null && SnapshotGuard.Has(_vmas.Vmas[run.Vma]);

@@ -41,6 +41,7 @@ public static class SnapshotGuard
     /// <param name="userfaultfds">How many it had when the tracker found all of them to be crstore's.</param>
     public static string WhyNot(ProcDirectory proc, IReadOnlyList<PlannedVma> vmas, int userfaultfds)
     {
+        if (ChildrenElsewhere(proc) is { Length: > 0 } elsewhere) return elsewhere;
         for (var i = 0; i < vmas.Count; i++)
             if (WhyNot(vmas[i]) is { Length: > 0 } why) return why;
         // fork would take away what a device or the kernel still writes to: the target keeps another page after its next write.
@@ -53,6 +54,20 @@ public static class SnapshotGuard
         }
 
         return userfaultfds < 0 ? OwnUserfaultfd : "";
+    }
+
+    /// <summary>
+    /// After unshare(2) or setns(2) its children are born into another namespace. With CLONE_NEWPID the helper would be the init of that, with whose end nobody can be born there any more;
+    /// with CLONE_NEWTIME the copy would fix the offsets of its clocks. Empty if they are born into its own.
+    /// </summary>
+    public static string ChildrenElsewhere(ProcDirectory proc) =>
+        IsElsewhere(proc, "pid") || IsElsewhere(proc, "time") ? "its children are born into another namespace than its own, where a helper would be the first" : "";
+
+    // The link to a pid namespace that has no init yet can't be read (ENOENT). Kernels without a kind of namespace have neither link.
+    private static bool IsElsewhere(ProcDirectory proc, string kind)
+    {
+        var has = proc.TryReadLink($"ns/{kind}", out var own) == 0;
+        return proc.TryReadLink($"ns/{kind}_for_children", out var children) == 0 ? !has || own != children : has;
     }
 
     /// <summary>How many userfaultfds it has.</summary>

@@ -4,6 +4,7 @@ using Crstore.Capture.Memory;
 using Crstore.Capture.Snapshots;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
+using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Tests.Capture.Freezing;
 using Crstore.Tests.Capture.Injection;
@@ -46,6 +47,23 @@ public sealed class SnapshotTests
         foreach (var address in areas)
             for (ulong page = 0; page < 64; page++)
                 Assert.Equal(PageKind.Chunk, capture.Space.Pages[(address >> 12) + page].Kind); // what it holds was compared with the frozen process
+    }
+
+    [Fact]
+    public void What_the_kernel_writes_for_a_thread_that_is_asked_after_the_snapshot_is_captured()
+    {
+        Requires.That(Environment.ProcessorCount > 1, "two processors");
+        using var target = TargetProcess.Start("fork_watcher", "8");
+        target.Expect("ready ");
+        var asked = 0;
+        // The number of its processor changes in its rseq area; all pages are compared with the frozen process.
+        TestCapture.Take(target, snapshot: true, afterSnapshot: process =>
+        {
+            using var remote = RemoteSyscalls.TryBegin(process, out _)!;
+            foreach (var thread in process.Threads)
+                if (thread.Tid != process.Leader.Tid && MoveToOtherProcessor(target.Pid, thread.Tid, () => remote.Invoke(thread.Tid, 186 /* gettid */))) asked++;
+        });
+        Assert.Equal(1, asked);
     }
 
     [Theory]
@@ -160,6 +178,20 @@ public sealed class SnapshotTests
         Assert.Equal("children 0 sigchld 0 waited 0", target.Ask("status"));
     }
 
+    [Theory]
+    [InlineData("pid")]
+    [InlineData("time")]
+    public void A_target_whose_children_are_born_into_another_namespace_is_refused(string kind)
+    {
+        using var target = TargetProcess.Start("fork_watcher", "8");
+        target.Expect("ready ");
+        using var proc = ProcDirectory.Open(target.Pid);
+        Assert.Equal("", SnapshotGuard.WhyNot(proc, [], 0));
+        Requires.That(target.Ask($"unshare {kind}") == "unshared 0", $"another {kind} namespace");
+        Assert.Contains("namespace", SnapshotGuard.WhyNot(proc, [], 0));
+        Assert.Equal("forked 0", target.Ask("fork"));
+    }
+
     [Fact]
     public void A_snapshot_that_is_killed_while_it_is_read_is_an_error()
     {
@@ -167,6 +199,26 @@ public sealed class SnapshotTests
         target.Expect("ready ");
         Assert.Throws<SnapshotLostException>(() => TestCapture.Take(target, snapshot: true, afterThaw: snapshot => snapshot.Kill()));
         Assert.Equal("children 0 sigchld 0 waited 0", target.Ask("status"));
+    }
+
+    // True if it has an rseq area, rseq(2), and it is on another processor after the work.
+    private static bool MoveToOtherProcessor(int pid, int tid, Action work)
+    {
+        if (Ptrace.GetRseq(tid) is not { Address: > 0 and var area }) return false;
+        var allowed = CpuAffinity.Get(tid);
+        var before = Processor();
+        CpuAffinity.TrySet(tid, [(byte)(before == 0 ? 2 : 1)]);
+        work();
+        CpuAffinity.TrySet(tid, allowed);
+        return Processor() != before;
+
+        int Processor()
+        {
+            using var memory = RemoteMemory.Open(pid);
+            var number = new byte[sizeof(int)];
+            Assert.Equal(number.Length, memory.TryReadForced(area, number));
+            return BitConverter.ToInt32(number);
+        }
     }
 
     private static int Take(int pid, out string whyNot)

@@ -56,13 +56,13 @@ internal sealed class TestCapture
     /// <summary>Captures, checks the image against the witness, and returns it.</summary>
     public static TestCapture Take(TargetProcess target, TestCapture? parent = null, TrackerKind? tracker = TrackerKind.Uffd,
         Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1,
-        bool snapshot = false, Action? beforeFreeze = null, Action<ProcessSnapshot>? afterThaw = null) =>
-        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile, rounds, snapshot, beforeFreeze, afterThaw);
+        bool snapshot = false, Action? beforeFreeze = null, Action<FrozenProcess>? afterSnapshot = null, Action<ProcessSnapshot>? afterThaw = null) =>
+        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile, rounds, snapshot, beforeFreeze, afterSnapshot, afterThaw);
 
     public static TestCapture Take(int pid, TestCapture? parent, TrackerKind? tracker,
         Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false,
         bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1,
-        bool snapshot = false, Action? beforeFreeze = null, Action<ProcessSnapshot>? afterThaw = null)
+        bool snapshot = false, Action? beforeFreeze = null, Action<FrozenProcess>? afterSnapshot = null, Action<ProcessSnapshot>? afterThaw = null)
     {
         var crid = new Crid(Interlocked.Increment(ref nextCrid));
         var space = new MemorySpace(parent?.Space);
@@ -94,7 +94,7 @@ internal sealed class TestCapture
         {
             capture.ScanAndCopy(buffer);
             witness = Witness.Read(pid, capture.Vmas);
-        }, snapshot));
+        }, snapshot, afterSnapshot));
         if (capture.Snapshot is { } made) afterThaw?.Invoke(made);
         capture.ReadSnapshot();
         capture.Deliver();
@@ -162,11 +162,12 @@ internal sealed class TestCapture
         return round;
     }
 
-    private static void Freeze(int pid, MemoryCapture capture, Action rest, bool snapshot = false)
+    private static void Freeze(int pid, MemoryCapture capture, Action rest, bool snapshot = false, Action<FrozenProcess>? afterSnapshot = null)
     {
         using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
         capture.BeginFrozen();
         if (snapshot) Assert.Equal("", capture.TryTakeSnapshot(frozen.Processes[0]));
+        afterSnapshot?.Invoke(frozen.Processes[0]);
         using (var remote = capture.NeedsRemote ? RemoteSyscalls.TryBegin(frozen.Processes[0], out _) : null)
             capture.BeginTracking(frozen.Processes[0], remote, FindPin(pid));
         rest();
