@@ -9,7 +9,7 @@ namespace Crstore.Tests.Capture.Freezing;
 
 public sealed class FailureTests
 {
-    private const int Pairs = 400;
+    private const int Pairs = 100;
 
     [Fact]
     public void A_capture_that_fails_while_it_copies_is_done_with_the_files_before_the_target_runs_again()
