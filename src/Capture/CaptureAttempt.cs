@@ -239,10 +239,18 @@ internal sealed class CaptureAttempt(
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             SharedParts.Find(_captured.ConvertAll(c => c.State));
             var files = new CrewJob(DumpFiles); // beside the memory
-            files.Offer(_crew);
-            foreach (var capture in _captured) capture.CopyFrozen(buffer, watchdog);
-            watchdog.Enter("files");
-            files.Complete(watchdog.ThrowIfExpired);
+            try
+            {
+                files.Offer(_crew);
+                foreach (var capture in _captured) capture.CopyFrozen(buffer, watchdog);
+                watchdog.Enter("files");
+                files.Complete(watchdog.ThrowIfExpired);
+            }
+            finally
+            {
+                files.Withdraw(); // before any thaw: it holds duplicates of their open files, and peeks into their sockets
+            }
+
             cancel.ThrowIfCancellationRequested();
             watchdog.Enter("thaw");
             tree.Thaw(options.KeepStopped);
