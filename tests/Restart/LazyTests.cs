@@ -288,6 +288,60 @@ public class LazyTests
         Assert.Equal(new WaitReport(WaitKind.Dead, Signals.SIGKILL, true), run.Fill.Ended);
     }
 
+    // The kernel doesn't wait for their pages: without help they say EFAULT.
+    [Fact]
+    public void Futexes_that_the_kernel_changes_itself_are_there()
+    {
+        RequireRoot();
+        using var run = LazyRun.Start();
+        // FUTEX_WAKE_OP, FUTEX_LOCK_PI, FUTEX_TRYLOCK_PI, FUTEX_CMP_REQUEUE_PI, all private: the last three find an owner who isn't there, or another value.
+        Assert.Equal("[0, 0]", run.Do("print([c.syscall(202, ctypes.c_void_p(base + 1000 * P), 133, 1, 1, ctypes.c_void_p(base + 1100 * P), 0x01000000), ctypes.get_errno()])"));
+        Assert.Equal("[-1, 3]", run.Do("print([c.syscall(202, ctypes.c_void_p(base + 1200 * P), 134, 0, 0, 0, 0), ctypes.get_errno()])"));
+        Assert.Equal("[-1, 11]", run.Do("print([c.syscall(202, ctypes.c_void_p(base + 1300 * P), 140, 1, 1, ctypes.c_void_p(base + 1400 * P), 0), ctypes.get_errno()])"));
+        run.Finish();
+        Assert.Equal("[1100]", run.Do("print([i for i in wrong() if i != 1200])"));
+    }
+
+    [Fact]
+    public void A_thread_that_is_not_to_be_traced_waits_until_all_is_there()
+    {
+        RequireRoot();
+        using var run = LazyRun.Start();
+        // CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM and UNTRACED, clone(2)
+        run.Run.Send("c.clone.argtypes = [ctypes.c_void_p, word, ctypes.c_int, word]; print(c.clone(c.pause, new(16) + 16 * P, 0x00850f00, 0) > 0)");
+        Thread.Sleep(100);
+        Assert.Single(Directory.GetDirectories($"/proc/{run.Run.Pid}/task"));
+        run.Open();
+        Assert.Equal("", run.Run.Expect("True"));
+        run.Finish();
+        Assert.Equal("[]", run.Do("print(wrong())"));
+    }
+
+    // Its id is then the first thread's, which is gone without a word.
+    [Fact]
+    public async Task Another_thread_than_the_first_begins_another_program()
+    {
+        RequireRoot();
+        using var run = LazyRun.Start();
+        run.Run.Send("each(lambda _: os.execv('/bin/sh', ['sh', '-c', 'echo begun; read x; exit 6']), 1)");
+        Thread.Sleep(100);
+        run.Open();
+        Assert.Equal("", run.Run.Expect("begun"));
+        await Soon(Task.Run(run.Fill.Wait)); // it must not wait for whom it no longer traces
+        Assert.Null(run.Fill.Ended);
+    }
+
+    [Fact]
+    public async Task Damage_where_the_timeout_of_a_call_is_that_goes_on_is_reported()
+    {
+        RequireRoot();
+        using var run = LazyRun.Captured(
+            "new(64, 0x600000000); ctypes.memset(0x600000000, 1, 64 * P); ctypes.memmove(0x600000000, (ctypes.c_long * 2)(1000, 0), 16); each(lambda _: c.nanosleep(ctypes.c_void_p(0x600000000), 0), 1); time.sleep(0.3); print('done')");
+        await Soon(Task.Run(() => Assert.Throws<StoreDamagedException>(() =>
+            run.Restart((thread, targets) => thread is "crstore faults" or "ptrace" && targets.Any(t => t.Range.Start.Address is >= 0x600000000 and < 0x600040000)))));
+        Assert.False(Directory.Exists($"/proc/{run.Run.Pid}"));
+    }
+
     [Fact]
     public void Without_its_guard_it_does_not_go_on()
     {
@@ -303,6 +357,9 @@ public class LazyTests
     }
 
     private static string VmFlags(int pid) => string.Join(' ', File.ReadLines($"/proc/{pid}/smaps").Where(l => l.StartsWith("VmFlags:", StringComparison.Ordinal)));
+
+    // A test that fails is better than one that hangs.
+    private static Task Soon(Task task) => task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
 
     private static void Until(Func<bool> condition)
     {

@@ -165,7 +165,12 @@ public sealed class Restarter
 
         files.Signal(byId);
         Done("state");
-        foreach (var process in processes) Finish(process);
+        foreach (var process in processes)
+        {
+            lazy?.Warm(process, cancel);
+            Finish(process);
+        }
+
         if (init is not null) NewNamespaces.LetInitWait(init, processes[0].Leader.Pid);
         foreach (var action in scene.AtLast) action();
         foreach (var warning in scene.Warnings) options.Warn?.Invoke(warning);
@@ -207,7 +212,6 @@ public sealed class Restarter
     // All that memory which isn't there yet needs, before its program runs.
     private LazyFill Prepare(LazyMemory memory, List<Restarted> processes, ulong place, int waitPid, IProgress<ulong>? progress, CancellationToken cancel)
     {
-        foreach (var process in processes) memory.Warm(process, cancel);
         var fill = new LazyFill(memory, LazyGuard.Start(place, memory.Spaces, made), waitPid, progress, cancel);
         foreach (var process in processes.Where(p => memory.Of(p) is not null))
             foreach (var puppet in process.Threads) puppet.StopForResumption();

@@ -75,7 +75,10 @@ internal sealed class LazyMemory : IDisposable
         server = new FaultServer(spaces, Fail);
     }
 
-    /// <summary>Fills what its threads touch first, and what the kernel may touch when they exit, when nobody can be waited for. On the ptrace thread.</summary>
+    /// <summary>
+    /// Fills what its threads touch first, what crstore reads of it (it would wait for ever for a page that can't be made), and what the kernel may touch when
+    /// they exit, when nobody can be waited for. On the ptrace thread.
+    /// </summary>
     /// <param name="process">It has its threads.</param>
     /// <param name="cancel">Ends it.</param>
     public void Warm(Restarted process, CancellationToken cancel)
@@ -85,8 +88,8 @@ internal sealed class LazyMemory : IDisposable
         foreach (var thread in process.Message.Threads)
         {
             var regs = UserRegs.FromBytes(thread.Registers.Span);
-            foreach (var address in new[] { regs.Rip, regs.Rsp, regs.FsBase, thread.TidAddress, thread.RobustListHead, thread.Rseq?.Address ?? 0 })
-                if (address != 0 && seen.Add(address >> 16)) space.Serve(address);
+            foreach (var address in new[] { regs.Rip, regs.Rsp, regs.FsBase, thread.TidAddress, thread.RobustListHead, thread.Rseq?.Address ?? 0, regs.Rdi, regs.Rsi, regs.Rdx, regs.R10 })
+                if (address != 0 && seen.Add(address >> VirtualPage.Shift)) space.Serve(address);
         }
 
         // A lock that its holder's end is to mark, get_robust_list(2), may be anywhere; those taken later are in pages that are there.

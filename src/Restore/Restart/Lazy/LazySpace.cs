@@ -114,6 +114,14 @@ internal sealed class LazySpace(ProcessImage source, IReadOnlyList<Vma> vmas) : 
             }
 
             var errno = pages!.Unregister(first, last - first);
+            if (errno == Errno.ENOMEM && (from, to) != (first, last))
+            {
+                // It has no more mappings to spare for a hole in this one.
+                (start, end) = (Math.Min(start, from), Math.Max(end, to));
+                i--;
+                continue;
+            }
+
             if (errno != 0 && pages.TryZero(first) != Errno.ESRCH) throw CannotFill(first, $"UFFDIO_UNREGISTER: {Errno.Describe(errno)}");
             registered.RemoveAt(i--);
             if (from < first) registered.Insert(++i, (from, first));

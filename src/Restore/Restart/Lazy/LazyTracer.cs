@@ -56,7 +56,7 @@ internal sealed class LazyTracer(LazyMemory memory, LazyGuard guard, ManualReset
     // Who still waits at the entry to a call, or 0.
     private int Trace()
     {
-        while (true)
+        while (!filled.IsSet) // those who stop all the time could hide the guard's death
         {
             var report = ChildWait.AwaitAny(out var tid);
             if (report.Kind == WaitKind.Unknown) return 0;
@@ -71,7 +71,7 @@ internal sealed class LazyTracer(LazyMemory memory, LazyGuard guard, ManualReset
             if (report.IsSyscallStop && SyscallStop.TryGetEntry(tid, out var call))
             {
                 var space = memory.Spaces[threads[tid]];
-                var effect = ReleasingCalls.Of(call, tid, space.Message, ranges);
+                var effect = ReleasingCalls.Of(call, tid, space, ranges);
                 if (effect == Effect.OfRange)
                 {
                     foreach (var (start, end) in ranges) space.Settle(start, end, cancel);
@@ -85,6 +85,8 @@ internal sealed class LazyTracer(LazyMemory memory, LazyGuard guard, ManualReset
 
             GoOn(tid, report);
         }
+
+        return 0;
     }
 
     // ESRCH, here and below: it was killed in the moment, which is told next.
@@ -134,35 +136,47 @@ internal sealed class LazyTracer(LazyMemory memory, LazyGuard guard, ManualReset
     // Stops all that run where the kernel can go on as if nothing had been, and lets them go for good.
     private void Release(int held)
     {
-        if (held != 0)
-        {
-            // Not interrupted: the call would end before it has begun.
-            threads.Remove(held);
-            Ptrace.TryDetach(held);
-        }
-
+        // Not interrupted: the call would end before it has begun. It may be an exec: the other threads then vanish without a word, and the first one's id is its own.
+        threads.Remove(held);
         foreach (var tid in threads.Keys) Ptrace.TryInterrupt(tid);
         while (threads.Count > 0)
         {
-            var report = ChildWait.AwaitAny(out var tid);
-            if (report.Kind == WaitKind.Unknown) return;
-            if (report.Kind == WaitKind.Dead)
-            {
-                Bury(tid);
-            }
-            else if (report.IsEventStop)
-            {
-                if (!report.IsGroupStop) HideInterruption(tid);
-                threads.Remove(tid);
-                Ptrace.TryDetach(tid);
-            }
-            else
-            {
-                if (report.IsBirth && Born(tid) is var born and not 0) threads.TryAdd(born, 0);
-                Ptrace.TryInterrupt(tid); // once more: any stop has cleared what was asked for before it
-                Ptrace.TryContinue(tid, report.IsSignalDelivery ? report.Signal : 0);
-            }
+            var idle = true;
+            foreach (var tid in (List<int>)[.. threads.Keys]) idle &= !TryRelease(tid);
+            if (idle) Thread.Sleep(1);
         }
+
+        if (held != 0) Ptrace.TryDetach(held);
+    }
+
+    // False: it hasn't stopped yet. Nobody waits for any of them: whom that would find first is always the one who is held.
+    private bool TryRelease(int tid)
+    {
+        var report = ChildWait.Poll(tid);
+        switch (report.Kind)
+        {
+            case WaitKind.Nothing:
+                return false;
+            case WaitKind.Unknown:
+                threads.Remove(tid);
+                return true;
+            case WaitKind.Dead:
+                Bury(tid);
+                return true;
+        }
+
+        if (report.IsEventStop)
+        {
+            if (!report.IsGroupStop) HideInterruption(tid);
+            threads.Remove(tid);
+            Ptrace.TryDetach(tid);
+            return true;
+        }
+
+        if (report.IsBirth && Born(tid) is var born and not 0) threads.TryAdd(born, 0);
+        Ptrace.TryInterrupt(tid); // once more: any stop has cleared what was asked for before it
+        Ptrace.TryContinue(tid, report.IsSignalDelivery ? report.Signal : 0);
+        return true;
     }
 
     private static void HideInterruption(int tid)
