@@ -56,7 +56,7 @@ internal sealed class CoreNotes
             if (thread.Xstate.Length >= FxSaveSize)
                 Add("CORE", NtFpRegSet, FpRegisters(thread.Xstate.Span));
             if (thread.Xstate.Length > FxSaveSize)
-                Add("LINUX", NtX86Xstate, thread.Xstate.Span);
+                Add("LINUX", NtX86Xstate, XstateLayout.Standard(thread.Xstate.Span));
         }
     }
 

@@ -14,7 +14,7 @@ namespace Crstore.Store.Maintenance;
 /// </summary>
 internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgress>? progress, CancellationToken cancel)
 {
-    private const ulong BytesPerCompaction = 64 << 20; // what was replaced keeps its space until then
+    private const long BytesPerCompaction = 64 << 20; // looked at: what was replaced keeps its space until then, and a compaction rewrites all of it
     private const ulong BytesPerBatch = 8 << 20;
     private static readonly TimeSpan LetOthersIn = TimeSpan.FromMilliseconds(150); // waiters look every 50 to 100 ms
     private readonly long began = Stopwatch.GetTimestamp();
@@ -42,7 +42,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     {
         var walk = new Walk(what, end, this);
         var touched = new List<byte[]>(); // keys, ascending
-        ulong garbage = 0;
+        long lookedAt = 0;
         for (var more = true; more;)
         {
             cancel.ThrowIfCancellationRequested();
@@ -60,13 +60,14 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             FaultPoint.Hit("recompress.packed");
             Locked(db =>
             {
-                garbage += Replace(db, what, found, packed, walk.Position, touched);
+                Replace(db, what, found, packed, walk.Position, touched);
+                lookedAt += found.Sum(f => (long)f.Value.Length); // what a compaction rewrites, however little of it was replaced
                 FaultPoint.Hit("recompress.written");
-                if (touched.Count == 0 || more && garbage < BytesPerCompaction) return;
+                if (touched.Count == 0 || more && lookedAt < BytesPerCompaction) return;
                 Compact(db, what.Family, touched[0], touched[^1]);
                 FaultPoint.Hit("recompress.compacted");
                 touched.Clear();
-                garbage = 0;
+                lookedAt = 0;
             });
             if (more) Thread.Sleep(LetOthersIn);
         }
@@ -86,10 +87,8 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     }
 
     /// <summary>Puts what became smaller and says how far it came.</summary>
-    /// <returns>Bytes that have become garbage.</returns>
-    private ulong Replace(RocksDb db, HardPacking what, List<(byte[] Key, byte[] Value)> found, byte[]?[] packed, FrameId position, List<byte[]> touched)
+    private void Replace(RocksDb db, HardPacking what, List<(byte[] Key, byte[] Value)> found, byte[]?[] packed, FrameId position, List<byte[]> touched)
     {
-        ulong garbage = 0;
         var batch = db.NewBatch();
         try
         {
@@ -101,7 +100,6 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
                 touched.Add(key);
                 records++;
                 saved += (ulong)(value.Length - smaller.Length);
-                garbage += (ulong)value.Length;
                 if (batch.BytesPut < BytesPerBatch) continue;
                 db.Write(batch);
                 batch.Dispose();
@@ -116,8 +114,6 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         {
             batch.Dispose();
         }
-
-        return garbage;
     }
 
     private static bool IsStill(RocksDb db, ColumnFamily family, byte[] key, byte[] value)

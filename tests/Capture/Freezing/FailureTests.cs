@@ -61,6 +61,8 @@ public sealed class FailureTests
 
         public Guid StoreId { get; } = Guid.NewGuid();
 
+        public PhaseClock Clock { get; } = new();
+
         public CheckpointManifest? Parent => null;
 
         public IReadOnlySet<TrackerKind> DistrustedTrackers { get; } = new HashSet<TrackerKind>();

@@ -10,7 +10,7 @@ namespace Crstore.Restore.Restart.Lazy;
 internal static class LazyPlan
 {
     // smaps' VmFlags, proc(5): locked, grows down, huge pages of hugetlbfs, MADV_MERGEABLE, mseal(2), of devices: what is rare is not worth a proof.
-    private static readonly string[] NotLazy = ["lo", "lf", "gd", "ht", "mg", "sl", "pf", "io"];
+    private static readonly string[] NotLazy = ["lo", "lf", "gd", "ht", "mg", "sl", "pf", "io", "dp"];
 
     // Less than that is filled as fast as it is prepared.
     private const ulong LeastPages = 1024, LeastPagesOfMapping = 16;
