@@ -129,6 +129,7 @@ public sealed class LazyTests
         using var store = new CliStore();
         using var target = TargetProcess.Start("/bin/sleep", "1000");
         Expect.Failure(store.Run("capture", $"{target.Pid}", "--lazy", "--max-rounds", "0"), ExitCode.Usage, "--max-rounds");
+        store.Capture(target.Pid); // the store is there
         Assert.Equal(store.Run("capture", $"{target.Pid}", "--series", "").Error, store.Run("capture", $"{target.Pid}", "--lazy", "--series", "").Error);
         target.Signal(SigKill);
         Expect.Failure(store.Run("capture", $"{target.Pid}", "--lazy"), ExitCode.Target, $"{target.Pid}");
