@@ -139,7 +139,7 @@ internal sealed class CaptureAttempt(
     {
         clock.Enter("ready");
         foreach (var process in _prepared.Values) process.BeforeFreeze();
-        var noGc = GC.TryStartNoGCRegion(NoGcBytes);
+        var noGc = TryStartNoGc();
         clock.Stop();
         try
         {
@@ -208,7 +208,7 @@ internal sealed class CaptureAttempt(
     {
         clock.Enter("ready");
         foreach (var process in _prepared.Values) process.BeforeFreeze();
-        var noGc = GC.TryStartNoGCRegion(NoGcBytes);
+        var noGc = TryStartNoGc();
         clock.Stop();
         try
         {
@@ -408,6 +408,19 @@ internal sealed class CaptureAttempt(
 
     private void DumpFiles() => _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State),
         new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)), watchdog.ThrowIfExpired);
+
+    // False if another capture of this process has it: there is one for all, and it will end it.
+    private static bool TryStartNoGc()
+    {
+        try
+        {
+            return GC.TryStartNoGCRegion(NoGcBytes);
+        }
+        catch (InvalidOperationException)
+        {
+            return false;
+        }
+    }
 
     private FrozenTree FreezeTree(bool armOnly)
     {

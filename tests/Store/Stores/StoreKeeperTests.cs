@@ -113,14 +113,22 @@ public sealed class StoreKeeperTests
             using (var writer = store.BeginCapture("s", false))
             {
                 reading = Task.Run(store.OpenReader);
-                Assert.True(SpinWait.SpinUntil(() => store.Keeper!.Bell.HasRung || reading.IsCompleted, TimeSpan.FromMinutes(5)));
-                Assert.False(reading.IsCompleted);
+                Assert.True(SpinWait.SpinUntil(() => store.Keeper!.Bell.HasRung || Again(), TimeSpan.FromMinutes(5)));
                 var memory = Memory.Random(2, 30);
                 all.Add((Commit(writer, memory), memory));
             }
 
             Assert.False(store.Keeper!.IsOpen);
             (await reading).Dispose();
+
+            // One that finds a quiet moment by chance is followed by another.
+            bool Again()
+            {
+                if (!reading.IsCompleted) return false;
+                reading.Result.Dispose();
+                reading = Task.Run(store.OpenReader);
+                return false;
+            }
         }
         finally
         {
