@@ -145,11 +145,9 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
 
     private void Locked(Action<RocksDb> work)
     {
-        using var held = HeldLock.Take(Paths.WriteLock, "gc --recompress", $"the store {Paths.Root}", store.Options.LockTimeout, store.Options.Waiting, cancel);
-        DiskRoom.Ensure(Paths, toFree: false);
-        using var db = RocksDb.Open(Paths.Database, RocksMode.ReadWrite);
-        work(db);
-        Housekeeping.Run(db);
+        using var access = WriteAccess.Take(store, "gc --recompress", toFree: false);
+        work(access.Database);
+        Housekeeping.Run(access.Database);
         DiskRoom.KeepReserve(Paths);
     }
 

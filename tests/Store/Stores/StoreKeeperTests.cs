@@ -76,6 +76,30 @@ public sealed class StoreKeeperTests
     }
 
     [Fact]
+    public async Task Packing_harder_asks_for_it_like_everybody_else()
+    {
+        using var temp = new TempStore();
+        using var store = temp.Open();
+        var all = new List<(Crid, Memory)> { Kept(store, 1) };
+        var mine = Memory.Random(2, 30);
+        Task packing;
+        using (var writer = store.BeginCapture("s", false))
+        {
+            packing = Task.Run(() =>
+            {
+                using var other = temp.Open();
+                other.Recompress(null, CancellationToken.None);
+            });
+            Assert.True(SpinWait.SpinUntil(() => store.Keeper!.Bell.HasRung || packing.IsCompleted, TimeSpan.FromMinutes(1)), "nobody knocked");
+            Assert.True(store.Keeper!.Bell.HasRung, "nobody knocked");
+            all.Add((Commit(writer, mine), mine));
+        }
+
+        await packing;
+        VerifyAll(store, all);
+    }
+
+    [Fact]
     public void With_the_store_open_no_series_is_waited_for_and_it_is_given_away()
     {
         using var temp = new TempStore();
