@@ -12,11 +12,12 @@ public sealed class WatchStuckTests
         using var store = new CliStore();
         using var target = TargetProcess.Start("vforker");
         target.Expect("ready");
-        target.Send("vfork 15000"); // until then it can neither be stopped nor let go
+        target.Send("vfork"); // until it is told to go on it can neither be stopped nor let go
         target.Expect("vforking");
         using var watch = new WatchedTarget(store, $"{target.Pid}", "--every", "1h");
         var failed = watch.Next();
         Assert.Contains("state D", failed.ToString());
+        target.Send("go on");
         target.Expect("done");
         Assert.Equal(0, watch.Stop().ExitCode);
     }

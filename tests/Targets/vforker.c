@@ -1,5 +1,5 @@
-// vforker: on "vfork MS" its main thread vforks a child that keeps it waiting for MS milliseconds: uninterruptible sleep, which no
-// tracer can stop. Says "ready", answers "vforking" before and "done" afterwards.
+// vforker: on "vfork MS" its main thread vforks a child that keeps it waiting for MS milliseconds, on "vfork" until another line
+// comes: uninterruptible sleep, which no tracer can stop. Says "ready", answers "vforking" before and "done" afterwards.
 #include "target.h"
 
 int main(void)
@@ -9,12 +9,17 @@ int main(void)
     target_begin();
     printf("ready\n");
     for (;;) {
-        if (sscanf(next_command(0, line, sizeof line), "vfork %u", &ms) != 1)
+        ms = 0;
+        next_command(0, line, sizeof line);
+        if (strcmp(line, "vfork") && sscanf(line, "vfork %u", &ms) != 1)
             continue;
         printf("vforking\n");
         pid_t child = vfork();
         if (child == 0) {
-            usleep(ms * 1000);
+            if (ms)
+                usleep(ms * 1000);
+            else
+                next_command(0, line, sizeof line);
             _exit(0);
         }
         waitpid(child, NULL, 0);
