@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
 using Crstore.Capture;
+using Crstore.Linux;
+using Crstore.Linux.Proc;
 using Crstore.Restore.Restart;
 using Crstore.Tests.Support;
 using Xunit;
@@ -32,6 +34,55 @@ public class SleepTests
 
     [Fact]
     public void With_a_first_round_while_it_runs_too() => Check([.. Continued, .. Shortened], earlier: false, PreCopyPolicy.Always);
+
+    // No capture has noted which calls those were, and no code says so (syscall(2) has the number from its caller).
+    [Fact]
+    public void Those_that_were_interrupted_by_others_before_end_without_an_error()
+    {
+        Requires.Root();
+        string[] ways = ["nanosleep", "clock_nanosleep", "poll", "futex", "usleep"];
+        for (var ms = 2000; ; ms *= 4)
+        {
+            using var run = RestartRun.Start("sleeper", [$"{ms}", .. ways]);
+            run.Expect("ready");
+            if (!AllSleep(run.Pid, ways.Length, again: false)) continue; // too late: it was over
+            Signals.Kill(run.Pid, Signals.SIGSTOP);
+            while (!Directory.GetDirectories($"/proc/{run.Pid}/task").All(t => TaskStat.Read(int.Parse(Path.GetFileName(t), CultureInfo.InvariantCulture)) is { State: 'T' })) Thread.Sleep(1);
+            Signals.Kill(run.Pid, Signals.SIGCONT);
+            if (!AllSleep(run.Pid, ways.Length, again: true)) continue;
+            var crid = run.Capture();
+            if (!AllSleep(run.Pid, ways.Length, again: true)) continue;
+            run.Kill();
+            run.Restart(crid, new RestartOptions { Detach = true, Stdio = Objects.Files.StdioPolicy.Null, Clock = ClockPolicy.Continue });
+            Assert.All(ways, _ => Assert.DoesNotContain("error", run.ReadLine()));
+            return;
+        }
+    }
+
+    // False once it is over: then the main thread, which began last, reads.
+    private static bool AllSleep(int pid, int threads, bool again)
+    {
+        const string read = "0", restart = "219"; // syscall_64.tbl
+        while (true)
+        {
+            var calls = Directory.GetDirectories($"/proc/{pid}/task").Select(CallOf).ToList();
+            if (calls.Contains(read)) return false;
+            if (calls.Count == threads && calls.All(c => char.IsDigit(c[0]) && (c == restart) == again)) return true;
+            Thread.Sleep(1);
+        }
+    }
+
+    private static string CallOf(string task)
+    {
+        try
+        {
+            return File.ReadAllText(task + "/syscall").Split(' ')[0];
+        }
+        catch (IOException)
+        {
+            return "exited";
+        }
+    }
 
     // By the clock of the process's own time on a processor: how long it has slept says nothing of that.
     [Fact]

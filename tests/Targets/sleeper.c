@@ -28,6 +28,7 @@ static int sleep_by(const char *way)
     if (!strcmp(way, "usleep")) return usleep(milliseconds * 1000);
     if (!strcmp(way, "nanosleep")) return syscall(SYS_nanosleep, &time, NULL);
     if (!strcmp(way, "nanosleep_left")) return nanosleep(&time, &left);
+    if (!strcmp(way, "clock_nanosleep")) return syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &time, NULL);
     if (!strcmp(way, "poll")) return poll(NULL, 0, milliseconds);
     if (!strcmp(way, "ppoll")) return ppoll(NULL, 0, &time, &set);
     if (!strcmp(way, "select")) return select(0, NULL, NULL, NULL, &(struct timeval) { time.tv_sec, time.tv_nsec / 1000 });

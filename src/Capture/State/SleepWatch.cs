@@ -153,7 +153,9 @@ internal sealed class SleepWatch(int pid, ProcDirectory proc, IReadOnlyList<Thre
         if (proc.TryRead(Path(tid, "syscall"), Limit, out var text) != 0 || SyscallLine.TryParse(text) is not { } call) return null;
         if (proc.TryRead(Path(tid, "sched"), Limit, out text) != 0 || SchedLines.TryParse(text) is not { } sched) return null;
         if (proc.TryRead(Path(tid, "stat"), Limit, out text) != 0) return null;
-        return new Sleeper(tid, call, sched, text.ToArray()) { SchedPath = Path(tid, "sched"), StatPath = Path(tid, "stat") };
+        var stat = text.ToArray();
+        var waits = call.Number == TimedCalls.Restart && proc.TryRead(Path(tid, "wchan"), Limit, out text) == 0 ? TimedCalls.Restarted(call, text) : 0;
+        return new Sleeper(tid, call, sched, stat) { SchedPath = Path(tid, "sched"), StatPath = Path(tid, "stat"), Restarted = waits };
     }
 
     private InterruptedSleep? Describe(Sleeper sleeper)
@@ -163,11 +165,11 @@ internal sealed class SleepWatch(int pid, ProcDirectory proc, IReadOnlyList<Thre
         {
             ElapsedNs = (ulong)(Elapsed(sleeper, known) ?? 0),
             FrozenNs = (ulong)sleeper.FrozenNs,
-            Call = sleeper.Call.Number == TimedCalls.Restart ? known?.Call ?? 0 : (uint)sleeper.Call.Number,
+            Call = sleeper.Call.Number == TimedCalls.Restart ? known?.Call ?? sleeper.Restarted : (uint)sleeper.Call.Number,
         };
         // By now it has gone back to its sleep. It is the old one if the kernel went on with it, for which it keeps the time at which it ends.
         if (Look(sleeper.Tid) is { Call.Number: TimedCalls.Restart } now && now.Call.StackPointer == sleeper.Call.StackPointer) sleep.Switches = now.Sched.Switches;
-        return sleep.ElapsedNs > 0 || sleep.Switches > 0 ? sleep : null;
+        return sleep.ElapsedNs > 0 || sleep.Switches > 0 || sleeper.Restarted > 0 ? sleep : null;
     }
 
     // In the freeze the processors' clocks may have lost some microseconds since they were measured, and then nothing is proved; afterwards that counts for the proof.
@@ -215,6 +217,9 @@ internal sealed class SleepWatch(int pid, ProcDirectory proc, IReadOnlyList<Thre
         public required string SchedPath { get; init; }
 
         public required string StatPath { get; init; }
+
+        /// <summary>If it was interrupted before: the call that the kernel goes on with. 0: that is not known.</summary>
+        public uint Restarted { get; init; }
 
         /// <summary>The C library has made a call that begins anew with the timeout in its register.</summary>
         public bool Repeated { get; set; }

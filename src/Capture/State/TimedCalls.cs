@@ -15,6 +15,7 @@ internal static class TimedCalls
     private const ulong Poll = 7, Nanosleep = 35, Futex = 202, ClockNanosleep = 230, EpollWait = 232, EpollPwait = 281;
     private const ulong AbsoluteTime = 1; // TIMER_ABSTIME
     private const ulong FutexCommand = 0x7f, FutexWait = 0, FutexWaitBitset = 9; // futex(2), without its flags
+    private const ulong FirstAddress = 4096, LastAddress = 0x7fff_ffff_ffff; // where nanosleep has an address clock_nanosleep has a clock: a small number, negative for a process's own
     private const uint AnyBit = 0xffffffff; // FUTEX_BITSET_MATCH_ANY
 
     /// <summary>It has a timeout that is not told by other means.</summary>
@@ -29,4 +30,18 @@ internal static class TimedCalls
         EpollWait or EpollPwait => (int)call.Arguments[3] > 0,
         _ => false,
     };
+
+    /// <summary>
+    /// The number of the call that the kernel goes on with, by where in the kernel the thread waits (/proc/PID/task/TID/wchan, proc_pid_wchan(5)): only poll,
+    /// futex and the two sleeps are gone on with so (kernel/futex, fs/select.c, kernel/time). 0: that is not told.
+    /// </summary>
+    /// <param name="call">restart_syscall, with the arguments of the call that was interrupted.</param>
+    /// <param name="place">The kernel's function: "0" if it runs or may not be looked at.</param>
+    public static uint Restarted(SyscallLine call, ReadOnlySpan<byte> place)
+    {
+        if (place.Length == 0 || place[0] == '0') return 0;
+        if (place.StartsWith("futex_"u8)) return (uint)Futex;
+        if (place.StartsWith("poll_"u8)) return (uint)Poll;
+        return (uint)(call.Arguments[0] is >= FirstAddress and <= LastAddress ? Nanosleep : ClockNanosleep);
+    }
 }
