@@ -15,7 +15,7 @@ internal static class TimedCalls
     private const ulong Poll = 7, Nanosleep = 35, Futex = 202, ClockNanosleep = 230, EpollWait = 232, EpollPwait = 281;
     private const ulong AbsoluteTime = 1; // TIMER_ABSTIME
     private const ulong FutexCommand = 0x7f, FutexWait = 0, FutexWaitBitset = 9; // futex(2), without its flags
-    private const ulong FirstAddress = 4096, LastAddress = 0x7fff_ffff_ffff; // where nanosleep has an address clock_nanosleep has a clock: a small number, negative for a process's own
+    private const ulong FirstAddress = 4096, LastAddress = 0x7fff_ffff_ffff, FirstNegative = 1ul << 31;
     private const uint AnyBit = 0xffffffff; // FUTEX_BITSET_MATCH_ANY
 
     /// <summary>It has a timeout that is not told by other means.</summary>
@@ -42,6 +42,11 @@ internal static class TimedCalls
         if (place.Length == 0 || place[0] == '0') return 0;
         if (place.StartsWith("futex_"u8)) return (uint)Futex;
         if (place.StartsWith("poll_"u8)) return (uint)Poll;
-        return (uint)(call.Arguments[0] is >= FirstAddress and <= LastAddress ? Nanosleep : ClockNanosleep);
+        return call.Arguments[0] switch
+        {
+            < FirstAddress or > LastAddress => (uint)ClockNanosleep, // a clock: a small number, or a negative one for a process's own
+            >= FirstNegative and <= uint.MaxValue => 0, // such a one of 32 bits, or nanosleep's address
+            _ => (uint)Nanosleep,
+        };
     }
 }
