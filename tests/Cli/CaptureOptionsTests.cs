@@ -138,9 +138,9 @@ public sealed class CaptureOptionsTests
         using var store = new CliStore();
         using var target = new DemoTarget();
         store.Capture(target.Pid, "--keep-stopped");
-        Assert.Equal('T', State(target.Pid));
+        Patience.Until(() => State(target.Pid) == 'T', "it to be stopped");
         store.Capture(target.Pid); // what is stopped stays stopped
-        Assert.Equal('T', State(target.Pid));
+        Patience.Until(() => State(target.Pid) == 'T', "it to be stopped again");
         target.Process.Signal(SigCont);
         target.Next();
     }

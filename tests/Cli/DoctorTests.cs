@@ -67,7 +67,7 @@ public sealed class DoctorTests
         Assert.True(doctor.GetProperty("capturable").GetBoolean());
         Assert.False(doctor.GetProperty("tracked_already").GetBoolean());
         Assert.Equal(doctor.GetProperty("tracker").GetString(), store.Json("capture", $"{target.Pid}").GetProperty("tracker").GetString());
-        Assert.Equal('S', StateOf(target.Pid));
+        Patience.Until(() => StateOf(target.Pid) == 'S', "it to sleep on");
     }
 
     [Fact]

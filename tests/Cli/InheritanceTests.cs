@@ -19,7 +19,7 @@ public sealed class InheritanceTests
         using (var target = TargetProcess.Start(new TargetStart(Requires.Python(), ["-c", script]).AsDaemon("/dev/null", "/dev/null", "/dev/null")))
         {
             pid = target.Pid;
-            while (!File.Exists(store.File("ready"))) Thread.Sleep(10);
+            Patience.Until(() => File.Exists(store.File("ready")), "it to be ready");
             store.Capture(pid, "--series", "s");
         }
 

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Crstore.Linux;
 using Crstore.Tests.Support;
 using Xunit;
@@ -71,8 +70,10 @@ public sealed class LazyRestartTests
         Requires.Root();
         using var store = new CliStore();
         var pid = CaptureAndKill(store);
-        using var crstore = store.Begin("restart", "s", "--lazy");
-        Until(() => TaskStatusFile.Read(pid) is { State: 'R' or 'S' or 't' });
+        File.WriteAllText(store.File("runs"), $"#!/bin/sh\n[ $CRSTORE_STAGE = pre-restart ] || touch {store.File("it-runs")}\n");
+        File.SetUnixFileMode(store.File("runs"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        using var crstore = store.Begin("restart", "s", "--lazy", "--hook", store.File("runs"));
+        Patience.Until(() => File.Exists(store.File("it-runs")), "the program to run");
         Assert.Equal("0 wrong", Ask(store, pid));
         crstore.StandardOutput.Close();
         Until(() => TaskStatusFile.Read(pid) is { TracerPid: 0 });
@@ -84,7 +85,7 @@ public sealed class LazyRestartTests
     private static int CaptureAndKill(CliStore store)
     {
         using var target = TargetProcess.Start(new TargetStart(Requires.Python(), ["-c", Looker, store.File("told")]).AsDaemon("/dev/null", "/dev/null", "/dev/null"));
-        Until(() => File.Exists(store.File("told")));
+        Patience.Until(() => File.Exists(store.File("told")) && File.ReadAllText(store.File("told")) == "ready\n", "the program to be ready");
         store.Capture(target.Pid, "--series", "s");
         Signals.Kill(target.Pid, Signals.SIGKILL);
         Until(() => !Directory.Exists($"/proc/{target.Pid}"));
@@ -93,12 +94,9 @@ public sealed class LazyRestartTests
 
     private static string Ask(CliStore store, int pid)
     {
-        Until(() =>
-        {
-            Signals.TryKill(pid, Signals.SIGUSR1);
-            Thread.Sleep(200);
-            return File.ReadLines(store.File("told")).Last() != "ready";
-        });
+        // One answer may take long: another question would only interrupt it.
+        Signals.Kill(pid, Signals.SIGUSR1);
+        Patience.Until(() => File.ReadAllText(store.File("told")) is ['r', 'e', 'a', 'd', 'y', '\n', .., '\n'], "an answer", pauseMs: 50);
         return File.ReadLines(store.File("told")).Last();
     }
 
@@ -108,9 +106,5 @@ public sealed class LazyRestartTests
         Until(() => TaskStat.Read(pid) is null or { IsDead: true });
     }
 
-    private static void Until(Func<bool> condition)
-    {
-        for (var clock = Stopwatch.StartNew(); !condition(); Thread.Sleep(10))
-            if (clock.Elapsed > TimeSpan.FromSeconds(60)) throw new TimeoutException();
-    }
+    private static void Until(Func<bool> condition) => Patience.Until(condition, "a process to come or go");
 }

@@ -19,7 +19,7 @@ public sealed class LivingTogetherTests
         using var second = new DemoTarget();
         for (var round = 0; round < 3; round++)
         {
-            var captures = new[] { first, second }.Select(target => Task.Run(() => store.Capture(target.Pid, "--series", $"p{target.Pid}"))).ToArray();
+            var captures = new[] { first, second }.Select(target => Task.Run(() => store.Capture(target.Pid, "--series", $"p{target.Pid}", "--lock-timeout", "5m"))).ToArray();
             var crids = await Task.WhenAll(captures);
             Assert.NotEqual(crids[0], crids[1]);
             foreach (var (target, crid) in new[] { (first, crids[0]), (second, crids[1]) })
@@ -44,7 +44,7 @@ public sealed class LivingTogetherTests
             for (var i = 0; i < 4; i++)
             {
                 target.Next();
-                store.Capture(target.Pid, "--series", "demo");
+                store.Capture(target.Pid, "--series", "demo", "--lock-timeout", "5m");
             }
         });
         var turns = 0;
@@ -52,7 +52,7 @@ public sealed class LivingTogetherTests
         {
             store.Do("list");
             store.Do("show", crids[0]);
-            store.Do("gc", "--wait", "30");
+            store.Do("gc", "--wait", "300", "--lock-timeout", "5m");
             store.Do("verify", crids[0]);
         }
         await captures;
@@ -96,7 +96,7 @@ public sealed class LivingTogetherTests
             using var capture = store.Begin("capture", $"{target.Pid}", "--series", "demo", "--full", "--quiet");
             System.Threading.Thread.Sleep(random.Next(100, longest));
             if (!capture.HasExited) Run.Command("/bin/kill", [$"-{signal}", $"{capture.Id}"]);
-            Assert.True(capture.WaitForExit(TimeSpan.FromSeconds(60)), "it does not end when it is asked to");
+            Assert.True(capture.WaitForExit(Patience.Limit), "it does not end when it is asked to");
             var said = capture.StandardError.ReadToEnd();
             // Hit while the runtime was starting, before it had done anything: it ends by the signal itself.
             var tooEarly = capture.ExitCode == 128 + signal && said.Length == 0;
@@ -136,7 +136,7 @@ public sealed class LivingTogetherTests
             using var waiting = store.Begin(verb switch { "capture" => ["capture", $"{target.Pid}"], "forget" => ["forget", crid], _ => ["gc"] });
             Assert.StartsWith("crstore: waiting for ", waiting.StandardError.ReadLine());
             Run.Command("/bin/kill", [$"-{SigTerm}", $"{waiting.Id}"]);
-            Assert.True(waiting.WaitForExit(TimeSpan.FromSeconds(20)), "it does not end when it is asked to");
+            Assert.True(waiting.WaitForExit(Patience.Limit), "it does not end when it is asked to");
             Assert.Equal("crstore: interrupted\n", waiting.StandardError.ReadToEnd());
             Assert.Equal((int)ExitCode.Interrupted, waiting.ExitCode);
             var impatient = store.Run(verb == "capture" ? ["capture", $"{target.Pid}", "--lock-timeout", "100ms"] : verb == "forget" ? ["forget", crid, "--lock-timeout", "100ms"] : ["gc", "--lock-timeout", "100ms"]);
@@ -187,7 +187,7 @@ public sealed class LivingTogetherTests
         Assert.True(result.ExitCode == (int)ExitCode.Target, result.ToString());
         Assert.Contains($"{target.Pid}", result.Error);
         Assert.Contains("hint: ", result.Error);
-        Assert.Equal('S', State(target.Pid));
+        Patience.Until(() => State(target.Pid) == 'S', "it to sleep");
     }
 
     [Fact]

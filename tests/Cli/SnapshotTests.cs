@@ -18,7 +18,7 @@ public sealed class SnapshotTests
     {
         using var store = new CliStore();
         using var target = Writer.Start();
-        Thread.Sleep(300);
+        Patience.UntilItHasRunFor(target.Pid, TimeSpan.FromSeconds(0.1));
         var crids = new List<string>
         {
             store.Capture(target.Pid, "--series", "s", "--snapshot", "always"),
@@ -42,19 +42,26 @@ public sealed class SnapshotTests
     {
         using var store = new CliStore();
         using var target = Writer.Start();
-        using var crstore = store.Begin("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always", "--compression", "zstd:9");
-        var copy = CopyOf(crstore, target.Pid);
-        Signals.Kill(copy, Signals.SIGKILL);
-        var reading = crstore.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
-        var output = await crstore.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
-        var error = await reading;
-        await crstore.WaitForExitAsync(TestContext.Current.CancellationToken);
-        Assert.True(crstore.ExitCode == 0, error);
-        Assert.Contains("the snapshot was given up, and all was captured anew", error);
+        var crids = new List<string>();
+        for (var tries = 1; !await IsGivenUp(); tries++) Assert.True(tries < 50, "it is always read before anybody kills it");
         target.StopAndVerify();
-        target.CheckImage(store, output.Split(' ')[0]);
+        foreach (var crid in crids) target.CheckImage(store, crid);
         var next = store.Capture(target.Pid, "--series", "s");
         target.CheckImage(store, next);
+
+        // False if it had been read by then.
+        async Task<bool> IsGivenUp()
+        {
+            using var crstore = Slowly(store, target.Pid);
+            if (CopyOf(crstore, target.Pid) is { } copy) Signals.TryKill(copy, Signals.SIGKILL);
+            var reading = crstore.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+            var output = await crstore.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+            var error = await reading;
+            await crstore.WaitForExitAsync(TestContext.Current.CancellationToken);
+            Assert.True(crstore.ExitCode == 0, error);
+            crids.Add(output.Split(' ')[0]);
+            return error.Contains("the snapshot was given up, and all was captured anew", StringComparison.Ordinal);
+        }
     }
 
     [Fact]
@@ -62,14 +69,15 @@ public sealed class SnapshotTests
     {
         using var store = new CliStore();
         using var target = Writer.Start();
-        for (var kill = 0; kill < 3; kill++)
+        for (int kills = 0, tries = 1; kills < 3; tries++)
         {
-            using var crstore = store.Begin("capture", $"{target.Pid}", "--series", "s", "--snapshot", "always", "--compression", "zstd:9");
-            var copy = CopyOf(crstore, target.Pid);
+            Assert.True(tries < 50, "it is always done before anybody kills it");
+            using var crstore = Slowly(store, target.Pid);
+            if (CopyOf(crstore, target.Pid) is not { } copy) continue;
             crstore.Kill();
             crstore.WaitForExit();
-            for (var clock = Stopwatch.StartNew(); TaskStat.Read(copy) is { IsDead: false }; Thread.Sleep(5))
-                Assert.True(clock.Elapsed < TimeSpan.FromMinutes(1), "the copy lives on");
+            kills++;
+            Patience.Until(() => TaskStat.Read(copy) is null or { IsDead: true }, "the copy's end");
             Assert.Empty(TaskList.Children(target.Pid));
         }
 
@@ -88,18 +96,18 @@ public sealed class SnapshotTests
             shared, own = mmap.mmap(-1, 4096), mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             at = lambda m: ctypes.addressof(ctypes.c_char.from_buffer(m))
             child = os.fork()
-            if child: print("ready", child, "%x" % at(shared), "%x" % at(own), flush=True)
-            n = 0
+            n, told = 0, False
             while True:
                 n = n + 1 if child else int.from_bytes(shared[0:8], "little")
                 if child: shared[0:8] = n.to_bytes(8, "little")
                 own[n % 3000 * 4096:n % 3000 * 4096 + 8] = n.to_bytes(8, "little")
+                if not child and n > 0: shared[8] = 1
+                if child and shared[8] and not told: told = not print("ready", child, "%x" % at(shared), "%x" % at(own), flush=True)
             """;
         using var store = new CliStore();
         using var target = TargetProcess.Python(script);
         var told = target.Expect("ready ").Split(' ');
         var (child, shared, own) = (told[0], Convert.ToUInt64(told[1], 16), Convert.ToUInt64(told[2], 16));
-        Thread.Sleep(300);
         var crid = store.Capture(target.Pid, "--tree", "--series", "s", "--snapshot", "always");
         Assert.Equal(2, Phases(store.Json("show", crid), "snapshot"));
         store.Do("restore", crid, "--to", store.File("d"), "--format", "core");
@@ -149,18 +157,25 @@ public sealed class SnapshotTests
         return Enumerable.Range(0, 3000).Max(page => BinaryPrimitives.ReadUInt64LittleEndian(content.AsSpan(page * 4096)));
     }
 
-    // The tracee of crstore that is left when the target has been let go.
-    private static int CopyOf(Process crstore, int target)
+    // It reads no more of the snapshot than it has compressed.
+    private static Process Slowly(CliStore store, int pid) =>
+        store.Begin("capture", $"{pid}", "--series", "s", "--snapshot", "always", "--compression", "zstd:9", "--buffer", "1M");
+
+    // The tracee of crstore that is left when the target has been let go; null if it was done before that was seen.
+    private static int? CopyOf(Process crstore, int target)
     {
-        for (var clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromMinutes(2); Thread.Sleep(2))
+        int? copy = null;
+        Patience.Until(() => (copy = Look()) is not null || crstore.HasExited, "a copy of the target", pauseMs: 2);
+        if (copy is null && crstore.ExitCode != 0) Assert.Fail(crstore.StandardError.ReadToEnd());
+        return copy;
+
+        int? Look()
         {
-            if (crstore.HasExited) Assert.Fail(crstore.StandardError.ReadToEnd());
-            if (TaskStatusFile.Read(target)?.TracerPid != 0) continue;
+            if (TaskStatusFile.Read(target)?.TracerPid != 0) return null;
             foreach (var pid in TaskFile.ListNumbers("/proc"))
                 if (pid != target && TaskStatusFile.Read(pid) is { Name: "pattern_writer", TracerPid: > 0 and var thread } && TaskStatusFile.Read(thread)?.ThreadGroup == crstore.Id) return pid;
+            return null;
         }
-
-        throw new TimeoutException("no copy of the target is to be seen");
     }
 
     /// <summary>pattern_writer, writing random pages.</summary>

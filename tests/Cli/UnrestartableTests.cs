@@ -10,35 +10,18 @@ public sealed class UnrestartableTests
     [Fact]
     public void Huge_tlb_pages_are_refused_by_name()
     {
-        const string setting = "/proc/sys/vm/nr_hugepages";
-        var before = File.ReadAllText(setting).Trim();
-        try
-        {
-            File.WriteAllText(setting, "2");
-        }
-        catch (Exception e) when (e is UnauthorizedAccessException or IOException)
-        {
-            Requires.Missing($"hugetlb pages: {e.Message}");
-        }
-
-        try
-        {
-            using var target = TargetProcess.Start(new TargetStart(Requires.Python(), ["-c", """
-                import ctypes, sys
-                libc = ctypes.CDLL(None, use_errno=True)
-                libc.mmap.restype = ctypes.c_void_p
-                at = libc.mmap(None, 2 << 20, 3, 0x40022, -1, 0)
-                if at == 2**64 - 1: print("none", flush=True)
-                else: ctypes.memset(at, 1, 2 << 20); print("ready", flush=True)
-                sys.stdin.read()
-                """]));
-            Requires.That(target.ReadLine() == "ready", "free hugetlb pages");
-            Refused(target.Pid, "huge TLB pages", "huge TLB pages");
-        }
-        finally
-        {
-            File.WriteAllText(setting, before);
-        }
+        using var pages = HugePages.Take(2);
+        using var target = TargetProcess.Start(new TargetStart(Requires.Python(), ["-c", """
+            import ctypes, sys
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.mmap.restype = ctypes.c_void_p
+            at = libc.mmap(None, 2 << 20, 3, 0x40022, -1, 0)
+            if at == 2**64 - 1: print("none", flush=True)
+            else: ctypes.memset(at, 1, 2 << 20); print("ready", flush=True)
+            sys.stdin.read()
+            """]));
+        Requires.That(target.ReadLine() == "ready", "free hugetlb pages");
+        Refused(target.Pid, "huge TLB pages", "huge TLB pages");
     }
 
     [Fact]

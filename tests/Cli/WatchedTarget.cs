@@ -8,7 +8,6 @@ namespace Crstore.Tests.Cli;
 /// <summary>`crstore watch --json` in the background, read line by line.</summary>
 internal sealed class WatchedTarget : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(90);
     private readonly Process _process;
     private readonly LineQueue _lines = new();
     private readonly Task<string> _error;
@@ -18,9 +17,10 @@ internal sealed class WatchedTarget : IDisposable
     {
         _process = store.Begin(["watch", "--json", .. arguments]);
         _error = _process.StandardError.ReadToEndAsync();
+        var output = _process.StandardOutput; // not the process's any more once that is disposed of
         new Thread(() =>
         {
-            while (_process.StandardOutput.ReadLine() is { } line) _lines.Add(line);
+            while (output.ReadLine() is { } line) _lines.Add(line);
             _lines.End();
         })
         { IsBackground = true }.Start();
@@ -35,7 +35,7 @@ internal sealed class WatchedTarget : IDisposable
     /// <summary>The next line; fails if none comes.</summary>
     public JsonElement Next()
     {
-        Assert.True(_lines.TryTake(Patience, out var line) && line is not null, $"no line; {(_process.HasExited ? _error.Result : "it still runs")}");
+        Assert.True(_lines.TryTake(Patience.Limit, out var line) && line is not null, $"no line; {(_process.HasExited ? _error.Result : "it still runs")}");
         var told = JsonDocument.Parse(line).RootElement;
         if (Is(told, "capture")) Crids.Add(told.GetProperty("crid").GetRawText());
         return told;
@@ -78,7 +78,7 @@ internal sealed class WatchedTarget : IDisposable
         JsonElement told;
         do told = Next();
         while (!Is(told, "end"));
-        Assert.True(_process.WaitForExit(Patience), "it does not end");
+        Assert.True(_process.WaitForExit(Patience.Limit), "it does not end");
         return (_process.ExitCode, told, _error.Result);
     }
 

@@ -21,7 +21,7 @@ public sealed record CommandResult(int ExitCode, string Output, string Error, Ti
 /// <summary>Runs commands to their end.</summary>
 public static class Run
 {
-    /// <summary>Runs a program with arguments; kills it and its children and throws after the timeout (default two minutes).</summary>
+    /// <summary>Runs a program with arguments; kills it and its children and throws after the timeout (default: when patience ends, and a little more for what waits as long itself).</summary>
     public static CommandResult Command(string program, IEnumerable<string> arguments, string? input = null,
         TimeSpan? timeout = null, IReadOnlyDictionary<string, string?>? environment = null, string? directory = null)
     {
@@ -39,7 +39,7 @@ public static class Run
         var error = process.StandardError.ReadToEndAsync();
         if (input is not null) process.StandardInput.Write(input);
         process.StandardInput.Close();
-        if (!process.WaitForExit(timeout ?? TimeSpan.FromMinutes(2)))
+        if (!process.WaitForExit(timeout ?? Patience.Limit + TimeSpan.FromMinutes(1)))
         {
             process.Kill(entireProcessTree: true);
             process.WaitForExit();

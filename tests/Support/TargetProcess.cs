@@ -35,7 +35,7 @@ public sealed record TargetStart(string Program, params string[] Arguments)
 /// </summary>
 public sealed class TargetProcess : IDisposable
 {
-    private static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan DefaultTimeout = Patience.Limit;
     private readonly TempDir _directory = new("crstore-spawn-");
     private readonly Process _spawner;
     private readonly Socket _control;
@@ -64,7 +64,8 @@ public sealed class TargetProcess : IDisposable
         _control = listener.Accept();
         Pump(_spawner.StandardOutput, _output);
         Pump(new StreamReader(new NetworkStream(_control)), _events);
-        _ = Task.Run(ReadError);
+        var error = _spawner.StandardError;
+        _ = Task.Run(() => ReadError(error));
         Pid = int.Parse(NextEvent("pid ", DefaultTimeout)!, CultureInfo.InvariantCulture);
     }
 
@@ -105,7 +106,7 @@ public sealed class TargetProcess : IDisposable
     /// <summary>Closes its stdin.</summary>
     public void CloseInput() => _spawner.StandardInput.Close();
 
-    /// <summary>The next line of its stdout. Throws on end of file (with stderr and exit code) and after the timeout (default a minute).</summary>
+    /// <summary>The next line of its stdout. Throws on end of file (with stderr and exit code) and after the timeout (default: when patience ends).</summary>
     public string ReadLine(TimeSpan? timeout = null)
     {
         var wait = timeout ?? DefaultTimeout;
@@ -158,7 +159,7 @@ public sealed class TargetProcess : IDisposable
         // went away without letting go, the spawner is killed after a while and its child with it (PR_SET_PDEATHSIG).
         _control.Shutdown(SocketShutdown.Both);
         _control.Dispose();
-        if (!_spawner.WaitForExit(TimeSpan.FromSeconds(10))) _spawner.Kill();
+        if (!_spawner.WaitForExit(TimeSpan.FromMinutes(1))) _spawner.Kill();
         _spawner.Dispose();
         _directory.Dispose();
     }
@@ -188,11 +189,11 @@ public sealed class TargetProcess : IDisposable
         return prefix == "pid " ? throw new InvalidOperationException($"{Name} did not start: {Error}") : null;
     }
 
-    private async Task ReadError()
+    private async Task ReadError(StreamReader source)
     {
         try
         {
-            while (await _spawner.StandardError.ReadLineAsync() is { } line)
+            while (await source.ReadLineAsync() is { } line)
                 lock (_error) _error.AppendLine(line);
         }
         catch (Exception e) when (e is IOException or ObjectDisposedException)

@@ -18,11 +18,11 @@ public static class Targets
         var directory = Repository.Path("tests", "Targets");
         var output = System.IO.Path.Combine(directory, "out");
         Directory.CreateDirectory(output);
-        using (FileLock.Take(System.IO.Path.Combine(output, ".lock"), TimeSpan.FromMinutes(2)))
+        using (FileLock.Take(System.IO.Path.Combine(output, ".lock"), Patience.Limit))
         {
             if (!Requires.Has("make") || !Requires.Has("cc"))
                 return Directory.EnumerateFiles(output).Skip(1).Any() ? output : Requires.Missing("make and a C compiler");
-            var make = Run.Command("make", ["-s", "-C", directory], timeout: TimeSpan.FromMinutes(2));
+            var make = Run.Command("make", ["-s", "-C", directory]);
             if (make.ExitCode != 0) throw new InvalidOperationException($"tests/Targets does not compile:\n{make.Error}{make.Output}");
         }
         return output;

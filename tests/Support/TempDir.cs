@@ -38,7 +38,7 @@ public sealed class TempDir : IDisposable
             {
                 Directory.Delete(Path, recursive: true);
             }
-            catch (IOException) when (attempt < 20)
+            catch (IOException) when (attempt < 200)
             {
                 Thread.Sleep(50);
             }
