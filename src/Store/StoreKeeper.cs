@@ -48,6 +48,12 @@ public sealed class StoreKeeper : IDisposable
         }
     }
 
+    /// <summary>How long this one stays open unused, and at most: tests choose, for which no machine may be too slow.</summary>
+    internal TimeSpan IdleTime { get; set; } = IdleLimit;
+
+    /// <inheritdoc cref="IdleTime"/>
+    internal TimeSpan OpenTime { get; set; } = OpenLimit;
+
     internal TurnBell Bell { get; }
 
     /// <summary>What the captures of its owner have read of the store, and may use again.</summary>
@@ -96,7 +102,7 @@ public sealed class StoreKeeper : IDisposable
         lock (gate)
         {
             used = false;
-            var keeps = success && !Bell.HasRung && Stopwatch.GetElapsedTime(opened.OpenedAt) < OpenLimit;
+            var keeps = success && !Bell.HasRung && Stopwatch.GetElapsedTime(opened.OpenedAt) < OpenTime;
             access = keeps ? opened : null;
             if (!keeps) return false;
             idleSince = Stopwatch.GetTimestamp();
@@ -118,10 +124,10 @@ public sealed class StoreKeeper : IDisposable
             int left;
             lock (gate)
             {
-                if (access is not null && !used && (Bell.HasRung || Stopwatch.GetElapsedTime(idleSince) >= IdleLimit)) GiveAway();
+                if (access is not null && !used && (Bell.HasRung || Stopwatch.GetElapsedTime(idleSince) >= IdleTime)) GiveAway();
                 var idle = access is not null && !used;
                 poll.Watch(1, idle ? PollBits.In : null);
-                left = idle ? Math.Max(0, (int)Math.Ceiling((IdleLimit - Stopwatch.GetElapsedTime(idleSince)).TotalMilliseconds)) : -1;
+                left = idle ? Math.Max(0, (int)Math.Ceiling((IdleTime - Stopwatch.GetElapsedTime(idleSince)).TotalMilliseconds)) : -1;
             }
 
             poll.Wait(left);

@@ -104,7 +104,7 @@ public sealed class PendingParentTests
         public void AwaitParent()
         {
             Assert.False(IsStopped);
-            RecordWasHeld |= new DirectoryInfo("/proc/self/fd").EnumerateFileSystemInfos().Any(fd => fd.LinkTarget?.Contains($"/targets/{pid}-", StringComparison.Ordinal) == true);
+            RecordWasHeld |= FdLinks.Of(Environment.ProcessId).Exists(link => link.Contains($"/targets/{pid}-", StringComparison.Ordinal));
             Awaited++;
             pending = false;
         }

@@ -19,7 +19,8 @@ public sealed class StoreKillLoopTests
         using var temp = new TempDir();
         var store = temp.File("store");
         int killed = 0, compared = 0, rounds = 0, patched = 0;
-        while (killed < Kills)
+        // What is rare in a round may, on a busy machine, not have come to pass by then.
+        while (killed < Kills || (killed < 3 * Kills && !HasSeenAll(temp.Path)))
         {
             // Four at once: they start up in parallel, and they are in each other's way.
             var drivers = Enumerable.Range(0, 4).Select(i =>
@@ -62,6 +63,9 @@ public sealed class StoreKillLoopTests
         Assert.True(patched > rounds / 2, $"patches in {patched} of {rounds} rounds: hardly anything was stored as one");
     }
 
+    private static bool HasSeenAll(string oracles) => Oracle.ReadAll(oracles) is var state && state.Forgotten.Count > 0
+        && new[] { "gc-freed", "kept", "recompressed" }.All(note => state.Notes.GetValueOrDefault(note) > 0);
+
     private static bool HoldsPatches(string directory)
     {
         if (!File.Exists(Path.Combine(directory, "format"))) return false;
@@ -76,22 +80,29 @@ public sealed class StoreKillLoopTests
     {
         var random = Seeds.Random();
         using var temp = new TempDir();
-        var drivers = Enumerable.Range(0, 4).Select(i => new DriverProcess(temp.File("store"), temp.Path, $"{i}", random.Next(), operations: 40)).ToList();
-        try
+        var tries = 0;
+        do // chance chooses what they do
         {
-            foreach (var driver in drivers)
+            var drivers = Enumerable.Range(0, 4).Select(i => new DriverProcess(temp.File("store"), temp.Path, $"{tries}-{i}", random.Next(), operations: 40)).ToList();
+            try
             {
-                var code = driver.WaitForExit();
-                Assert.True(code == 0, $"exit code {code}\n{driver.Errors}");
+                foreach (var driver in drivers)
+                {
+                    var code = driver.WaitForExit();
+                    Assert.True(code == 0, $"exit code {code}\n{driver.Errors}");
+                }
             }
-        }
-        finally
-        {
-            foreach (var driver in drivers) driver.Dispose();
-        }
+            finally
+            {
+                foreach (var driver in drivers) driver.Dispose();
+            }
 
-        Assert.True(StoreOracleCheck.Run(temp.File("store"), temp.Path, verify: true) > 0);
-        var notes = Oracle.ReadAll(temp.Path).Notes;
-        Assert.True(notes.GetValueOrDefault("read") > 0 && notes.GetValueOrDefault("gc-freed") > 0, "reads or gcs did not happen");
+            Assert.True(StoreOracleCheck.Run(temp.File("store"), temp.Path, verify: true) > 0);
+        }
+        while (!HaveReadAndFreed() && ++tries < 5);
+
+        Assert.True(HaveReadAndFreed(), "reads or gcs did not happen");
+
+        bool HaveReadAndFreed() => Oracle.ReadAll(temp.Path).Notes is var notes && notes.GetValueOrDefault("read") > 0 && notes.GetValueOrDefault("gc-freed") > 0;
     }
 }

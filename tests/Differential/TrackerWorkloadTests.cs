@@ -75,7 +75,7 @@ public sealed class TrackerWorkloadTests
             parent = Capture(target, parent, tracker, []);
             kept += parent.Kept;
             dirty += parent.Dirty;
-            System.Threading.Thread.Sleep(30);
+            Patience.UntilItHasRunFor(target.Pid, TimeSpan.FromSeconds(0.02));
         }
 
         AssertNotVacuous(tracker, kept, dirty);
@@ -114,7 +114,7 @@ public sealed class TrackerWorkloadTests
         ulong kept = 0, dirty = 0;
         for (var i = 0; i < 6; i++)
         {
-            var capture = Capture(target, null, TrackerKind.Uffd, [], () => System.Threading.Thread.Sleep(20));
+            var capture = Capture(target, null, TrackerKind.Uffd, [], () => Patience.UntilItHasRunFor(target.Pid, TimeSpan.FromSeconds(0.02)));
             kept += capture.Kept;
             dirty += capture.Dirty;
         }
@@ -159,7 +159,7 @@ public sealed class TrackerWorkloadTests
         TestCapture? parent = null;
         for (var i = 0; i < 6; i++)
         {
-            parent = Capture(target, parent, TrackerKind.Uffd, [], () => System.Threading.Thread.Sleep(20), rounds: 1 + i % 3);
+            parent = Capture(target, parent, TrackerKind.Uffd, [], () => Patience.UntilItHasRunFor(target.Pid, TimeSpan.FromSeconds(0.02)), rounds: 1 + i % 3);
             kept += parent.Kept;
             dirty += parent.Dirty;
         }

@@ -64,8 +64,7 @@ public class PatternTests
     {
         using var target = TargetProcess.Start("thread_storm", "3", "2");
         target.Expect("ready");
-        Thread.Sleep(200);
-        Assert.NotEqual("rounds 0 started 0", target.Ask("count"));
+        Patience.Until(() => !target.Ask("count").Contains(" 0", StringComparison.Ordinal), "all of its threads to work"); // "rounds R started S"
         Assert.Equal("ok", target.Ask("verify"));
     }
 }

@@ -71,8 +71,7 @@ public class FailureTests
         var path = run.Directory.File("new output");
         run.Restart(crid, Options with { MappedFds = new Dictionary<int, string> { [1] = path } });
         run.Send("?");
-        for (var clock = System.Diagnostics.Stopwatch.StartNew(); File.ReadAllText(path) != "alive\n"; Thread.Sleep(5))
-            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), File.ReadAllText(path));
+        Support.Patience.Until(() => File.ReadAllText(path) == "alive\n", () => File.ReadAllText(path));
     }
 
     [Fact]
@@ -116,7 +115,7 @@ public class FailureTests
         run.Restart(crid, Options with { Stopped = true });
         run.Send("?");
         Assert.Null(run.TryReadLine(TimeSpan.FromMilliseconds(300)));
-        Assert.Equal('T', TaskStat.Read(run.Pid)?.State);
+        run.AwaitState('T');
         Signals.Kill(run.Pid, 18);
         Assert.Equal("alive", run.ReadLine());
     }

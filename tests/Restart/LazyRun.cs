@@ -44,6 +44,12 @@ internal sealed class LazyRun : IDisposable
             for t in more["threads"]: t.start()
         def join():
             for t in more["threads"]: t.join()
+        def asleep(number): # the other thread is in that system call, proc_pid_syscall(5): not in that of who waits for the interpreter's lock, a futex too, but with FUTEX_WAIT_BITSET
+            other = next(t for t in os.listdir("/proc/self/task") if int(t) != os.getpid())
+            def there():
+                words = open(f"/proc/self/task/{other}/syscall").read().split()
+                return words[0] == number.strip() and (words[0] != "202" or words[2] == "0x80")
+            while not there(): time.sleep(0.01)
         def blocked(call):
             import socket, struct
             a, b = more["ends"] = socket.socketpair()

@@ -221,15 +221,15 @@ public class LazyTests
     }
 
     [Theory]
-    [InlineData("epoll_wait")]
-    [InlineData("futex")]
-    [InlineData("poll")]
-    [InlineData("nanosleep")]
-    [InlineData("recv")]
-    public void A_call_that_blocks_all_the_time_does_not_notice(string call)
+    [InlineData("epoll_wait", 232)]
+    [InlineData("futex", 202)]
+    [InlineData("poll", 7)]
+    [InlineData("nanosleep", 230)]
+    [InlineData("recv", 45)]
+    public void A_call_that_blocks_all_the_time_does_not_notice(string call, int number)
     {
         RequireRoot();
-        using var run = LazyRun.Start($"each(lambda _: blocked('{call}'), 1); time.sleep(0.3); print('done')");
+        using var run = LazyRun.Start($"each(lambda _: blocked('{call}'), 1); asleep('{number} '); print('done')");
         run.Finish();
         Assert.Equal(call is "nanosleep" or "futex" ? "(0, 0)" : "(1, 0)", run.Do("more['wake'](); join(); print(more['result'])"));
     }
@@ -318,13 +318,15 @@ public class LazyTests
     }
 
     // Its id is then the first thread's, which is gone without a word.
-    [Fact]
-    public async Task Another_thread_than_the_first_begins_another_program()
+    [Theory]
+    [InlineData(100)] // it waits until all is there
+    [InlineData(0)] // it begins while the others are let go
+    public async Task Another_thread_than_the_first_begins_another_program(int headStartMs)
     {
         RequireRoot();
         using var run = LazyRun.Start();
         run.Run.Send("each(lambda _: os.execv('/bin/sh', ['sh', '-c', 'echo begun; read x; exit 6']), 1)");
-        Thread.Sleep(100);
+        Thread.Sleep(headStartMs);
         run.Open();
         Assert.Equal("", run.Run.Expect("begun"));
         await Soon(Task.Run(run.Fill.Wait)); // it must not wait for whom it no longer traces
@@ -336,7 +338,7 @@ public class LazyTests
     {
         RequireRoot();
         using var run = LazyRun.Captured(
-            "new(64, 0x600000000); ctypes.memset(0x600000000, 1, 64 * P); ctypes.memmove(0x600000000, (ctypes.c_long * 2)(1000, 0), 16); each(lambda _: c.nanosleep(ctypes.c_void_p(0x600000000), 0), 1); time.sleep(0.3); print('done')");
+            "new(64, 0x600000000); ctypes.memset(0x600000000, 1, 64 * P); ctypes.memmove(0x600000000, (ctypes.c_long * 2)(1000, 0), 16); each(lambda _: c.nanosleep(ctypes.c_void_p(0x600000000), 0), 1); asleep('230 '); print('done')");
         await Soon(Task.Run(() => Assert.Throws<StoreDamagedException>(() =>
             run.Restart((thread, targets) => thread is "crstore faults" or "ptrace" && targets.Any(t => t.Range.Start.Address is >= 0x600000000 and < 0x600040000)))));
         Assert.False(Directory.Exists($"/proc/{run.Run.Pid}"));
@@ -347,7 +349,7 @@ public class LazyTests
     {
         RequireRoot();
         using var run = LazyRun.Start();
-        var guard = TaskList.Children(Environment.ProcessId).Single(p => TaskStat.Read(p) is { Name: "lazy-guard" });
+        var guard = TaskList.Children(Environment.ProcessId).Single(p => TaskStat.Read(p) is { Name: "lazy-guard", IsDead: false });
         Signals.Kill(guard, Signals.SIGKILL);
         Until(() => TaskStat.Read(run.Run.Pid) is null or { IsDead: true });
         run.Open();
@@ -359,11 +361,7 @@ public class LazyTests
     private static string VmFlags(int pid) => string.Join(' ', File.ReadLines($"/proc/{pid}/smaps").Where(l => l.StartsWith("VmFlags:", StringComparison.Ordinal)));
 
     // A test that fails is better than one that hangs.
-    private static Task Soon(Task task) => task.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+    private static Task Soon(Task task) => task.WaitAsync(Patience.Limit, TestContext.Current.CancellationToken);
 
-    private static void Until(Func<bool> condition)
-    {
-        for (var clock = System.Diagnostics.Stopwatch.StartNew(); !condition(); Thread.Sleep(5))
-            if (clock.Elapsed > TimeSpan.FromSeconds(30)) throw new TimeoutException();
-    }
+    private static void Until(Func<bool> condition) => Patience.Until(condition, "a process to come to that");
 }

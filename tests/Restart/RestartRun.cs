@@ -14,7 +14,6 @@ namespace Crstore.Tests.Restart;
 /// </summary>
 internal sealed class RestartRun : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
     private static readonly Lock Freezing = new();
     private readonly TempDir _directory = new("crstore-restart-");
     private readonly CheckpointStore _store;
@@ -65,9 +64,12 @@ internal sealed class RestartRun : IDisposable
     /// <summary>The next line of its stdout.</summary>
     public string ReadLine()
     {
-        if (_lines.TryTake(Patience, out var line) && line is not null) return line;
-        throw new InvalidOperationException($"process {Pid} said nothing for {Patience}, state {StateOf(Pid)}\n{Error}");
+        if (_lines.TryTake(Patience.Limit, out var line) && line is not null) return line;
+        throw new InvalidOperationException($"process {Pid} said nothing for {Patience.Limit}, state {StateOf(Pid)}\n{Error}");
     }
+
+    /// <summary>Waits until it is in that state, proc_pid_stat(5).</summary>
+    public void AwaitState(char state) => Patience.Until(() => TaskStat.Read(Pid)?.State == state, () => $"process {Pid} to be in state {state}, not {StateOf(Pid)}");
 
     /// <summary>The next line if one comes within the time, else null.</summary>
     public string? TryReadLine(TimeSpan timeout) => _lines.TryTake(timeout, out var line) ? line : null;
@@ -75,7 +77,7 @@ internal sealed class RestartRun : IDisposable
     /// <summary>Reads lines until one begins so; returns what follows the prefix.</summary>
     public string Expect(string prefix)
     {
-        for (var clock = Stopwatch.StartNew(); clock.Elapsed < Patience;)
+        for (var clock = Stopwatch.StartNew(); clock.Elapsed < Patience.Limit;)
             if (ReadLine() is var line && line.StartsWith(prefix, StringComparison.Ordinal)) return line[prefix.Length..];
         throw new TimeoutException($"no line begins with “{prefix}”\n{Error}");
     }
@@ -107,8 +109,7 @@ internal sealed class RestartRun : IDisposable
         _restarted.Clear();
         _target?.Dispose();
         _target = null;
-        for (var clock = Stopwatch.StartNew(); pids.Exists(p => System.IO.Directory.Exists($"/proc/{p}")); Thread.Sleep(2))
-            if (clock.Elapsed > Patience) throw new TimeoutException($"{string.Join(", ", pids)} do not go away");
+        Patience.Until(() => !pids.Exists(p => System.IO.Directory.Exists($"/proc/{p}")), $"{string.Join(", ", pids)} to go away", pauseMs: 2);
         while (_lines.TryTake(TimeSpan.Zero, out _)) { } // what it said last
     }
 

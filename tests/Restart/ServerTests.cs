@@ -15,7 +15,7 @@ public class ServerTests
     public void Redis_with_both_listeners_and_idle_clients_has_its_data_and_serves_new_ones()
     {
         using var directory = new TempDir("crstore-redis-");
-        var (port, path) = (FreePort(), directory.File("redis.sock"));
+        var (port, path) = (FreePort.Next(), directory.File("redis.sock"));
         using var run = RestartRun.Start(Requires.Redis(), "--port", port.ToString(CultureInfo.InvariantCulture), "--bind", "127.0.0.1", "--unixsocket", path,
             "--enable-debug-command", "yes", "--save", "", "--appendonly", "no", "--dir", directory.Path);
         run.Expect("");
@@ -63,7 +63,7 @@ public class ServerTests
     private static Socket Connect(int port, string? path)
     {
         var socket = path is null ? new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) : new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        socket.ReceiveTimeout = 20_000;
+        socket.ReceiveTimeout = (int)Patience.Limit.TotalMilliseconds;
         socket.Connect(path is null ? new IPEndPoint(IPAddress.Loopback, port) : new UnixDomainSocketEndPoint(path));
         return socket;
     }
@@ -76,28 +76,15 @@ public class ServerTests
         return Encoding.ASCII.GetString(buffer, 0, socket.Receive(buffer)).Split('\r')[0];
     }
 
-    private static int FreePort()
+    private static void Await(Func<bool> condition) => Patience.Until(() =>
     {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
-
-    private static void Await(Func<bool> condition)
-    {
-        for (var i = 0; ; i++)
+        try
         {
-            try
-            {
-                if (condition()) return;
-            }
-            catch (SocketException) when (i < 500)
-            {
-                // Not yet.
-            }
-
-            Assert.True(i < 500);
-            Thread.Sleep(10);
+            return condition();
         }
-    }
+        catch (SocketException)
+        {
+            return false; // not yet
+        }
+    }, "the server", pauseMs: 10);
 }

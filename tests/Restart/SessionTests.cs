@@ -124,8 +124,7 @@ public class SessionTests
             """);
         var group = Id(run.Expect("ready "));
         Assert.False(Directory.Exists($"/proc/{group}"));
-        for (var clock = System.Diagnostics.Stopwatch.StartNew(); TaskList.Children(run.Pid).SelectMany(p => TaskList.Children(p).Append(p)).Count(p => File.ReadAllText($"/proc/{p}/cmdline") == "sleep\0" + "1000\0" && Stat(p).Pgrp == group) != 2; Thread.Sleep(5))
-            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), "the pipeline does not settle");
+        Patience.Until(() => TaskList.Children(run.Pid).SelectMany(p => TaskList.Children(p).Append(p)).Count(IsLastOfIt) == 2, "the pipeline to settle");
         var before = Ids(run.Pid);
         Assert.Equal("alive 1", run.Ask("1"));
         run.Capture(tree: true);
@@ -138,6 +137,10 @@ public class SessionTests
         var result = run.Restart(crid, newPids ? Copy : Foreground with { Detach = true });
         Assert.Equal("alive 4", run.Ask("4"));
         Assert.Equal(before, Ids(result.RootPid));
+
+        // Others come and go meanwhile.
+        bool IsLastOfIt(int pid) => TaskFile.TryReadText($"/proc/{pid}/cmdline") == "sleep\0" + "1000\0" && TaskFile.TryReadText($"/proc/{pid}/stat") is { Length: > 0 } stat
+            && StatLine.Parse(System.Text.Encoding.UTF8.GetBytes(stat)).Pgrp == group;
     }
 
     // Captured alone, in a session that is led from outside and a group whose leader has exited; or with one more in that group, which stays.
@@ -190,6 +193,7 @@ public class SessionTests
             if pid == 0:                                  # a session of its own on the slave
                 signal.signal(signal.SIGTTOU, signal.SIG_IGN)
                 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)   # PR_SET_CHILD_SUBREAPER
+                ready, there = os.pipe()
                 leader = os.fork()
                 if leader == 0:
                     os.setpgid(0, 0)
@@ -197,9 +201,10 @@ public class SessionTests
                         for number in (signal.SIGINT, signal.SIGUSR1): signal.signal(number, lambda n, _: os.write(1, b"signal %d\n" % n))
                         os.tcsetpgrp(0, os.getpgid(0))
                         os.write(1, b"up\n")
+                        os.write(there, b".")
                         while True: signal.pause()
                     time.sleep(1000)
-                time.sleep(0.5)
+                os.read(ready, 1)
                 os.kill(leader, signal.SIGKILL)
                 os.waitpid(leader, 0)
                 os.write(1, b"gone\n")
@@ -355,7 +360,7 @@ public class SessionTests
             foreach (var id in ids.Where(id => id != last)) Assert.True(Signals.TryKill(id, 0) == Errno.ESRCH && Signals.TryKill(-id, 0) == Errno.ESRCH, $"{id} is still there");
         }
 
-        for (var clock = System.Diagnostics.Stopwatch.StartNew(); Directory.Exists($"/proc/{last}"); Thread.Sleep(2)) Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30));
+        for (var clock = System.Diagnostics.Stopwatch.StartNew(); Directory.Exists($"/proc/{last}"); Thread.Sleep(2)) Assert.True(clock.Elapsed < Patience.Limit);
         run.Restart(crid);
         Assert.StartsWith("alive", run.Ask("?"));
     }
@@ -387,7 +392,7 @@ public class SessionTests
         for (var clock = System.Diagnostics.Stopwatch.StartNew(); pids.Any(p => Directory.Exists($"/proc/{p}")); Thread.Sleep(2))
         {
             foreach (var pid in pids) ChildWait.Poll(pid, reap: true);
-            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), $"{run.Pid}: {string.Join(", ", pids)} do not go away");
+            Assert.True(clock.Elapsed < Patience.Limit, $"{run.Pid}: {string.Join(", ", pids)} do not go away");
         }
     }
 
@@ -403,7 +408,7 @@ public class SessionTests
         for (var clock = System.Diagnostics.Stopwatch.StartNew(); ; Thread.Sleep(2))
         {
             if (Ids(root) is var ids && ids.Exists(line => line.Contains("stopped", StringComparison.Ordinal))) return ids;
-            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30), "nobody is stopped");
+            Assert.True(clock.Elapsed < Patience.Limit, "nobody is stopped");
         }
     }
 

@@ -6,6 +6,7 @@ using Crstore.Capture;
 using Crstore.Model;
 using Crstore.Objects.Files;
 using Crstore.Restore.Restart;
+using Crstore.Tests.Support;
 using Xunit;
 
 namespace Crstore.Tests.Restart;
@@ -141,7 +142,7 @@ public class TcpSocketTests
             client.Dispose();
         });
         closing.Start();
-        var crid = run.Capture(with: o => o with { Tcp = TcpPolicy.Wait });
+        var crid = run.Capture(with: o => o with { Tcp = TcpPolicy.Wait, TcpPatience = Patience.Limit });
         closing.Join();
         run.Kill();
         run.Restart(crid);
@@ -154,20 +155,28 @@ public class TcpSocketTests
         using var run = RestartRun.Python(Server);
         var port = int.Parse(run.ReadLine().Split(' ')[0], CultureInfo.InvariantCulture);
         var (requests, stop) = (0, false);
+        Exception? failure = null;
         var load = new Thread(() =>
         {
-            while (!Volatile.Read(ref stop))
+            try
             {
-                Talk(IPAddress.Loopback, port, "r");
-                requests++;
-                Thread.Sleep(requests % 3);
+                while (!Volatile.Read(ref stop))
+                {
+                    Talk(IPAddress.Loopback, port, "r");
+                    Thread.Sleep(Interlocked.Increment(ref requests) % 3);
+                }
+            }
+            catch (Exception e) when (e is IOException or SocketException)
+            {
+                failure = e;
             }
         });
         load.Start();
-        var crids = Enumerable.Range(0, 4).Select(_ => run.Capture(with: o => o with { Tcp = TcpPolicy.Wait })).ToList();
+        var crids = Enumerable.Range(0, 4).Select(_ => run.Capture(with: o => o with { Tcp = TcpPolicy.Wait, TcpPatience = Patience.Limit })).ToList();
+        Patience.Until(() => Volatile.Read(ref requests) > 10 || !load.IsAlive, "requests");
         Volatile.Write(ref stop, true);
         load.Join();
-        Assert.True(requests > 10);
+        Assert.Null(failure);
         foreach (var crid in crids)
         {
             run.Kill();
@@ -256,7 +265,7 @@ public class TcpSocketTests
 
     private static string Say(TcpClient client, string message)
     {
-        client.ReceiveTimeout = 20_000;
+        client.ReceiveTimeout = (int)Patience.Limit.TotalMilliseconds;
         client.GetStream().Write(Encoding.ASCII.GetBytes(message));
         var buffer = new byte[100];
         return Encoding.ASCII.GetString(buffer, 0, client.GetStream().Read(buffer));
@@ -265,7 +274,7 @@ public class TcpSocketTests
     // The threads of clients that have gone.
     private static void WaitUntilIdle(RestartRun run)
     {
-        for (var i = 0; i < 500 && !run.Ask("threads").EndsWith(" 2", StringComparison.Ordinal); i++) Thread.Sleep(10);
-        Assert.EndsWith(" 2", run.Ask("threads"), StringComparison.Ordinal);
+        var threads = "";
+        Patience.Until(() => (threads = run.Ask("threads")).EndsWith(" 2", StringComparison.Ordinal), () => threads, pauseMs: 10);
     }
 }

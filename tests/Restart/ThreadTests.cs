@@ -25,7 +25,7 @@ public class ThreadTests
             var clock = System.Diagnostics.Stopwatch.StartNew();
             do
             {
-                Assert.True(clock.Elapsed < TimeSpan.FromMinutes(1), "a thread stands still");
+                Assert.True(clock.Elapsed < Support.Patience.Limit, "a thread stands still");
                 Thread.Sleep(TimeSpan.FromMilliseconds(50) + clock.Elapsed);
                 answer = run.Ask("status");
                 Assert.StartsWith("ok rounds ", answer);
@@ -35,27 +35,28 @@ public class ThreadTests
     }
 
     [Theory]
-    [InlineData("time.sleep(3)", 3)]
-    [InlineData("nanosleep(3)", 3)]
-    [InlineData("select.select([], [], [], 3)", 3)]
-    [InlineData("select.poll().poll(1500)", 1.5)]
-    [InlineData("threading.Event().wait(3)", 3)]
-    [InlineData("signal.sigtimedwait([signal.SIGUSR1], 1.5)", 1.5)]
+    [InlineData("time.sleep(seconds)", 3)]
+    [InlineData("nanosleep(seconds)", 3)]
+    [InlineData("select.select([], [], [], seconds)", 3)]
+    [InlineData("select.poll().poll(seconds * 1000)", 1.5)]
+    [InlineData("threading.Event().wait(seconds)", 3)]
+    [InlineData("signal.sigtimedwait([signal.SIGUSR1], seconds)", 1.5)]
     public void A_sleep_ends_neither_early_nor_with_an_error(string call, double seconds)
     {
-        // On a busy machine the call may be over before the capture has begun: then again.
-        for (var tries = 1; !Sleeps(call, seconds); tries++) Assert.True(tries < 5, "no capture came in time");
+        // On a busy machine the call may be over before the capture has begun: then again, with more time.
+        for (; !Sleeps(call, seconds); seconds *= 4) Assert.True(seconds < 200, "no capture came in time");
     }
 
     private static bool Sleeps(string call, double seconds)
     {
         using var run = RestartRun.Python($"""
             import time, select, threading, signal, sys, ctypes
+            seconds = {seconds.ToString(System.Globalization.CultureInfo.InvariantCulture)}
             libc = ctypes.CDLL(None, use_errno=True)
             def nanosleep(seconds):
                 class timespec(ctypes.Structure): _fields_ = [("s", ctypes.c_long), ("n", ctypes.c_long)]
                 rest = timespec()
-                if libc.nanosleep(ctypes.byref(timespec(seconds, 0)), ctypes.byref(rest)) != 0: print("error", ctypes.get_errno())
+                if libc.nanosleep(ctypes.byref(timespec(int(seconds), 0)), ctypes.byref(rest)) != 0: print("error", ctypes.get_errno())
             print("ready")
             began = time.monotonic()
             {call}
@@ -72,7 +73,7 @@ public class ThreadTests
         run.Restart(crid);
         var line = run.ReadLine();
         Assert.StartsWith("slept ", line);
-        Assert.InRange(double.Parse(line[6..], System.Globalization.CultureInfo.InvariantCulture), seconds - 0.001, seconds + 20);
+        Assert.InRange(double.Parse(line[6..], System.Globalization.CultureInfo.InvariantCulture), seconds - 0.001, seconds + 100);
         return true;
     }
 }

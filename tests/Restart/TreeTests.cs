@@ -80,11 +80,13 @@ public class TreeTests
                 if os.fork() == 0:
                     while True: time.sleep(1000)
                 os.setsid()
+                r, w = os.pipe()
                 if os.fork() == 0:
                     os.setpgid(0, 0)
+                    os.write(w, b".")
                     while True: time.sleep(1000)
+                os.read(r, 1)
             older = child(nested)
-            time.sleep(0.2)
             print("ready")
             for line in sys.stdin: print("alive")
             """;
@@ -150,11 +152,11 @@ public class TreeTests
             """);
         run.Expect("ready");
         Linux.Signals.Kill(run.Pid, 19);
-        while (Linux.TaskStat.Read(run.Pid)?.State != 'T') Thread.Sleep(5);
+        run.AwaitState('T');
         run.Cycle();
         run.Send("?");
         Assert.Null(run.TryReadLine(TimeSpan.FromMilliseconds(300)));
-        Assert.Equal('T', Linux.TaskStat.Read(run.Pid)?.State);
+        run.AwaitState('T');
         Linux.Signals.Kill(run.Pid, 18);
         Assert.Equal("alive", run.ReadLine());
     }

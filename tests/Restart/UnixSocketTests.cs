@@ -332,9 +332,9 @@ public class UnixSocketTests
     [InlineData("send_fds(a, [b'x'], [0])", "SCM_RIGHTS")]
     [InlineData("b.setsockopt(SOL_SOCKET, SO_PASSCRED, 1); a.send(b'x')", "SO_PASSCRED")]
     [InlineData("a.send(b'x', MSG_OOB)", "out-of-band")]
-    [InlineData("p = os.fork(); p or (b.close(), time.sleep(99)); a.close()", "its peer is not in the checkpoint")]
-    [InlineData("l = socket(AF_UNIX); l.bind('\\0crstore-lost'); l.listen(); c = socket(AF_UNIX); c.connect(l.getsockname()); s = l.accept()[0]; l.close()", "listener")]
-    [InlineData("l = socket(AF_UNIX); l.bind('\\0crstore-sent'); l.listen(); c = socket(AF_UNIX); c.connect(l.getsockname()); c.send(b'x')", "not accepted yet")]
+    [InlineData("p = os.fork(); p or (b.close(), time.sleep(9999)); a.close()", "its peer is not in the checkpoint")]
+    [InlineData("l = socket(AF_UNIX); l.bind('\\0crstore-lost-%d' % os.getpid()); l.listen(); c = socket(AF_UNIX); c.connect(l.getsockname()); s = l.accept()[0]; l.close()", "listener")]
+    [InlineData("l = socket(AF_UNIX); l.bind('\\0crstore-sent-%d' % os.getpid()); l.listen(); c = socket(AF_UNIX); c.connect(l.getsockname()); c.send(b'x')", "not accepted yet")]
     public void What_cant_come_back_is_refused(string setup, string why)
     {
         using var run = SocketTalk.Start($"""

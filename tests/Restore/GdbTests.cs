@@ -45,8 +45,7 @@ public class GdbTests
     }
 
     private static string Gdb(string program, string core, params string[] commands) =>
-        Run.Command(Requires.Gdb(), ["-nx", "-batch", "-iex", "set debuginfod enabled off", .. commands.SelectMany(c => new[] { "-ex", c }), program, core],
-            timeout: TimeSpan.FromMinutes(2)) is { } r ? r.Output + r.Error : "";
+        Run.Command(Requires.Gdb(), ["-nx", "-batch", "-iex", "set debuginfod enabled off", .. commands.SelectMany(c => new[] { "-ex", c }), program, core]) is { } r ? r.Output + r.Error : "";
 
     [Fact]
     public void Gdb_shows_the_right_backtrace_of_every_thread()

@@ -23,7 +23,7 @@ internal static class LiveCapture
         using var ptrace = new PtraceThread();
         ptrace.Run(() =>
         {
-            using var tree = FrozenTree.Freeze(pid, tree: false, new FreezeOptions { StopTimeout = TimeSpan.FromMinutes(1), MaxFrozen = TimeSpan.FromMinutes(5) });
+            using var tree = FrozenTree.Freeze(pid, tree: false, new FreezeOptions { StopTimeout = TimeSpan.FromMinutes(5), MaxFrozen = TimeSpan.FromMinutes(10) });
             reader.ReadFrozen(tree.Processes[0]);
             reader.ReadInjected(null, "not asked for");
         });

@@ -31,11 +31,16 @@ int main(int argc, char **argv)
     char line[64];
     pthread_t thread;
     target_begin();
-    if (argc > 2 && fork() == 0)
+    pid_t zombie = argc > 2 ? fork() : -1;
+    if (zombie == 0)
         _exit(7);
+    siginfo_t info;
+    if (zombie > 0 && waitid(P_PID, zombie, &info, WEXITED | WNOWAIT))
+        DIE("waitid");
     if (pthread_create(&thread, NULL, run, (void *)(intptr_t)argument(argc, argv, 1, 1)))
         DIE("pthread_create");
-    usleep(50000);
+    while (!forks)
+        usleep(1000);
     printf("ready\n");
     for (;;)
         if (!strcmp(next_command(0, line, sizeof line), "count"))

@@ -1,6 +1,7 @@
 // state_teller: sets up process state that only the process can ask for, and prints what the kernel told it, one fact a
 // line ("key value…"), then "ready". The tests compare that with what was read from outside.
 #include "target.h"
+#include <dirent.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -96,6 +97,26 @@ static void tell_fds(void)
     printf("pipe %d %d\n", pipes[0], pipes[1]);
 }
 
+// Until every other thread is in pause(2), number 34: proc_pid_syscall(5).
+static void await_pause(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *task; (task = readdir(tasks));) {
+        int number = 0;
+        while (task->d_name[0] != '.' && atoi(task->d_name) != getpid() && number != 34) {
+            char path[300];
+            snprintf(path, sizeof path, "/proc/self/task/%s/syscall", task->d_name);
+            FILE *file = fopen(path, "r");
+            if (!file)
+                DIE(path);
+            if (fscanf(file, "%d", &number) != 1)
+                number = 0;         // it is running
+            fclose(file);
+        }
+    }
+    closedir(tasks);
+}
+
 int main(void)
 {
     target_begin();
@@ -108,6 +129,7 @@ int main(void)
         pthread_create(&threads[i], NULL, thread, (void *)i);
     pthread_barrier_wait(&barrier);
     tell_actions();
+    await_pause();
     printf("brk %lu\n", (uint64_t)syscall(SYS_brk, 0));
     puts("ready");
     char line[256];

@@ -20,12 +20,12 @@ public sealed class CrewTests
         var second = new CrewJob(done.Set);
         var third = new CrewJob(() => Assert.Fail("it was taken back"));
         first.Offer(crew);
-        Assert.True(began.Wait(TimeSpan.FromSeconds(60))); // the only thread is busy
+        Assert.True(began.Wait(Support.Patience.Limit)); // the only thread is busy
         second.Offer(crew);
         third.Offer(crew);
         crew.End(third);
         held.Set();
-        Assert.True(done.Wait(TimeSpan.FromSeconds(60)));
+        Assert.True(done.Wait(Support.Patience.Limit));
         crew.End(first);
         first.Complete();
         second.Complete();
@@ -46,7 +46,7 @@ public sealed class CrewTests
             Volatile.Write(ref over, true);
         });
         job.Offer(crew);
-        Assert.True(began.Wait(TimeSpan.FromSeconds(60)));
+        Assert.True(began.Wait(Support.Patience.Limit));
         crew.End(job);
         Assert.True(Volatile.Read(ref over));
     }

@@ -23,10 +23,10 @@ public sealed class FailureTests
             sys.stdin.readline()
             """);
         target.Expect("ready");
-        var sockets = Links(target.Pid).Where(l => l.StartsWith("socket:", StringComparison.Ordinal)).ToHashSet();
+        var sockets = FdLinks.Of(target.Pid).Where(l => l.StartsWith("socket:", StringComparison.Ordinal)).ToHashSet();
         Assert.True(sockets.Count >= 2 * Pairs);
         var wasFrozen = false;
-        for (var attempt = 0; attempt < 5 && !wasFrozen; attempt++)
+        for (var attempt = 0; attempt < 1000 && !wasFrozen; attempt++)
         {
             var over = false;
             List<string> held = [];
@@ -35,7 +35,7 @@ public sealed class FailureTests
                 while (!Volatile.Read(ref over))
                 {
                     if (TaskStatusFile.Read(target.Pid)!.TracerPid != 0) wasFrozen = true;
-                    else if (wasFrozen) held.AddRange(Links(Environment.ProcessId).Where(sockets.Contains));
+                    else if (wasFrozen) held.AddRange(FdLinks.Of(Environment.ProcessId).Where(sockets.Contains));
                 }
             });
             watcher.Start();
@@ -50,9 +50,6 @@ public sealed class FailureTests
         Assert.True(wasFrozen);
         Assert.False(target.HasExited);
     }
-
-    private static List<string> Links(int pid) =>
-        [.. Directory.EnumerateFileSystemEntries($"/proc/{pid}/fd").Select(path => new FileInfo(path).LinkTarget ?? "")];
 
     // Its first page is one too many.
     private sealed class FullWriter : ICheckpointWriter

@@ -1,5 +1,6 @@
 using Crstore.Capture.Freezing;
 using Crstore.Linux;
+using Crstore.Tests.Support;
 
 namespace Crstore.Tests.Capture.Freezing;
 
@@ -7,7 +8,7 @@ namespace Crstore.Tests.Capture.Freezing;
 internal static class Frozen
 {
     /// <summary>For a machine with much else to do, where a thread that computes may not run, and so not stop, for seconds.</summary>
-    public static FreezeOptions Patient => new() { StopTimeout = TimeSpan.FromMinutes(1), MaxFrozen = TimeSpan.FromMinutes(5) };
+    public static FreezeOptions Patient => new() { StopTimeout = Patience.Limit, MaxFrozen = 2 * Patience.Limit };
 
     /// <summary>Freezes, does something on the ptrace thread, thaws.</summary>
     public static T During<T>(int pid, Func<FrozenTree, T> work, bool tree = false, FreezeOptions? options = null)
@@ -30,10 +31,11 @@ internal static class Frozen
     /// <summary>State letter of a process now.</summary>
     public static char State(int pid) => TaskStat.Read(pid)?.State ?? '-';
 
-    /// <summary>Waits until a process is in one of these states; gives up after a minute.</summary>
+    /// <summary>Waits until a process is in one of these states.</summary>
     public static char WaitForState(int pid, string states)
     {
-        for (var i = 0; i < 60_000 && !states.Contains(State(pid)); i++) Thread.Sleep(1);
-        return State(pid);
+        var state = '-';
+        Patience.Until(() => states.Contains(state = State(pid)), () => $"process {pid} to be in one of the states {states}, not {state}", pauseMs: 1);
+        return state;
     }
 }

@@ -14,7 +14,7 @@ public sealed class RefusalTests
 
     [Fact]
     public void A_process_that_is_not_there() =>
-        Assert.Contains("no process", Assert.Throws<TargetException>(() => Frozen.During(4_190_000, _ => { })).Message);
+        Assert.Contains("no process", Assert.Throws<TargetException>(() => Frozen.During(4_194_304, _ => { })).Message);
 
     [Fact]
     public void A_thread_id_names_its_process()

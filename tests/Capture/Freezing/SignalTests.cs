@@ -19,8 +19,8 @@ public sealed class SignalTests
             for (var i = 0; i < 5; i++) target.Signal(34); // SIGRTMIN of programs: the kernel's 32 and 33 belong to glibc
             target.Signal(Signals.SIGUSR1);
             Remote.Everything(process, remote);
-            while (TaskStatusFile.Read(target.Pid)!["ShdPnd"]!.TrimStart('0').Length == 0) Thread.Sleep(1);
-            Thread.Sleep(50);
+            // SIGUSR1, bit 9, is sent last.
+            Patience.Until(() => (Convert.ToUInt64(TaskStatusFile.Read(target.Pid)!["ShdPnd"]!.Trim(), 16) & 0x200) != 0, "the signals to be sent", pauseMs: 1);
         });
         Assert.Equal("usr1 1 rt 5 out-of-order 0 spurious 0", target.Ask("count"));
     }
@@ -43,7 +43,7 @@ public sealed class SignalTests
         sender.Start();
         try
         {
-            for (var round = 0; round < 150; round++)
+            for (var round = 0; round < 150 || Volatile.Read(ref sent) <= 100; round++)
             {
                 if (round % 2 == 0) Frozen.During(target.Pid, frozen => Assert.Single(frozen.Processes));
                 else Remote.During(target.Pid, Remote.Everything);

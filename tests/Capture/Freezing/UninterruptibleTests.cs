@@ -16,12 +16,20 @@ public sealed class UninterruptibleTests
     {
         using var target = TargetProcess.Start("vforker");
         target.Expect("ready");
-        Wait(target, 300);
+        Wait(target);
+        // It wakes up when the freeze has begun: when there is somebody who waits for it to stop.
+        var waker = new Thread(() =>
+        {
+            Patience.Until(() => TaskStatusFile.Read(target.Pid)!.TracerPid != 0, "the freeze to begin", pauseMs: 1);
+            target.Send("go on");
+        });
+        waker.Start();
         Frozen.During(target.Pid, frozen =>
         {
             Assert.Equal(target.Pid, frozen.Processes[0].Pid);
             Assert.Equal('t', Frozen.State(target.Pid));
-        }, tree, new FreezeOptions { StopTimeout = TimeSpan.FromSeconds(30), MaxFrozen = TimeSpan.FromSeconds(60) });
+        }, tree);
+        waker.Join();
         target.Expect("done");
     }
 
@@ -30,28 +38,23 @@ public sealed class UninterruptibleTests
     {
         using var target = TargetProcess.Start("vforker");
         target.Expect("ready");
-        Wait(target, 6000);
+        Wait(target);
         var error = Assert.Throws<TargetException>(() => Frozen.During(target.Pid, _ => { },
             options: new FreezeOptions { StopTimeout = TimeSpan.FromMilliseconds(100), Attempts = 1 }));
         Assert.Contains($"thread {target.Pid} of process {target.Pid}", error.Message);
         Assert.Contains("state D", error.Message);
+        target.Send("go on");
         target.Expect("done");
         Assert.Equal(0, TaskStatusFile.Read(target.Pid)!.TracerPid);
         target.Send("vfork 1");
         target.Expect("done");
     }
 
-    /// <summary>Sends it into an uninterruptible wait of that length: a longer one if this was over before we came to look.</summary>
-    private static void Wait(TargetProcess target, int ms)
+    /// <summary>Sends it into an uninterruptible wait, until it is told to go on.</summary>
+    private static void Wait(TargetProcess target)
     {
-        while (true)
-        {
-            target.Send($"vfork {ms}");
-            target.Expect("vforking");
-            // Afterwards it sleeps until the next line comes: S.
-            if (Frozen.WaitForState(target.Pid, "DS") == 'D') return;
-            target.Expect("done");
-            Assert.True((ms *= 4) < 200_000, "it never waits for its vfork child");
-        }
+        target.Send("vfork");
+        target.Expect("vforking");
+        Frozen.WaitForState(target.Pid, "D");
     }
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Crstore.Capture.Freezing;
 using Crstore.Model;
 using Crstore.Tests.Support;
@@ -12,38 +13,57 @@ public sealed class WatchdogTests
     {
         using var target = TargetProcess.Start("thread_storm", "1", "0");
         target.Expect("ready");
-        using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(300), _ => { });
-        var error = Assert.Throws<FrozenTooLongException>(() => Frozen.During(target.Pid, frozen =>
-        {
-            frozen.Watchdog.Enter("read registers");
-            frozen.Watchdog.Enter("copy");
-            for (var i = 0; i < 1000; i++)
-            {
-                Thread.Sleep(10);
-                frozen.Watchdog.ThrowIfExpired();
-            }
-        }, options: new FreezeOptions { Watchdog = watchdog }));
+        // Where there is much else to do, to stop it may take longer than the copy until the limit: then again, with more time.
+        var limit = TimeSpan.FromMilliseconds(300);
+        FrozenTooLongException error;
+        do error = ExceedWhileCopying(target.Pid, limit);
+        while (!error.Message.Contains("slowest phase: copy", StringComparison.Ordinal) && (limit *= 4) < Patience.Limit);
         Assert.Equal(ExitCode.FrozenTooLong, error.ExitCode);
         Assert.Contains("slowest phase: copy (freeze ", error.Message);
         Assert.Contains("read registers ", error.Message);
         Assert.Equal("ok", target.Ask("verify"));
     }
 
+    private static FrozenTooLongException ExceedWhileCopying(int pid, TimeSpan limit)
+    {
+        using var watchdog = new FreezeWatchdog(limit, _ => { });
+        return Assert.Throws<FrozenTooLongException>(() => Frozen.During(pid, frozen =>
+        {
+            frozen.Watchdog.Enter("read registers");
+            frozen.Watchdog.Enter("copy");
+            for (var clock = Stopwatch.StartNew(); clock.Elapsed < Patience.Limit;)
+            {
+                Thread.Sleep(10);
+                frozen.Watchdog.ThrowIfExpired();
+            }
+        }, options: new FreezeOptions { Watchdog = watchdog, StopTimeout = Patience.Limit }));
+    }
+
     [Fact]
     public void If_the_ptrace_thread_is_stuck_the_process_is_ended_with_the_same_message()
     {
-        using var said = new ManualResetEventSlim();
-        string? message = null;
-        using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(50), text =>
-        {
-            message = text;
-            said.Set();
-        }, grace: TimeSpan.FromMilliseconds(50));
-        watchdog.Start();
-        watchdog.Enter("stuck in a call");
-        Assert.True(said.Wait(TimeSpan.FromSeconds(60)));
+        // As above: it may take its time from the first line to the second.
+        var limit = TimeSpan.FromMilliseconds(50);
+        string? message;
+        do message = WhatIsSaid(limit);
+        while (!message.Contains("slowest phase: stuck in a call", StringComparison.Ordinal) && (limit *= 4) < Patience.Limit);
         Assert.Contains("slowest phase: stuck in a call", message);
-        watchdog.Stop();
+
+        static string WhatIsSaid(TimeSpan limit)
+        {
+            using var said = new ManualResetEventSlim();
+            var message = "";
+            using var watchdog = new FreezeWatchdog(limit, text =>
+            {
+                message = text;
+                said.Set();
+            }, grace: limit);
+            watchdog.Start();
+            watchdog.Enter("stuck in a call");
+            Assert.True(said.Wait(Patience.Limit));
+            watchdog.Stop();
+            return message;
+        }
     }
 
     [Fact]
@@ -55,7 +75,7 @@ public sealed class WatchdogTests
         Assert.False(said.Wait(TimeSpan.FromMilliseconds(200)));
         watchdog.ThrowIfExpired();
         watchdog.Start();
-        Assert.True(said.Wait(TimeSpan.FromSeconds(60)));
+        Assert.True(said.Wait(Patience.Limit));
         watchdog.Stop();
     }
 
@@ -66,21 +86,31 @@ public sealed class WatchdogTests
         using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(50), _ => said.Set(), grace: TimeSpan.FromMilliseconds(50));
         watchdog.Expect();
         watchdog.Start();
-        Assert.True(said.Wait(TimeSpan.FromSeconds(60)));
+        Assert.True(said.Wait(Patience.Limit));
         watchdog.Stop();
     }
 
     [Fact]
     public void After_the_thaw_nothing_happens_and_the_phases_stay_readable()
     {
-        var fired = false;
-        using var watchdog = new FreezeWatchdog(TimeSpan.FromMilliseconds(20), _ => fired = true, grace: TimeSpan.FromMilliseconds(20));
-        watchdog.Start();
-        watchdog.Stop();
-        Thread.Sleep(200);
-        watchdog.ThrowIfExpired();
-        Assert.False(fired);
-        Assert.Equal(["freeze"], watchdog.Phases.Select(p => p.Name));
+        while (!IsThawedInTime()) { }
+
+        // False if we didn't come to the thaw before the limit.
+        static bool IsThawedInTime()
+        {
+            var fired = false;
+            var limit = TimeSpan.FromMilliseconds(20);
+            using var watchdog = new FreezeWatchdog(limit, _ => fired = true, grace: limit);
+            var clock = Stopwatch.StartNew();
+            watchdog.Start();
+            watchdog.Stop();
+            if (clock.Elapsed >= limit) return false;
+            Thread.Sleep(200);
+            watchdog.ThrowIfExpired();
+            Assert.False(fired);
+            Assert.Equal(["freeze"], watchdog.Phases.Select(p => p.Name));
+            return true;
+        }
     }
 
     [Fact]

@@ -109,7 +109,7 @@ public sealed class RemoteSyscallsTests
     {
         using var target = TargetProcess.Start("sandboxed", "strict");
         target.Expect("ready");
-        for (var i = 0; i < 60_000 && TaskStatusFile.Read(target.Pid)!.Seccomp != 1; i++) Thread.Sleep(1);
+        Patience.Until(() => TaskStatusFile.Read(target.Pid)!.Seccomp == 1, "strict seccomp", pauseMs: 1); // it says so before
         Frozen.During(target.Pid, frozen =>
         {
             Assert.Null(RemoteSyscalls.TryBegin(frozen.Processes[0], out var whyNot));

@@ -1,5 +1,6 @@
 using Crstore.Capture.Memory;
 using Crstore.Linux;
+using Crstore.Linux.Memory;
 using Crstore.Model;
 using Xunit;
 
@@ -57,11 +58,19 @@ public class PageBufferTests
     [Fact]
     public void What_was_prepared_is_resident()
     {
-        using var buffer = new PageBuffer(100 * Megabyte);
-        var before = TaskStat.PrivateBytes(Environment.ProcessId);
+        using var buffer = new PageBuffer(64 * Megabyte);
         buffer.Anticipate(30 * Megabyte);
         buffer.Prepare(64 * Megabyte);
-        Assert.InRange(TaskStat.PrivateBytes(Environment.ProcessId) - before, 48 * Megabyte, 256 * Megabyte);
+        using var pagemap = Pagemap.Open(Environment.ProcessId);
+        var entry = new ulong[1];
+        var resident = 0;
+        while (buffer.Reserve(new Collector(), new PageRange(new VirtualPage(1), 1), out var place) == 1)
+        {
+            pagemap.Read(VirtualPage.Of(place.Segment.Address + (ulong)place.Offset), entry);
+            if (entry[0] >> 63 != 0) resident++; // proc_pid_pagemap(5)
+        }
+
+        Assert.InRange(resident, 48 * Megabyte / VirtualPage.Size, 64 * Megabyte / VirtualPage.Size);
     }
 
     [Fact]

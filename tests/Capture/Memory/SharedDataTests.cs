@@ -64,42 +64,25 @@ public sealed class SharedDataTests
     [Fact]
     public void Shared_huge_pages_are_not_allocated_by_a_capture()
     {
-        const string setting = "/proc/sys/vm/nr_hugepages";
-        var before = File.ReadAllText(setting).Trim();
-        try
-        {
-            File.WriteAllText(setting, "4");
-        }
-        catch (Exception e) when (e is UnauthorizedAccessException or IOException)
-        {
-            Requires.Missing($"hugetlb pages: {e.Message}");
-        }
-
-        try
-        {
-            using var target = TargetProcess.Python("""
-                import mmap, sys
-                try:
-                    m = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x40000)
-                except OSError as e:
-                    print("failed", e, flush=True)
-                    sys.exit()
-                m[0:3] = b"abc"
-                print("ready", flush=True)
-                sys.stdin.readline()
-                """);
-            var answer = target.ReadLine();
-            Requires.That(answer == "ready", $"free hugetlb pages: {answer}");
-            var capture = TestCapture.Take(target, null, null, check: false);
-            var vma = capture.Process.Vmas.Single(v => v.Name.StartsWith("/anon_hugepage", StringComparison.Ordinal));
-            Assert.Equal(512UL, capture.ReadWithin(vma.Start, 1024));
-            Assert.Contains(capture.Exclusions, e => e.Start == vma.Start + 512 * Page && e.SizeBytes == 512 * Page && e.Reason.Contains("not mapped", StringComparison.Ordinal));
-            Assert.Contains(capture.Warnings, w => w.Contains("512 pages of shared memory", StringComparison.Ordinal));
-        }
-        finally
-        {
-            File.WriteAllText(setting, before);
-        }
+        using var pages = HugePages.Take(4);
+        using var target = TargetProcess.Python("""
+            import mmap, sys
+            try:
+                m = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x40000)
+            except OSError as e:
+                print("failed", e, flush=True)
+                sys.exit()
+            m[0:3] = b"abc"
+            print("ready", flush=True)
+            sys.stdin.readline()
+            """);
+        var answer = target.ReadLine();
+        Requires.That(answer == "ready", $"free hugetlb pages: {answer}");
+        var capture = TestCapture.Take(target, null, null, check: false);
+        var vma = capture.Process.Vmas.Single(v => v.Name.StartsWith("/anon_hugepage", StringComparison.Ordinal));
+        Assert.Equal(512UL, capture.ReadWithin(vma.Start, 1024));
+        Assert.Contains(capture.Exclusions, e => e.Start == vma.Start + 512 * Page && e.SizeBytes == 512 * Page && e.Reason.Contains("not mapped", StringComparison.Ordinal));
+        Assert.Contains(capture.Warnings, w => w.Contains("512 pages of shared memory", StringComparison.Ordinal));
     }
 
     // A VMA of 16 pages that map_files knows nothing of.

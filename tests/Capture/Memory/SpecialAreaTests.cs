@@ -40,39 +40,22 @@ public sealed class SpecialAreaTests
         Assert.Equal(25UL, second.ReadWithin(area, 30) + second.KeptWithin(area, 30));
         // Still a guard: touching it kills.
         target.Send("read a 12 1");
-        Assert.Null(target.TryReadLine(TimeSpan.FromSeconds(2)));
+        Assert.Equal(128 + 11, target.WaitForExit()); // SIGSEGV
     }
 
     [Fact]
     public void A_hugetlb_area_is_read_in_full()
     {
-        const string setting = "/proc/sys/vm/nr_hugepages";
-        var before = File.ReadAllText(setting).Trim();
-        try
-        {
-            File.WriteAllText(setting, "4");
-        }
-        catch (Exception e) when (e is UnauthorizedAccessException or IOException)
-        {
-            Requires.Missing($"hugetlb pages: {e.Message}");
-        }
-
-        try
-        {
-            using var target = TrapTests.Started();
-            var answer = target.Ask("map a 1024 huge");
-            Requires.That(!answer.StartsWith("failed", StringComparison.Ordinal), $"free hugetlb pages: {answer}");
-            var area = TrapTests.Area(answer);
-            var first = TestCapture.Take(target, null, null);
-            Assert.Equal(1024UL, first.ReadWithin(area, 1024));
-            target.Ask("fill a 600 1");
-            var second = TestCapture.Take(target, first, null);
-            Assert.Equal(1024UL, second.ReadWithin(area, 1024));
-        }
-        finally
-        {
-            File.WriteAllText(setting, before);
-        }
+        using var pages = HugePages.Take(4);
+        using var target = TrapTests.Started();
+        var answer = target.Ask("map a 1024 huge");
+        Requires.That(!answer.StartsWith("failed", StringComparison.Ordinal), $"free hugetlb pages: {answer}");
+        var area = TrapTests.Area(answer);
+        var first = TestCapture.Take(target, null, null);
+        Assert.Equal(1024UL, first.ReadWithin(area, 1024));
+        target.Ask("fill a 600 1");
+        var second = TestCapture.Take(target, first, null);
+        Assert.Equal(1024UL, second.ReadWithin(area, 1024));
     }
 
     [Fact]
@@ -87,8 +70,9 @@ public sealed class SpecialAreaTests
         target.Ask("fill a 6 1");
         var second = TakeSparse(target.Pid, first);
         var after = Memory(target.Pid);
-        Assert.InRange(after.ResidentKb, 0, before.ResidentKb + 512);
-        Assert.InRange(after.PageTableKb, 0, before.PageTableKb + 64);
+        // The kernel's own counts are not exact; what it would cost is 64 GiB, or 128 MiB of page tables.
+        Assert.InRange(after.ResidentKb, 0, before.ResidentKb + 4096);
+        Assert.InRange(after.PageTableKb, 0, before.PageTableKb + 1024);
         Assert.Equal(5UL, first.ReadWithin(area, (64UL << 30) / Page));
         if (second.Proof.Tracker == TrackerKind.Uffd) Assert.Equal(4UL, second.KeptWithin(area, (64UL << 30) / Page));
     }

@@ -71,7 +71,7 @@ public sealed class SnapshotChoiceTests
             if (!looks.IsSet) looks.Signal();
             return Ample;
         });
-        Assert.True(looks.Wait(TimeSpan.FromMinutes(1)));
+        Assert.True(looks.Wait(Patience.Limit));
         Assert.Equal("", watch.Reason);
         Assert.False(sleeper.HasExited);
     }

@@ -30,7 +30,7 @@ public sealed class SnapshotTests
         {
             last = TestCapture.Take(target, last, snapshot: true); // compares each page with what was read in the freeze
             Assert.True(last.Dirty > 48 * 256 / 2, "nothing to read: the snapshot was not tried");
-            Thread.Sleep(200);
+            Patience.UntilItHasRunFor(target.Pid, TimeSpan.FromSeconds(0.2)); // most of it is written again
         }
 
         Assert.True(last!.Proof.Continuous, last.Proof.Reason);
@@ -151,7 +151,7 @@ public sealed class SnapshotTests
     public void A_target_that_may_not_have_more_processes_is_refused_and_goes_on()
     {
         Requires.That(Environment.UserName == "root", "root, to start a target as another user");
-        const int uid = 61234; // with no other processes
+        var uid = 1_000_000 + Environment.ProcessId; // with no other processes
         using var open = new TempDir().OpenToAll(); // the checkout may be closed to others
         File.Copy(Targets.Path("fork_watcher"), open.File("fork_watcher"));
         using var target = TargetProcess.Start(new TargetStart(open.File("fork_watcher"), "8") { Uid = uid });

@@ -65,7 +65,7 @@ public sealed class InjectionKillTests
         Assert.Equal(0, TaskStatusFile.Read(target.Pid)!.TracerPid);
         // Copies of it were killed with crstore, or have exited: none is left, alive or as a child that nobody has waited for.
         Assert.Empty(TaskList.Children(target.Pid));
-        for (clock.Restart(); Copies(target.Pid) > 0; Thread.Sleep(10)) Assert.True(clock.Elapsed < TimeSpan.FromMinutes(1), $"{Copies(target.Pid)} copies of the target live on");
+        Patience.Until(() => Copies(target.Pid) == 0, "the end of all copies of the target", pauseMs: 10);
         target.Send("quit");
         Assert.Equal(0, target.WaitForExit());
     }
@@ -112,7 +112,7 @@ public sealed class InjectionKillTests
         var clock = Stopwatch.StartNew();
         do
         {
-            Assert.True(clock.Elapsed < TimeSpan.FromMinutes(2), "a thread stands still");
+            Assert.True(clock.Elapsed < Patience.Limit, "a thread stands still");
             // Longer and longer: each question starts the count anew.
             Thread.Sleep(TimeSpan.FromMilliseconds(50) + clock.Elapsed);
             answer = AskStatus(target);

@@ -100,8 +100,8 @@ public sealed class TracingTests
     {
         var pid = Environment.ProcessId;
         Assert.Contains(pid, TaskList.Threads(pid));
-        Assert.Empty(TaskList.Threads(4_190_000));
-        Assert.Null(TaskStatusFile.Read(4_190_000));
+        Assert.Empty(TaskList.Threads(4_194_304));
+        Assert.Null(TaskStatusFile.Read(4_194_304));
         var status = TaskStatusFile.Read(pid)!;
         Assert.Equal(pid, status.ThreadGroup);
         Assert.Equal(4, status.Uids.Count);

@@ -11,7 +11,7 @@ namespace Crstore.Tests.Store.Maintenance;
 /// <summary>Damage in one place is no obstacle to work on another, and is told.</summary>
 public sealed class BesideDamageTests
 {
-    private static readonly GcOptions Now = new(false, TimeSpan.FromSeconds(30));
+    private static readonly GcOptions Now = new(false, TimeSpan.FromMinutes(10));
 
     [Fact]
     public void A_damaged_series_record_is_told_and_blocks_no_forget()

@@ -12,7 +12,7 @@ namespace Crstore.Tests.Store.Maintenance;
 /// <summary>An index entry is there only with all that it stands for: what a capture finds it can restore.</summary>
 public sealed class IndexEntryTests
 {
-    private static readonly GcOptions Now = new(false, TimeSpan.FromSeconds(30));
+    private static readonly GcOptions Now = new(false, TimeSpan.FromMinutes(10));
 
     [Theory]
     [InlineData(3000, 3000, 5000)] // the index goes through an SST, frames and groups through the batch

@@ -10,7 +10,7 @@ namespace Crstore.Tests.Store.Maintenance;
 /// <summary>gc after a gc that was cut short, and gc with forgets between its looks.</summary>
 public sealed class InterruptedGarbageTests
 {
-    private static readonly GcOptions Now = new(false, TimeSpan.FromSeconds(30));
+    private static readonly GcOptions Now = new(false, TimeSpan.FromMinutes(10));
 
     [Fact]
     public void A_forget_between_the_looks_makes_gc_look_again_but_not_at_every_frame_of_the_store()

@@ -13,7 +13,7 @@ namespace Crstore.Tests.Store.Maintenance;
 /// <summary>gc, forget and verify where pages are patches to others.</summary>
 public sealed class PatchGarbageTests
 {
-    private static readonly GcOptions Now = new(false, TimeSpan.FromSeconds(30));
+    private static readonly GcOptions Now = new(false, TimeSpan.FromMinutes(10));
 
     [Fact]
     public void Forgotten_in_any_order_the_others_read_on_and_in_the_end_nothing_is_left()

@@ -13,7 +13,7 @@ namespace Crstore.Tests.Store.Maintenance;
 public sealed class RecompressTests
 {
     private static readonly string[] Words = ["int", "return", "the", "page", "map", "of", "checkpoint", "{", "}", "struct", "value", "0x", "\n", "list", "next", "frozen"];
-    private static readonly GcOptions Now = new(false, TimeSpan.FromSeconds(30));
+    private static readonly GcOptions Now = new(false, TimeSpan.FromMinutes(10));
 
     [Fact]
     public void Everything_is_smaller_and_reads_as_before_and_what_was_packed_is_not_looked_at_again()

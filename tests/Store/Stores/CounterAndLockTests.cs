@@ -84,7 +84,7 @@ public sealed class CounterAndLockTests
         temp.Capture(Memory.Random(1, 3));
         var paths = new StorePaths(temp.Directory);
         var all = Enumerable.Range(0, 8).AsParallel().WithDegreeOfParallelism(8)
-            .SelectMany(_ => Enumerable.Range(0, 50).Select(_ => CridCounter.Next(paths, TimeSpan.FromMinutes(1), () => throw new InvalidOperationException("the counter is whole"))).ToList())
+            .SelectMany(_ => Enumerable.Range(0, 50).Select(_ => CridCounter.Next(paths, TimeSpan.FromMinutes(10), () => throw new InvalidOperationException("the counter is whole"))).ToList())
             .ToList();
         Assert.Equal(400, all.Distinct().Count());
         Assert.Equal(401UL, all.Max().Value);
@@ -138,7 +138,7 @@ public sealed class CounterAndLockTests
         {
             Assert.Throws<StoreBusyException>(() =>
             {
-                for (var i = 0; i < 6000; i++) // until it has it
+                for (var clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromMinutes(5);) // until it has it
                 {
                     HeldLock.Take(path, "test", "the store", TimeSpan.Zero, null).Dispose();
                     Thread.Sleep(10);
@@ -155,11 +155,11 @@ public sealed class CounterAndLockTests
     public void One_capture_of_a_series_at_a_time_others_beside_it()
     {
         using var temp = new TempStore();
-        temp.Options = temp.Options with { LockTimeout = TimeSpan.FromMilliseconds(300) };
+        using var impatient = CheckpointStore.OpenOrCreate(temp.Options with { LockTimeout = TimeSpan.FromMilliseconds(300) }, out _);
         using var store = temp.Open();
         using (store.BeginCapture("s", false))
         {
-            var e = Assert.Throws<StoreBusyException>(() => store.BeginCapture("s", false));
+            var e = Assert.Throws<StoreBusyException>(() => impatient.BeginCapture("s", false));
             Assert.Contains("series \"s\"", e.Message, StringComparison.Ordinal);
             temp.Capture(Memory.Random(1, 3), "t");
         }

@@ -42,7 +42,7 @@ public sealed class PatchCleanerTests
                 all.Remove(crid);
             }
 
-            store.CollectGarbage(new GcOptions(false, TimeSpan.FromSeconds(30)), null, default);
+            store.CollectGarbage(new GcOptions(false, TimeSpan.FromMinutes(10)), null, default);
             using var reader = store.OpenReader();
             var verified = reader.Verify([], new VerifyOptions(100), null, default);
             Assert.Empty(verified.Problems);
@@ -120,7 +120,7 @@ public sealed class PatchCleanerTests
 
         Assert.Equal(0UL, temp.Capture(last, "other").Pages.Fresh);
         store.Forget([a, b], dryRun: false);
-        store.CollectGarbage(new GcOptions(false, TimeSpan.FromSeconds(30)), null, default);
+        store.CollectGarbage(new GcOptions(false, TimeSpan.FromMinutes(10)), null, default);
         using (var reader = store.OpenReader())
         using (var image = reader.OpenImage(c)) last.AssertEquals(image);
         Assert.Equal(0UL, temp.Capture(last, "third").Pages.Fresh);
@@ -173,7 +173,7 @@ public sealed class PatchCleanerTests
         foreach (var crid in new[] { b, c })
         {
             store.Forget([crid], dryRun: false);
-            store.CollectGarbage(new GcOptions(false, TimeSpan.FromSeconds(30)), null, default);
+            store.CollectGarbage(new GcOptions(false, TimeSpan.FromMinutes(10)), null, default);
         }
 
         using (var reader = store.OpenReader())

@@ -156,9 +156,12 @@ internal sealed class LazyTracer(LazyMemory memory, LazyGuard guard, ManualReset
         switch (report.Kind)
         {
             case WaitKind.Nothing:
-                return false;
+                // One that was let go has begun another program, and has the first thread's id by now: nobody traces it.
+                return !IsTraced(tid) && threads.Remove(tid);
             case WaitKind.Unknown:
-                threads.Remove(tid);
+                // Or it has begun it before it could be let go: it still is to be, by the first thread's id.
+                threads.Remove(tid, out var index);
+                if (memory.Spaces[index].Pid is var first && IsTraced(first)) threads.TryAdd(first, index);
                 return true;
             case WaitKind.Dead:
                 Bury(tid);
@@ -173,11 +176,14 @@ internal sealed class LazyTracer(LazyMemory memory, LazyGuard guard, ManualReset
             return true;
         }
 
-        if (report.IsBirth && Born(tid) is var born and not 0) threads.TryAdd(born, 0);
+        if (report.IsBirth && Born(tid) is var born and not 0) threads.TryAdd(born, threads[tid]);
         Ptrace.TryInterrupt(tid); // once more: any stop has cleared what was asked for before it
         Ptrace.TryContinue(tid, report.IsSignalDelivery ? report.Signal : 0);
         return true;
     }
+
+    // By this thread, which is whom TracerPid names: proc_pid_status(5).
+    private static bool IsTraced(int tid) => TaskStatusFile.Read(tid)?.TracerPid == ThisProcess.ThreadId();
 
     private static void HideInterruption(int tid)
     {

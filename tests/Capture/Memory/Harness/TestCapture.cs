@@ -164,7 +164,7 @@ internal sealed class TestCapture
 
     private static void Freeze(int pid, MemoryCapture capture, Action rest, bool snapshot = false, Action<FrozenProcess>? afterSnapshot = null)
     {
-        using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = TimeSpan.FromMinutes(5), StopTimeout = TimeSpan.FromMinutes(1) });
+        using var frozen = FrozenTree.Freeze(pid, false, new FreezeOptions { MaxFrozen = 2 * Patience.Limit, StopTimeout = Patience.Limit });
         capture.BeginFrozen();
         if (snapshot) Assert.Equal("", capture.TryTakeSnapshot(frozen.Processes[0]));
         afterSnapshot?.Invoke(frozen.Processes[0]);
