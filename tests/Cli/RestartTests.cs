@@ -92,6 +92,7 @@ public sealed class RestartTests
         var (pid, crids) = CaptureAndKill(store, 1);
         File.Delete(store.File("n"));
         using var crstore = Background(store, "restart", crids[0].Crid);
+        AwaitForeground(crstore.Id);
         Await(store, pid);
         Linux.Signals.Kill(crstore.Id, 15);
         Assert.True(crstore.WaitForExit(Patience.Limit));
@@ -99,7 +100,7 @@ public sealed class RestartTests
         Assert.False(Directory.Exists($"/proc/{pid}"));
 
         using var again = Background(store, "restart", crids[0].Crid, "--new-pids");
-        AwaitFreeChild(again.Id);
+        AwaitForeground(again.Id);
         Linux.Signals.Kill(again.Id, 15);
         Assert.True(again.WaitForExit(Patience.Limit));
         Assert.Equal(5, again.ExitCode);
@@ -366,10 +367,11 @@ public sealed class RestartTests
     private static bool Sleeps(int pid) => Linux.TaskStatusFile.Read(pid) is { } status && status["SigPnd"]!.Trim().All(c => c == '0') && status["ShdPnd"]!.Trim().All(c => c == '0')
         && Linux.TaskFile.TryReadText($"/proc/{pid}/syscall")?.StartsWith("230 ", StringComparison.Ordinal) == true;
 
-    // A restarted process below it that goes on by itself: it has lived already, and crstore does not trace it any more.
-    private static void AwaitFreeChild(int crstore)
+    // A restarted process below it goes on by itself: it has lived already, and crstore does not trace it any more, but waits for its end by waitid(2), number 247.
+    private static void AwaitForeground(int crstore)
     {
         Patience.Until(() => Below(crstore).Any(IsFree), "something to be restarted");
+        Patience.Until(() => Linux.TaskList.Threads(crstore).Exists(t => Linux.TaskFile.TryReadText($"/proc/{crstore}/task/{t}/syscall")?.StartsWith("247 ", StringComparison.Ordinal) == true), "crstore to wait for it");
 
         static IEnumerable<int> Below(int pid) => Linux.TaskList.Children(pid).SelectMany(c => Below(c).Append(c));
 
