@@ -89,7 +89,8 @@ public static class FrameEncoder
         if (compression.ZstdLevel is { } level)
         {
             codec = FrameCodec.Zstd;
-            var (zstd, room) = (ZstdCompressor.ThisThread, payload[..^Crc32C.Size]);
+            var zstd = ZstdCompressor.ThisThread;
+            var room = payload[..^Crc32C.Size];
             var length = compression.Fast ? zstd.WrapFast(pages, room) : zstd.Wrap(pages, room, level);
             if (length < pages.Length - (pages.Length >> WorthwhileShift)) return length;
         }
