@@ -53,8 +53,8 @@ public sealed class ZstdCompressor : IDisposable
     }
 
     /// <summary>
-    /// Compresses into one zstd frame as level 1 does, but tries a match at every other place only of those that it would: 1.1 times as fast for 3 % more bytes
-    /// (docs/PERFORMANCE.md). A library that can't skip places without storing all literals as they are, as its negative levels do, compresses at level 1.
+    /// Compresses into one zstd frame as level 1 does, but looks for a match at two of three places only: 1.1 times as fast for 3 % more bytes
+    /// (docs/PERFORMANCE.md). A library that would store all literals as they are then, as its negative levels do, compresses at level 1.
     /// </summary>
     /// <returns>Bytes written.</returns>
     /// <exception cref="EnvironmentException">The library refused (no memory).</exception>
