@@ -64,6 +64,14 @@ internal sealed class CrstoreProgram(string program, string store)
     /// <summary>Size on disk of everything in the store.</summary>
     public long DiskBytes() => Directories.DiskBytes(store);
 
+    /// <summary>Processor seconds of all children of this process that have ended (proc_pid_stat(5): cutime and cstime, in ticks of 10 ms).</summary>
+    public static double EndedChildrenCpuSeconds()
+    {
+        var fields = File.ReadAllText("/proc/self/stat");
+        var numbers = fields[(fields.LastIndexOf(')') + 2)..].Split(' '); // from the third one on
+        return (long.Parse(numbers[13], CultureInfo.InvariantCulture) + long.Parse(numbers[14], CultureInfo.InvariantCulture)) / 100.0;
+    }
+
     private static long HighWater(int pid)
     {
         try

@@ -42,6 +42,9 @@ internal sealed class PipelineFloor
     /// <summary>Bytes of the pages that are not zero.</summary>
     public long ContentBytes { get; }
 
+    /// <summary>Processor seconds, of all cores together, that the last of the following took.</summary>
+    public double CpuSeconds { get; private set; }
+
     /// <summary>Seconds for all of it.</summary>
     public double Seconds() => Measure(frame =>
     {
@@ -58,8 +61,9 @@ internal sealed class PipelineFloor
     private double Measure(Action<(byte[] Pages, byte[] Fresh)> work)
     {
         Parallel.ForEach(_frames.Take(64), work); // to warm up
-        var clock = Stopwatch.StartNew();
+        var (clock, before) = (Stopwatch.StartNew(), Environment.CpuUsage.TotalTime);
         Parallel.ForEach(_frames, work);
+        CpuSeconds = (Environment.CpuUsage.TotalTime - before).TotalSeconds;
         return clock.Elapsed.TotalSeconds;
     }
 

@@ -15,12 +15,16 @@ internal sealed class RealMemory : IDisposable
 
     private readonly TargetProcess _process;
 
-    public RealMemory(BenchContext context, string[] parts, int seed)
+    /// <param name="context">The run.</param>
+    /// <param name="parts">What the tree has.</param>
+    /// <param name="seed">Of the data.</param>
+    /// <param name="mebibytes">Of all parts together; null: what most scenarios use.</param>
+    public RealMemory(BenchContext context, string[] parts, int seed, int? mebibytes = null)
     {
         Requires.Redis();
         Requires.Program("node", "nodejs");
         RedisSocket = context.FreshPath("redis.sock");
-        _process = TargetProcess.Start(new TargetStart(Requires.Python(), [Repository.Path("bench", "real.py"), $"{seed}", $"{context.Pick(1024, 192)}", RedisSocket, .. parts])
+        _process = TargetProcess.Start(new TargetStart(Requires.Python(), [Repository.Path("bench", "real.py"), $"{seed}", $"{mebibytes ?? context.Pick(1024, 192)}", RedisSocket, .. parts])
         {
             Environment = new Dictionary<string, string?> { ["DOTNET_PROGRAM"] = Environment.ProcessPath },
         });

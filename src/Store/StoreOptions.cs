@@ -4,8 +4,11 @@ namespace Crstore.Store;
 /// <param name="ZstdLevel">zstd level, or null for none.</param>
 public sealed record Compression(int? ZstdLevel)
 {
-    /// <summary>zstd level 1.</summary>
-    public static readonly Compression Default = new(1);
+    /// <summary>zstd level 1, <see cref="Native.ZstdCompressor.WrapFast">made faster</see> for pages; patches, which are small, at the level itself.</summary>
+    public static readonly Compression Default = new(1) { Fast = true };
+
+    /// <summary>Pages are compressed faster than at the level.</summary>
+    public bool Fast { get; private init; }
 }
 
 /// <summary>How to open a store.</summary>

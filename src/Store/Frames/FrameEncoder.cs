@@ -89,7 +89,9 @@ public static class FrameEncoder
         if (compression.ZstdLevel is { } level)
         {
             codec = FrameCodec.Zstd;
-            var length = ZstdCompressor.ThisThread.Wrap(pages, payload[..^Crc32C.Size], level);
+            var zstd = ZstdCompressor.ThisThread;
+            var room = payload[..^Crc32C.Size];
+            var length = compression.Fast ? zstd.WrapFast(pages, room) : zstd.Wrap(pages, room, level);
             if (length < pages.Length - (pages.Length >> WorthwhileShift)) return length;
         }
 

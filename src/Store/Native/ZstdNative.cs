@@ -20,6 +20,13 @@ internal static partial class ZstdNative
         ref readonly byte source, nuint size, int level);
 
     [LibraryImport(Library)]
+    internal static partial nuint ZSTD_CCtx_setParameter(ZstdCompressionContext context, int parameter, int value);
+
+    [LibraryImport(Library)]
+    internal static partial nuint ZSTD_compress2(ZstdCompressionContext context, ref byte destination, nuint capacity,
+        ref readonly byte source, nuint size);
+
+    [LibraryImport(Library)]
     internal static partial nint ZSTD_createDCtx();
 
     [LibraryImport(Library)]

@@ -14,6 +14,7 @@ namespace Crstore.Store.Writing;
 internal sealed class ChunkSink : IDisposable
 {
     private const int GatheredPages = 64; // longer runs are worth a batch of their own
+    private const int Ahead = 8; // pages whose places in the table are fetched before they are needed
     private readonly Crid crid;
     private readonly FreshChunks fresh;
     private readonly FreshOrdinals ordinals = new();
@@ -154,7 +155,8 @@ internal sealed class ChunkSink : IDisposable
     {
         Failed = true; // unless it gets to its end
         hasher.Process(batch);
-        patcher.Start(batch.Length / VirtualPage.Size);
+        var pages = batch.Length / VirtualPage.Size;
+        patcher.Start(pages);
         var index = 0;
         foreach (var run in gathered)
         {
@@ -167,7 +169,12 @@ internal sealed class ChunkSink : IDisposable
         patcher.Process(batch);
         index = 0;
         foreach (var run in gathered)
-            for (var i = 0; i < run.Count; i++, index++) run.Handler(run.First + (ulong)i, Assign(index, batch.Span.Slice(index * VirtualPage.Size, VirtualPage.Size)));
+            for (var i = 0; i < run.Count; i++, index++)
+            {
+                if (index + Ahead < pages && hasher.Fates[index + Ahead] == PageFate.Fresh) fresh.Prefetch(hasher.Hashes[index + Ahead]);
+                run.Handler(run.First + (ulong)i, Assign(index, batch.Span.Slice(index * VirtualPage.Size, VirtualPage.Size)));
+            }
+
         gathered.Clear();
         Failed = false;
     }

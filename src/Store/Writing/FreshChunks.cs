@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
 using Crstore.Model;
 
 namespace Crstore.Store.Writing;
@@ -38,6 +39,12 @@ internal sealed unsafe class FreshChunks : IDisposable
     {
         sequence = (uint)table[PlaceOf(hash)] - 1;
         return sequence != uint.MaxValue;
+    }
+
+    /// <summary>It will be looked for soon: its place in a table of megabytes is fetched meanwhile. Thread safe.</summary>
+    public void Prefetch(in ContentHash hash)
+    {
+        if (Sse.IsSupported && table is not null) Sse.Prefetch0(table + StartOf(hash));
     }
 
     /// <summary>Adds one, with the next number, unless it is there already.</summary>

@@ -77,13 +77,16 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
         for (var i = first; i < first + count; i++)
         {
             var page = memory.Slice(i * VirtualPage.Size, VirtualPage.Size);
-            if (!page.ContainsAnyExcept((byte)0))
-            {
-                fates[i] = PageFate.Zero;
-                continue;
-            }
+            fates[i] = page.ContainsAnyExcept((byte)0) ? PageFate.Fresh : PageFate.Zero;
+            if (fates[i] == PageFate.Zero) continue;
+            hashes[i] = PageHash.Of(page);
+            taken.Prefetch(hashes[i]);
+        }
 
-            var hash = hashes[i] = PageHash.Of(page);
+        for (var i = first; i < first + count; i++)
+        {
+            if (fates[i] == PageFate.Zero) continue;
+            var hash = hashes[i];
             if (taken.TryFind(hash, out _))
             {
                 fates[i] = PageFate.Taken;

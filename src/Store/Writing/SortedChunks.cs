@@ -1,3 +1,4 @@
+using System.Numerics;
 using Crstore.Model;
 
 namespace Crstore.Store.Writing;
@@ -26,7 +27,7 @@ internal sealed class SortedChunks : IComparer<int>
         }
 
         order = new int[Count];
-        Sort();
+        Sort(first, last);
     }
 
     /// <summary>How many.</summary>
@@ -39,10 +40,11 @@ internal sealed class SortedChunks : IComparer<int>
     public uint NumberAt(int place) => numbers[order[place]];
 
     /// <inheritdoc/>
-    int IComparer<int>.Compare(int first, int second)
+    public int Compare(int first, int second)
     {
-        var (x, y) = (hashes[first], hashes[second]);
-        return x.B != y.B ? x.B.CompareTo(y.B) : x.C != y.C ? x.C.CompareTo(y.C) : x.D.CompareTo(y.D);
+        ref readonly var x = ref hashes[first];
+        ref readonly var y = ref hashes[second];
+        return x.A != y.A ? x.A.CompareTo(y.A) : x.B != y.B ? x.B.CompareTo(y.B) : x.C != y.C ? x.C.CompareTo(y.C) : x.D.CompareTo(y.D);
     }
 
     private void Add(in ContentHash hash, uint number)
@@ -57,17 +59,31 @@ internal sealed class SortedChunks : IComparer<int>
         Count++;
     }
 
-    private void Sort()
+    // By the first bits they are nearly in order, for content addresses are spread evenly: what is left to sort is a few at a time, unless somebody has chosen the pages for it.
+    private void Sort(ulong first, ulong last)
     {
-        var words = new ulong[order.Length];
-        for (var i = 0; i < order.Length; i++) (order[i], words[i]) = (i, hashes[i].A);
-        Array.Sort(words, order); // by the first word: several times faster than through a comparer
-        for (var first = 0; first < order.Length;)
+        const int Few = 16;
+        var shift = Math.Max(0, BitOperations.Log2(last - first | 1) - BitOperations.Log2((uint)order.Length | 1));
+        var ends = new int[(int)((last - first) >> shift) + 2];
+        for (var i = 0; i < order.Length; i++) ends[(int)((hashes[i].A - first) >> shift) + 1]++;
+        for (var i = 1; i < ends.Length; i++) ends[i] += ends[i - 1];
+        for (var i = 0; i < order.Length; i++) order[ends[(int)((hashes[i].A - first) >> shift)]++] = i;
+        var start = 0;
+        foreach (var end in ends)
         {
-            var end = first + 1;
-            while (end < order.Length && words[end] == words[first]) end++;
-            if (end - first > 1) Array.Sort(order, first, end - first, this);
-            first = end;
+            if (end - start > Few) Array.Sort(order, start, end - start, this);
+            else SortFew(order.AsSpan(start, end - start));
+            start = end;
+        }
+    }
+
+    private void SortFew(Span<int> few)
+    {
+        for (var i = 1; i < few.Length; i++)
+        {
+            var (moved, to) = (few[i], i);
+            for (; to > 0 && Compare(few[to - 1], moved) > 0; to--) few[to] = few[to - 1];
+            few[to] = moved;
         }
     }
 }
