@@ -41,7 +41,9 @@ public static unsafe partial class Spawn
             Check(SetDefault(attributes, set), "posix_spawnattr_setsigdefault");
             Check(SetFlags(attributes, (short)(SetSigDefault | SetSigMask | (newSession ? SetSession : 0))), "posix_spawnattr_setflags");
             using var argv = new StringVector(arguments);
-            using var envp = new StringVector(Environment.GetEnvironmentVariables().Cast<DictionaryEntry>().Select(e => $"{e.Key}={e.Value}").ToList());
+            var environment = new List<string>();
+            foreach (DictionaryEntry variable in Environment.GetEnvironmentVariables()) environment.Add($"{variable.Key}={variable.Value}");
+            using var envp = new StringVector(environment);
             Check(PosixSpawn(out var pid, path, actions, attributes, argv.Pointer, envp.Pointer), $"posix_spawn {path}");
             return pid;
         }

@@ -21,8 +21,11 @@ public static class Verdicts
         [.. Of(scene).Where(v => v.Verdict.Outcome == Restartability.Refused).Select(v => $"{v.Object}: {v.Verdict.Why}").Distinct()];
 
     /// <summary>What comes back a little different, a sentence for each.</summary>
-    public static IEnumerable<string> Differences(IEnumerable<ObjectVerdict> verdicts) =>
-        verdicts.Where(v => v.Verdict is { Outcome: Restartability.Restarts, Why.Length: > 0 }).Select(v => $"{v.Object}: {v.Verdict.Why}");
+    public static IEnumerable<string> Differences(IEnumerable<ObjectVerdict> verdicts)
+    {
+        foreach (var (_, name, verdict) in verdicts)
+            if (verdict is { Outcome: Restartability.Restarts, Why.Length: > 0 }) yield return $"{name}: {verdict.Why}";
+    }
 
     /// <summary>What comes back as an option says, a sentence for each.</summary>
     public static IEnumerable<string> Decided(IEnumerable<ObjectVerdict> verdicts, string flag) =>

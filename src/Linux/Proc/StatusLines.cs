@@ -96,12 +96,12 @@ public sealed record StatusLines
 
     private static uint[] Ids(Dictionary<string, string> lines, string key, int atLeast)
     {
-        var ids = Words(Required(lines, key)).Select(w => Number(w, key)).ToArray();
+        var ids = Array.ConvertAll(Words(Required(lines, key)), w => Number(w, key));
         return ids.Length >= atLeast ? ids : throw new InvalidDataException($"/proc/PID/status: {key} has {ids.Length} numbers");
     }
 
     private static int[] Pids(Dictionary<string, string> lines, string key) =>
-        lines.TryGetValue(key, out var pids) ? [.. Words(pids).Select(w => (int)Number(w, key))] : [];
+        lines.TryGetValue(key, out var pids) ? Array.ConvertAll(Words(pids), w => (int)Number(w, key)) : [];
 
     private static ulong Mask(Dictionary<string, string> lines, string key) =>
         ulong.TryParse(Required(lines, key), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var mask)

@@ -47,15 +47,19 @@ internal static class FileLocks
     /// <summary>Takes those of a process, in it.</summary>
     internal static void TakeOwn(FileObject file, FdUse use, IProcessCalls process)
     {
-        foreach (var held in Of(FdInfo.Parse(use.Fd.Fdinfo.Span)).Where(l => l.Kind == "POSIX"))
+        foreach (var held in Of(FdInfo.Parse(use.Fd.Fdinfo.Span)))
         {
+            if (held.Kind != "POSIX") continue;
             var result = process.Call($"fcntl(F_SETLK) of {file}", Fcntl, use.Fd.Number, SetLock, (long)process.Place(LockCalls.Record(held.Write, held.Start, held.Length)));
             if (result is -Errno.EAGAIN or -Errno.EACCES) throw Taken(file);
             if (result < 0) throw new EnvironmentException($"{file}: a lock on it can't be had: {Errno.Describe((int)-result)}");
         }
     }
 
-    private static IEnumerable<Lock> Of(FdInfo info) => info.Values("lock").Select(l => Lock.TryParse(l)!.Value);
+    private static IEnumerable<Lock> Of(FdInfo info)
+    {
+        foreach (var line in info.Values("lock")) yield return Lock.TryParse(line)!.Value;
+    }
 
     private static TargetException Taken(FileObject file) => new($"{file}: it was locked at the capture, and somebody else has locked it now", "fuser -v FILE tells who has it open");
 

@@ -51,8 +51,17 @@ public sealed class RestartScene : IDisposable
         ArgumentNullException.ThrowIfNull(body);
         (Body, Ids) = IdsInside.Translate(body);
         body = Body;
-        var uses = body.Processes.SelectMany(p => p.Fds.Select(f => new FdUse(p, f))).ToLookup(u => u.Fd.OpenFile);
-        Files = [.. body.OpenFiles.Where(f => uses[f.Id].Any()).Select(f => new FileObject(f, [.. uses[f.Id]]))];
+        var uses = new Dictionary<uint, List<FdUse>>();
+        foreach (var process in body.Processes)
+        {
+            foreach (var fd in process.Fds)
+            {
+                if (!uses.TryGetValue(fd.OpenFile, out var those)) uses.Add(fd.OpenFile, those = []);
+                those.Add(new FdUse(process, fd));
+            }
+        }
+
+        Files = [.. body.OpenFiles.Where(f => uses.ContainsKey(f.Id)).Select(f => new FileObject(f, uses[f.Id]))];
     }
 
     /// <summary>The checkpoint, with the ids that its processes see.</summary>

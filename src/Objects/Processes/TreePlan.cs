@@ -14,7 +14,7 @@ public sealed class TreePlan
     private const int SigChld = 17;
     private readonly Process root;
     private readonly Dictionary<int, Process> byId = [];
-    private readonly ILookup<int, Process> children;
+    private readonly Dictionary<int, List<Process>> children = [];
     private readonly Dictionary<int, int?> births = [];
     private readonly int? outer;     // the session that the root was born in; null: nobody else is in it
     private readonly bool ownSession;
@@ -31,7 +31,12 @@ public sealed class TreePlan
         this.taken = taken;
         root = processes[0];
         foreach (var process in processes) byId.TryAdd(process.Pid, process);
-        children = processes.Skip(1).ToLookup(p => p.Ppid);
+        for (var i = 1; i < processes.Count; i++)
+        {
+            if (!children.TryGetValue(processes[i].Ppid, out var siblings)) children.Add(processes[i].Ppid, siblings = []);
+            siblings.Add(processes[i]);
+        }
+
         outer = root.Sid != root.Pid ? root.Sid : processes.FirstOrDefault(p => !byId.ContainsKey(p.Sid) && !p.SessionLeaderGone)?.Sid;
         OuterIsMade = root.Sid != root.Pid && root.SessionLeaderGone && root.Sid != 0 && !byId.ContainsKey(root.Sid) && !taken.Contains(root.Sid);
         this.ownSession = ownSession && root.Sid != root.Pid && !OuterIsMade;
@@ -99,13 +104,15 @@ public sealed class TreePlan
         Settle(root);
     }
 
+    private List<Process> ChildrenOf(Process process) => children.GetValueOrDefault(process.Pid) ?? [];
+
     // The session that a process must be born in; null: any, since it leads one of its own.
     private int? BirthOf(Process process)
     {
         if (process.Sid != process.Pid) return process.Sid;
         if (births.TryGetValue(process.Pid, out var known)) return known;
         births[process.Pid] = null;
-        foreach (var child in children[process.Pid])
+        foreach (var child in ChildrenOf(process))
         {
             // Who was born before its parent called setsid is in the older session. It is inherited from above, unless it was begun, and left again, below.
             if (BirthOf(child) is not { } older || older == process.Pid) continue;
@@ -126,7 +133,7 @@ public sealed class TreePlan
     // What a process that has just been made does, and its children.
     private void Settle(Process process)
     {
-        var mine = children[process.Pid].ToList();
+        List<Process> mine = [.. ChildrenOf(process)];
         if (process.Sid == process.Pid)
         {
             foreach (var child in mine.Where(c => BirthOf(c) is { } birth && birth != process.Pid && birth == sessions[process.Pid]).ToList())

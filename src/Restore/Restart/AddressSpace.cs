@@ -56,8 +56,8 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
         {
             var flags = vma.VmFlags.Split(' ');
             if (WasWritable(vma)) puppet.Queue($"mprotect of {vma.Start:x}", SystemCalls.Mprotect, (long)vma.Start, (long)(vma.End - vma.Start), vma.Protection);
-            foreach (var (flag, advice, name) in Advices.Where(a => flags.Contains(a.Flag)))
-                puppet.Queue($"madvise({name}) of {vma.Start:x}", SystemCalls.Madvise, (long)vma.Start, (long)(vma.End - vma.Start), advice);
+            foreach (var (flag, advice, name) in Advices)
+                if (flags.Contains(flag)) puppet.Queue($"madvise({name}) of {vma.Start:x}", SystemCalls.Madvise, (long)vma.Start, (long)(vma.End - vma.Start), advice);
             foreach (var guard in vma.Guards)
                 puppet.Queue($"madvise(MADV_GUARD_INSTALL) of {guard.Start:x}", SystemCalls.Madvise, (long)guard.Start, (long)guard.SizeBytes, GuardInstall);
             // What can't be touched can't be made present now: MLOCK_ONFAULT, mlock2(2).
@@ -95,8 +95,9 @@ internal sealed class AddressSpace(Restarted process, MappedFiles mapped)
             return;
         }
 
-        var same = now.Count == then.Count && now.Zip(then).All(p => p.First.Name == p.Second.Name && p.First.End - p.First.Start == p.Second.End - p.Second.Start
-            && p.First.Start - now[0].Start == p.Second.Start - then[0].Start);
+        var same = now.Count == then.Count;
+        for (var i = 0; same && i < now.Count; i++)
+            same = now[i].Name == then[i].Name && now[i].End - now[i].Start == then[i].End - then[i].Start && now[i].Start - now[0].Start == then[i].Start - then[0].Start;
         if (!same)
             throw new EnvironmentException($"process {process.Message.Pid}: this kernel's vDSO is another one than that of the capture", "restart it on the kernel that it was captured on");
         if (now[0].Start == then[0].Start) return;

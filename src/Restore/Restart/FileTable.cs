@@ -87,11 +87,11 @@ internal sealed class FileTable : IDisposable
     {
         process.Leader.Queue("close_range", SystemCalls.CloseRange, firstInherited, uint.MaxValue, 0);
         // Locks come last: an epoll may have to close something.
-        foreach (var file in scene.Files.Where(f => !scene.IsMapped(f)).OrderByDescending(f => FileKinds.Of(f) is EpollFile))
-        {
-            if (file.Uses.FirstOrDefault(u => u.Process.Pid == process.Message.Pid) is { Fd: not null } use)
-                FileKinds.Of(file).Finish(file, use, process.Leader, scene);
-        }
+        foreach (var epolls in (bool[])[true, false])
+            foreach (var file in scene.Files)
+                if (FileKinds.Of(file) is EpollFile == epolls && !scene.IsMapped(file)
+                    && file.Uses.FirstOrDefault(u => u.Process.Pid == process.Message.Pid) is { Fd: not null } use)
+                    FileKinds.Of(file).Finish(file, use, process.Leader, scene);
 
         process.Leader.Flush();
     }

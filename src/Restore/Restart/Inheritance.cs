@@ -33,8 +33,16 @@ internal sealed class Inheritance(int first)
     public static int FirstAbove(CheckpointBody body)
     {
         const int others = 1024, perFile = 3; // an end of a pair, and what both are opened again from
-        var highest = Math.Max(Own(), body.Processes.SelectMany(p => p.Fds).Select(f => f.Number).DefaultIfEmpty(0).Max());
-        return highest + others + perFile * (body.OpenFiles.Count + body.Processes.Sum(p => p.Vmas.Where(v => v.Inode != 0).DistinctBy(v => v.Inode).Count()));
+        var (highest, mapped) = (Own(), 0);
+        foreach (var process in body.Processes)
+        {
+            foreach (var fd in process.Fds) highest = Math.Max(highest, fd.Number);
+            var inodes = new HashSet<ulong>();
+            foreach (var vma in process.Vmas)
+                if (vma.Inode != 0 && inodes.Add(vma.Inode)) mapped++;
+        }
+
+        return highest + others + perFile * (body.OpenFiles.Count + mapped);
     }
 
     /// <summary>A number above all that crstore has open.</summary>
@@ -49,5 +57,10 @@ internal sealed class Inheritance(int first)
         if ((ulong)(first + files.Count) >= limit) throw new EnvironmentException($"{first + files.Count} file descriptors are needed, and crstore may have {limit}", "raise the hard limit: ulimit -Hn");
     }
 
-    private static int Own() => Directory.GetFiles("/proc/self/fd").Max(f => int.Parse(Path.GetFileName(f), CultureInfo.InvariantCulture));
+    private static int Own()
+    {
+        var highest = 0;
+        foreach (var file in Directory.GetFiles("/proc/self/fd")) highest = Math.Max(highest, int.Parse(Path.GetFileName(file), CultureInfo.InvariantCulture));
+        return highest;
+    }
 }

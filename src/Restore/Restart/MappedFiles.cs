@@ -44,7 +44,7 @@ internal sealed class MappedFiles : IDisposable
     public FileBackings Backings => backings;
 
     /// <summary>Shared memory, to be filled.</summary>
-    public IReadOnlyCollection<SharedMemory> Shared => shared.Values;
+    public Dictionary<(ulong Dev, ulong Inode), SharedMemory>.ValueCollection Shared => shared.Values;
 
     /// <summary>The fd in the puppets; null for anonymous memory.</summary>
     public int? FdOf(Vma vma) => fds.TryGetValue(vma, out var fd) ? fd : null;

@@ -20,7 +20,7 @@ internal sealed class PageFiller : IDisposable
     private readonly MappedFiles mapped;
     private readonly LazyMemory? lazy;
     private readonly IProgress<ulong>? progress;
-    private readonly IReadOnlyList<(ProcessImage Source, ProcessSink Sink)> spaces;
+    private readonly List<(ProcessImage Source, ProcessSink Sink)> spaces = [];
     private readonly CancellationTokenSource cancel;
     private readonly ManualResetEventSlim mappingsAreThere = new();
     private readonly Thread thread;
@@ -39,7 +39,8 @@ internal sealed class PageFiller : IDisposable
         (this.image, this.mapped, this.lazy, this.progress) = (image, mapped, lazy, progress);
         this.cancel = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var files = mapped.Backings;
-        spaces = [.. body.Processes.Where(p => !p.Zombie).Select(p => (new ProcessImage(image, p, files), new ProcessSink()))];
+        foreach (var process in body.Processes)
+            if (!process.Zombie) spaces.Add((new ProcessImage(image, process, files), new ProcessSink()));
         thread = new Thread(Run) { IsBackground = true, Name = "crstore fill" };
         thread.Start();
     }

@@ -13,25 +13,39 @@ internal static class PendingSignals
     /// <summary>Queues all but SIGCONT.</summary>
     public static void Queue(Restarted process)
     {
-        foreach (var (puppet, call) in Calls(process).Where(c => c.Call.Signal is not (Signals.SIGCONT or Signals.SIGSTOP)))
-            puppet.Queue(call.Name, call.Number, call.Arguments(puppet));
+        foreach (var (puppet, call) in Calls(process))
+            if (call.Signal is not (Signals.SIGCONT or Signals.SIGSTOP)) puppet.Queue(call.Name, call.Number, call.Arguments(puppet));
         foreach (var puppet in process.Threads) puppet.Flush();
     }
 
     /// <summary>Queues SIGCONT, when no puppet of the process has anything to do any more.</summary>
     public static void QueueContinue(Restarted process)
     {
-        foreach (var (puppet, call) in Calls(process).Where(c => c.Call.Signal == Signals.SIGCONT))
-            puppet.CallWithoutStop(call.Name, call.Number, call.Arguments(puppet));
+        foreach (var (puppet, call) in Calls(process))
+            if (call.Signal == Signals.SIGCONT) puppet.CallWithoutStop(call.Name, call.Number, call.Arguments(puppet));
     }
 
     /// <summary>The process was about to stop: SIGSTOP was sent to it while it was frozen for the capture.</summary>
-    public static bool AreToStop(Process message) =>
-        Records(message.SharedPending.Memory).Concat(message.Threads.SelectMany(t => Records(t.Pending.Memory))).Any(r => SignalOf(r) == Signals.SIGSTOP);
+    public static bool AreToStop(Process message)
+    {
+        foreach (var thread in message.Threads)
+            if (IsToStop(thread.Pending.Memory)) return true;
+        return IsToStop(message.SharedPending.Memory);
+    }
 
-    private static IEnumerable<(Puppet Puppet, SendingCall Call)> Calls(Restarted process) =>
-        Records(process.Message.SharedPending.Memory).Select(r => (process.Leader, new SendingCall(r, OfThread: false)))
-            .Concat(process.Threads.Zip(process.Message.Threads).SelectMany(p => Records(p.Second.Pending.Memory).Select(r => (p.First, new SendingCall(r, OfThread: true)))));
+    private static bool IsToStop(ReadOnlyMemory<byte> records)
+    {
+        foreach (var record in Records(records))
+            if (SignalOf(record) == Signals.SIGSTOP) return true;
+        return false;
+    }
+
+    private static IEnumerable<(Puppet Puppet, SendingCall Call)> Calls(Restarted process)
+    {
+        foreach (var record in Records(process.Message.SharedPending.Memory)) yield return (process.Leader, new SendingCall(record, OfThread: false));
+        for (var i = 0; i < process.Threads.Count; i++)
+            foreach (var record in Records(process.Message.Threads[i].Pending.Memory)) yield return (process.Threads[i], new SendingCall(record, OfThread: true));
+    }
 
     private static IEnumerable<ReadOnlyMemory<byte>> Records(ReadOnlyMemory<byte> records)
     {

@@ -36,13 +36,17 @@ internal sealed class ProcessTree
     private readonly List<int> made;
     private readonly Dictionary<int, Process> messages;
     private readonly Dictionary<int, Puppet> puppets = []; // by id inside, helpers as well
-    private readonly HashSet<int> reserved;
+    private readonly HashSet<int> reserved = [];
 
     private ProcessTree(Puppet stub, bool isStub, IReadOnlyList<Process> processes, List<int> made)
     {
         (this.stub, this.isStub, this.made) = (stub, isStub, made);
         messages = processes.ToDictionary(p => p.Pid);
-        reserved = [.. processes.SelectMany(p => p.Threads.Select(t => t.Tid).Concat([p.Pid, p.Pgid, p.Sid]))];
+        foreach (var process in processes)
+        {
+            reserved.UnionWith([process.Pid, process.Pgid, process.Sid]);
+            foreach (var thread in process.Threads) reserved.Add(thread.Tid);
+        }
     }
 
     /// <summary>Root first, parents before children.</summary>

@@ -57,8 +57,8 @@ public sealed class Restarter
     private RestartResult Run(IProgress<ulong>? progress, CancellationToken cancel)
     {
         using var scene = new RestartScene(image.Manifest.Body) { Stdio = options.Stdio, ChangedFiles = options.Files, CloseConnections = options.CloseConnections, MappedFds = options.MappedFds, Directory = options.Directory, NewPids = options.NewPids, HasTerminal = TerminalRelay.IsPossible(options) };
-        foreach (var fd in options.MappedFds.Keys.Where(n => !scene.Body.Processes.Any(p => p.Fds.Any(f => f.Number == n))))
-            throw new UsageException($"--map-fd {fd}: no process of the checkpoint has that fd", "`crstore show CRID` lists them");
+        foreach (var (fd, _) in options.MappedFds)
+            if (!scene.Body.Processes.Any(p => p.Fds.Any(f => f.Number == fd))) throw new UsageException($"--map-fd {fd}: no process of the checkpoint has that fd", "`crstore show CRID` lists them");
         var verdicts = Verdicts.Of(scene);
         Refuse(verdicts);
         scene.Warnings.AddRange(Verdicts.Differences(verdicts));
@@ -201,7 +201,8 @@ public sealed class Restarter
     /// <summary>The last calls: what interrupted system calls need, and crstore's own memory goes. Then the registers.</summary>
     private static void Finish(Restarted process)
     {
-        var registers = process.Threads.Zip(process.Message.Threads).Select(p => Resumption.Prepare(p.First, p.Second, process.Message.Vmas)).ToList();
+        var registers = new List<UserRegs>();
+        for (var i = 0; i < process.Threads.Count; i++) registers.Add(Resumption.Prepare(process.Threads[i], process.Message.Threads[i], process.Message.Vmas));
         var vdso = process.Message.Vmas.FirstOrDefault(v => v.Name == "[vdso]")
             ?? throw new TargetException($"process {process.Message.Pid} has no vDSO");
         PendingSignals.QueueContinue(process);

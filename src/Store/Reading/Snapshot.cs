@@ -61,15 +61,14 @@ internal static class Snapshot
 
     private static Marks Fingerprint(StorePaths paths) => StoreErrors.Guard(() =>
     {
-        var files = new List<(string Name, long Size)>();
+        var files = new Dictionary<string, long>();
         foreach (var path in Directory.GetFiles(paths.Database))
         {
             var name = Path.GetFileName(path);
             if (name.StartsWith("MANIFEST-", StringComparison.Ordinal) || name.EndsWith(".log", StringComparison.Ordinal) || name == "CURRENT")
-                files.Add((name, SizeOf(path)));
+                files.Add(name, SizeOf(path));
         }
 
-        files.Sort();
         return new Marks(files, FileCalls.ReadText(Path.Combine(paths.Database, "CURRENT")) ?? "");
     });
 
@@ -79,14 +78,24 @@ internal static class Snapshot
         return info.Exists ? info.Length : -1;
     }
 
-    private sealed record Marks(List<(string Name, long Size)> Files, string Current)
+    private sealed record Marks(Dictionary<string, long> Files, string Current)
     {
         /// <summary>The same but for WALs that grew: what is in them is committed after everything that it refers to.</summary>
-        public bool SameFiles(Marks other) => Current == other.Current && Files.Count == other.Files.Count &&
-            Files.Zip(other.Files).All(p => p.First.Name == p.Second.Name &&
-                (p.First.Size == p.Second.Size || p.First.Name.EndsWith(".log", StringComparison.Ordinal)));
+        public bool SameFiles(Marks other) => Same(other, mayGrow: ".log");
 
         /// <summary>Exactly the same.</summary>
-        public bool Same(Marks other) => Current == other.Current && Files.SequenceEqual(other.Files);
+        public bool Same(Marks other) => Same(other, mayGrow: null);
+
+        private bool Same(Marks other, string? mayGrow)
+        {
+            if (Current != other.Current || Files.Count != other.Files.Count) return false;
+            foreach (var (name, size) in Files)
+            {
+                if (!other.Files.TryGetValue(name, out var now)) return false;
+                if (size != now && (mayGrow is null || !name.EndsWith(mayGrow, StringComparison.Ordinal))) return false;
+            }
+
+            return true;
+        }
     }
 }

@@ -182,8 +182,12 @@ internal sealed class RestartVerb : Verb
     private static Dictionary<int, string> MappedFds(string[] words)
     {
         var mapped = new Dictionary<int, string>();
-        foreach (var (fd, path) in words.Select(MappedFd))
+        foreach (var word in words)
+        {
+            var (fd, path) = MappedFd(word);
             if (!mapped.TryAdd(fd, path)) throw new UsageException($"--map-fd {fd} is given twice");
+        }
+
         return mapped;
     }
 

@@ -1,0 +1,66 @@
+using System.Runtime.Intrinsics.X86;
+using Crstore.Linux;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Cli;
+
+/// <summary>What is published is compiled ahead, together with the framework: what the JIT is left to do, each start waits for.</summary>
+public sealed class StartTests
+{
+    // Measured: 10, 40 and 118. Without the profile of the runtime pack (Crstore.Cli.csproj): 76, 247 and 296.
+    private const int Few = 30, FewInRestart = 80, FewInCapture = 180;
+
+    [Fact]
+    public void Little_is_compiled_at_the_start()
+    {
+        RequireWhatItIsCompiledFor();
+        using var store = new CliStore();
+        AssertFew(Few, store, "--version");
+    }
+
+    [Fact]
+    public void Little_is_compiled_in_a_small_capture_and_a_lazy_restart()
+    {
+        RequireWhatItIsCompiledFor();
+        Requires.Root();
+        using var store = new CliStore();
+        int pid;
+        using (var target = TargetProcess.Start(new TargetStart(Targets.Path("first_instruction"), "8", "1", store.File("gaps")).AsDaemon("/dev/null", store.File("out"), "/dev/null")))
+        {
+            Until(() => File.Exists(store.File("out")) && File.ReadAllText(store.File("out")).StartsWith("ready", StringComparison.Ordinal));
+            store.Capture(pid = target.Pid, "--series", "s");
+            AssertFew(FewInCapture, store, "capture", $"{pid}", "--series", "s", "--quiet");
+            Signals.Kill(pid, Signals.SIGKILL);
+            Until(() => !Directory.Exists($"/proc/{pid}"));
+        }
+
+        try
+        {
+            AssertFew(FewInRestart, store, "restart", "s", "--detach", "--lazy", "--quiet");
+        }
+        finally
+        {
+            Signals.TryKill(pid, Signals.SIGKILL);
+        }
+    }
+
+    // Methods that are compiled again since they are called often (Tier1) are nobody's wait.
+    private static void AssertFew(int limit, CliStore store, params string[] arguments)
+    {
+        var list = store.File("compiled");
+        File.Delete(list);
+        store.RunWith(new Dictionary<string, string?> { ["DOTNET_JitStdOutFile"] = list, ["DOTNET_JitDisasmSummary"] = "1" }, arguments).MustSucceed();
+        var compiled = File.ReadLines(list).Where(l => !l.Contains("[Tier1", StringComparison.Ordinal)).ToList();
+        Assert.NotEmpty(compiled); // the list is what it seems to be
+        Assert.True(compiled.Count <= limit, $"{compiled.Count} methods are compiled, more than {limit}:\n{string.Join('\n', compiled)}");
+    }
+
+    private static void RequireWhatItIsCompiledFor() => Requires.That(Avx2.IsSupported && Bmi2.IsSupported && Fma.IsSupported, "what the program is compiled for (x86-64-v3)");
+
+    private static void Until(Func<bool> condition)
+    {
+        for (var waited = 0; !condition(); Thread.Sleep(10))
+            if (++waited > 6000) throw new TimeoutException();
+    }
+}
