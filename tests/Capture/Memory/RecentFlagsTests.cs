@@ -3,7 +3,7 @@ using Crstore.Capture;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Linux.Memory;
-using Crstore.Model;
+using Crstore.Model.Format;
 using Crstore.Tests.Support;
 using Xunit;
 
