@@ -56,6 +56,9 @@ internal sealed class CaptureAttempt(
     /// <summary>Where the pages wait that rounds read; null for a rehearsal.</summary>
     public HeldMemory? Held { get; init; }
 
+    /// <summary>What earlier captures have read of mappings; null for nothing.</summary>
+    public RecentFlags? RecentFlags { get; init; }
+
     /// <summary>What a round would copy from running processes, all in all; after <see cref="Prepare"/>.</summary>
     public long RoundBytes => Watchable.Sum(p => p.Memory.TrackableBytes);
 
@@ -479,6 +482,7 @@ internal sealed class CaptureAttempt(
         {
             Round = round,
             Held = Held,
+            RecentFlags = RecentFlags,
             Pid = pid,
             Options = options,
             Space = space,

@@ -48,7 +48,13 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         var latest = parent ?? new Crid(record?.LatestCrid ?? 0);
         if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
         chunks = kept?.Chunks ?? new ChunkLookup(snapshot.Database);
-        sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options, store.Keeper?.Anchors);
+        if (store.Keeper?.Known is { } known)
+        {
+            known.Begin(snapshot.Database);
+            snapshot.Segments.Kept = known.Segments;
+        }
+
+        sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options, store.Keeper);
         clock.Stop();
     }
 
@@ -205,9 +211,10 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 Clock.Enter("write");
                 body.Phases.Clear();
                 body.Phases.AddRange(Clock.Report()); // of the rest it can't tell
-                Write(db, header, ManifestCodec.EncodeBody(body), maps, indexBytes, distrust, finalize);
+                var stored = Write(db, header, ManifestCodec.EncodeBody(body), maps, indexBytes, distrust, finalize);
                 if (!access.IsInPlace)
                     throw new StoreDamagedException($"CRID {Crid} is not in {paths.Root}: the store that it was written to has been removed, or moved");
+                Remember(db, stored, maps);
                 var whole = IngestIndex(db);
                 FaultPoint.Hit("commit.index-ingested");
                 Clock.Enter("tidy up");
@@ -347,7 +354,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         }
     }
 
-    private void Write(RocksDb db, CheckpointHeader header, byte[] bodyBytes, List<(SpaceId Id, PageMapResult Map)> maps,
+    private byte[] Write(RocksDb db, CheckpointHeader header, byte[] bodyBytes, List<(SpaceId Id, PageMapResult Map)> maps,
         ulong indexBytes, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
     {
         db.Ingest(ColumnFamily.Chunks, sink.Frames.Files);
@@ -365,10 +372,20 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         finalize?.Invoke(header);
         header.BytesStored = batch.BytesPut + indexBytes + InFiles(sink.Frames) + InFiles(sink.Patches);
         header.BytesStored += (ulong)header.CalculateSize();
-        batch.Put(ColumnFamily.Manifests, Keys.Crid(Crid), ManifestCodec.EncodeHeader(header));
+        var stored = ManifestCodec.EncodeHeader(header);
+        batch.Put(ColumnFamily.Manifests, Keys.Crid(Crid), stored);
         FaultPoint.Hit("commit.before-write");
         db.Write(batch);
         FaultPoint.Hit("commit.written");
+        return stored;
+    }
+
+    private void Remember(RocksDb db, byte[] header, List<(SpaceId Id, PageMapResult Map)> maps)
+    {
+        if (store.Keeper?.Known is not { } known) return;
+        foreach (var (_, map) in maps)
+            foreach (var segment in map.Contents) known.Segments.Replace(segment);
+        known.Committed(db, Crid, header);
     }
 
     /// <summary>

@@ -3,6 +3,7 @@ using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Store.Layout;
 using Crstore.Store.Reading;
+using Crstore.Store.Writing;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Store;
@@ -57,7 +58,10 @@ public sealed class StoreKeeper : IDisposable
     internal TurnBell Bell { get; }
 
     /// <summary>What the captures of its owner have read of the store, and may use again.</summary>
-    internal AnchorPages Anchors { get; } = new();
+    internal KeptKnowledge Known { get; } = new();
+
+    /// <summary>Of the one capture of its owner that is under way.</summary>
+    internal SinkBuffers Buffers { get; } = new();
 
     /// <summary>Closes the store and lets others have it. Not while it is in use.</summary>
     public void GiveAway()

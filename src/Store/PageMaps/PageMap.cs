@@ -91,10 +91,12 @@ public sealed class PageMap
             var (from, to) = SegmentsOf(entry, within);
             for (var number = from; number < to; number++)
             {
-                foreach (ref readonly var extent in Load(entry.Key(number)).Extents.AsSpan())
+                var segment = Load(entry.Key(number));
+                var first = number << Segment.Shift < within.Start.Number ? segment.IndexOf((int)(within.Start.Number % Segment.Pages)) : 0;
+                foreach (ref readonly var extent in segment.Extents.AsSpan(first))
                 {
                     var run = RunOf(number, extent);
-                    if (run.Kind == PageKind.Absent || run.Range.End.Number <= within.Start.Number) continue;
+                    if (run.Kind == PageKind.Absent) continue;
                     if (run.Range.Start.Number >= within.End.Number) return;
                     visit(run.Range.Start.Number >= within.Start.Number && run.Range.End.Number <= within.End.Number ? run : run.Within(within));
                 }
@@ -118,10 +120,8 @@ public sealed class PageMap
             var (from, to) = SegmentsOf(entry, within);
             for (var number = from; number < to; number++)
             {
-                var segment = Load(entry.Key(number));
-                for (var next = 0; next < segment.Extents.Length;)
+                foreach (var span in Load(entry.Key(number)).Kinds)
                 {
-                    var span = segment.KindFrom(ref next);
                     var inside = span.Range.Intersect(within);
                     if (span.Kind != PageKind.Absent && !inside.IsEmpty) yield return new PageSpan(inside, span.Kind);
                 }

@@ -11,6 +11,8 @@ internal sealed class PageMapAssembler(Crid crid, SpaceId space, PageMap? parent
     private readonly List<RootEntry> _entries = [];
     private readonly List<NewSegment> _segments = [];
     private readonly List<PageExtent> _current = [];
+    private readonly List<NewContent> _contents = []; // of those in the place of the parent's, if somebody keeps them
+    private readonly List<(ulong Number, int Pages)> _changed = []; // of those whose parent's was at hand, in order
     private readonly SegmentEncoder _encoder = new();
     private ulong _number;
     private ulong _chunks, _zero, _excluded;
@@ -58,20 +60,45 @@ internal sealed class PageMapAssembler(Crid crid, SpaceId space, PageMap? parent
             throw new EnvironmentException($"the page map of space {space} needs {_entries.Count} root entries; the format allows {limits.MaxRootEntries}");
         var entries = _entries.ToArray();
         return new PageMapResult(RootCodec.Encode(crid, space, entries), _segments,
-            new PageMapCounters(_chunks, _zero, _excluded, Changed(entries)));
+            new PageMapCounters(_chunks, _zero, _excluded, Changed(entries)))
+        {
+            Contents = _contents,
+        };
     }
 
     private ulong Changed(RootEntry[] entries)
     {
         if (parent is null) return _chunks + _zero;
         ulong changed = 0;
-        foreach (var change in PageMapDiff.Changes(parent, new PageMap(crid, space, entries, new Source(crid, parent, _segments))))
+        var map = new PageMap(crid, space, entries, new Source(crid, parent, _segments));
+        var next = 0;
+        foreach (var range in parent.SegmentsDiffering(map))
         {
-            var alike = change.Before.Kind is PageKind.Absent or PageKind.Zero && change.After.Kind is PageKind.Absent or PageKind.Zero;
-            if (!alike) changed += change.Range.Count;
+            var (position, end) = (Segment.NumberOf(range.Start), range.End.Number >> Segment.Shift);
+            for (; next < _changed.Count && _changed[next].Number < end; next++)
+            {
+                var (number, pages) = _changed[next];
+                changed += Compare(position, number) + (ulong)pages;
+                position = number + 1;
+            }
+
+            changed += Compare(position, end);
         }
 
         return changed;
+
+        ulong Compare(ulong from, ulong to)
+        {
+            ulong pages = 0;
+            if (from == to) return 0;
+            foreach (var change in PageMapDiff.Changes(parent, map, Segment.RangeOf(from, to - from)))
+            {
+                var alike = change.Before.Kind is PageKind.Absent or PageKind.Zero && change.After.Kind is PageKind.Absent or PageKind.Zero;
+                if (!alike) pages += change.Range.Count;
+            }
+
+            return pages;
+        }
     }
 
     private void Count(in PageRun run)
@@ -109,8 +136,16 @@ internal sealed class PageMapAssembler(Crid crid, SpaceId space, PageMap? parent
         else if (parent?.EntryOf(_number) is { Uniform: null } old)
         {
             var before = old.Key(_number);
-            if (extents.SequenceEqual(parent.Load(before).Extents)) AddEntry(new RootEntry(_number, 1, null, old.Writer, old.Space));
-            else AddSegment(extents, parent, before);
+            var last = parent.Load(before).Extents;
+            if (extents.SequenceEqual(last))
+            {
+                AddEntry(new RootEntry(_number, 1, null, old.Writer, old.Space));
+            }
+            else
+            {
+                _changed.Add((_number, SegmentDifference.CountChanged(last, extents)));
+                AddSegment(extents, parent, before);
+            }
         }
         else
         {
@@ -123,8 +158,16 @@ internal sealed class PageMapAssembler(Crid crid, SpaceId space, PageMap? parent
     private void AddSegment(ReadOnlySpan<PageExtent> extents, PageMap? from, in SegmentKey before)
     {
         var key = new SegmentKey(crid, space, _number);
-        if (_encoder.Encode(key, extents, from, before) is { } bytes) _segments.Add(new NewSegment(_number, bytes));
-        else key = from!.Load(before).Base!.Value;
+        if (_encoder.Encode(key, extents, from, before) is { } bytes)
+        {
+            _segments.Add(new NewSegment(_number, bytes));
+            if (from?.Source.Kept is not null) _contents.Add(new NewContent(before, key, new Segment(_number, extents.ToArray()) { Base = _encoder.Base, Excess = _encoder.Excess }));
+        }
+        else
+        {
+            key = from!.Load(before).Base!.Value;
+        }
+
         AddEntry(new RootEntry(_number, 1, null, key.Writer, key.Space));
     }
 

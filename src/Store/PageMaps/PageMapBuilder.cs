@@ -23,7 +23,17 @@ public readonly record struct PageMapCounters(ulong Chunks, ulong Zero, ulong Ex
 /// <param name="Root">The encoded root.</param>
 /// <param name="Segments">The segments that differ from the parent's, in order.</param>
 /// <param name="Counters">Page counts.</param>
-public sealed record PageMapResult(byte[] Root, IReadOnlyList<NewSegment> Segments, PageMapCounters Counters);
+public sealed record PageMapResult(byte[] Root, IReadOnlyList<NewSegment> Segments, PageMapCounters Counters)
+{
+    /// <summary>The segments that are new in the place of the parent's, decoded, if the parent's source keeps such: for <see cref="SegmentCache.Replace"/>, once they are stored.</summary>
+    public IReadOnlyList<NewContent> Contents { get; init; } = [];
+}
+
+/// <summary>A segment that is new in the place of another one.</summary>
+/// <param name="Before">The parent's.</param>
+/// <param name="Key">Its own.</param>
+/// <param name="Content">What it says.</param>
+public readonly record struct NewContent(SegmentKey Before, SegmentKey Key, Segment Content);
 
 /// <summary>
 /// Builds the page map of one address space of a new checkpoint from operations in any order: a later one overrides an
@@ -66,10 +76,10 @@ public sealed class PageMapBuilder
         var position = range.Start;
         if (_parent is not null)
         {
-            foreach (var run in _parent.Spans(range))
+            foreach (var span in _parent.Kinds(range))
             {
-                if (run.Range.Start != position || run.Kind == PageKind.Excluded) break;
-                position = run.Range.End;
+                if (span.Range.Start != position || span.Kind == PageKind.Excluded) break;
+                position = span.Range.End;
             }
         }
 
@@ -104,11 +114,12 @@ public sealed class PageMapBuilder
     public PageMapResult Build()
     {
         var assembler = new PageMapAssembler(_crid, _space, _parent);
+        Action<PageRun> append = assembler.Append;
         foreach (var piece in _inOrder ? _operations : Sweep())
         {
             if (piece.Verb == Verb.Keep)
             {
-                foreach (var run in _parent!.Spans(piece.Range)) assembler.Append(run);
+                _parent!.Visit(piece.Range, append);
             }
             else if (piece.Verb != Verb.Absent)
             {

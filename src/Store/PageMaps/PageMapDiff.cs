@@ -50,20 +50,24 @@ public static class PageMapDiff
     public static IEnumerable<PageChange> Changes(PageMap before, PageMap after)
     {
         foreach (var range in before.SegmentsDiffering(after))
+            foreach (var change in Changes(before, after, range)) yield return change;
+    }
+
+    /// <summary>The same within a range, in which all segments are loaded.</summary>
+    internal static IEnumerable<PageChange> Changes(PageMap before, PageMap after, PageRange range)
+    {
+        using var left = WithAbsent(before, range).GetEnumerator();
+        using var right = WithAbsent(after, range).GetEnumerator();
+        left.MoveNext();
+        right.MoveNext();
+        for (var position = range.Start; position.Number < range.End.Number;)
         {
-            using var left = WithAbsent(before, range).GetEnumerator();
-            using var right = WithAbsent(after, range).GetEnumerator();
-            left.MoveNext();
-            right.MoveNext();
-            for (var position = range.Start; position.Number < range.End.Number;)
-            {
-                while (left.Current.Range.End.Number <= position.Number) left.MoveNext();
-                while (right.Current.Range.End.Number <= position.Number) right.MoveNext();
-                var common = PageRange.Between(position, range.End).Intersect(left.Current.Range).Intersect(right.Current.Range);
-                var change = new PageChange(left.Current.Within(common), right.Current.Within(common));
-                if (change.Before != change.After) yield return change;
-                position = common.End;
-            }
+            while (left.Current.Range.End.Number <= position.Number) left.MoveNext();
+            while (right.Current.Range.End.Number <= position.Number) right.MoveNext();
+            var common = PageRange.Between(position, range.End).Intersect(left.Current.Range).Intersect(right.Current.Range);
+            var change = new PageChange(left.Current.Within(common), right.Current.Within(common));
+            if (change.Before != change.After) yield return change;
+            position = common.End;
         }
     }
 

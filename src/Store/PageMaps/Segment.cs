@@ -42,6 +42,8 @@ public readonly record struct PageExtent(ushort Start, ushort Length, PageKind K
 /// <param name="Extents">Maximal runs in address order, covering all pages.</param>
 public sealed record Segment(ulong Number, PageExtent[] Extents)
 {
+    private PageSpan[]? _kinds;
+
     /// <summary>Pages in a segment.</summary>
     public const int Pages = 1 << Shift;
 
@@ -60,14 +62,8 @@ public sealed record Segment(ulong Number, PageExtent[] Extents)
     /// <summary>The pages of some segments.</summary>
     public static PageRange RangeOf(ulong first, ulong count) => new(new VirtualPage(first << Shift), count << Shift);
 
-    /// <summary>The pages of one kind that begin with an extent, and the extent behind them.</summary>
-    public PageSpan KindFrom(ref int extent)
-    {
-        var (first, kind) = (extent, Extents[extent].Kind);
-        while (++extent < Extents.Length && Extents[extent].Kind == kind) continue;
-        var end = extent < Extents.Length ? Extents[extent].Start : Pages;
-        return new PageSpan(new PageRange(new VirtualPage((Number << Shift) + Extents[first].Start), (ulong)(end - Extents[first].Start)), kind);
-    }
+    /// <summary>Maximal runs of one kind, wherever their chunks are, in address order, covering all pages. Found out once: mostly it is a single one.</summary>
+    public PageSpan[] Kinds => _kinds ??= FindKinds();
 
     /// <summary>Index of the extent that holds a page, counted from the segment's first one.</summary>
     public int IndexOf(int offset)
@@ -82,6 +78,20 @@ public sealed record Segment(ulong Number, PageExtent[] Extents)
 
         return low;
     }
+
+    private PageSpan[] FindKinds()
+    {
+        var kinds = new List<PageSpan>();
+        for (var next = 0; next < Extents.Length;)
+        {
+            var (first, kind) = (Extents[next].Start, Extents[next].Kind);
+            while (++next < Extents.Length && Extents[next].Kind == kind) continue;
+            var end = next < Extents.Length ? Extents[next].Start : Pages;
+            kinds.Add(new PageSpan(new PageRange(new VirtualPage((Number << Shift) + first), (ulong)(end - first)), kind));
+        }
+
+        return [.. kinds];
+    }
 }
 
 /// <summary>Where segments come from.</summary>
@@ -89,4 +99,7 @@ public interface ISegmentSource
 {
     /// <summary>The stored bytes of a segment; empty if there is none. May be called from several threads.</summary>
     ReadOnlyMemory<byte> Load(Crid writer, SpaceId space, ulong segment);
+
+    /// <summary>Segments that need not be decoded again; null if none are kept.</summary>
+    SegmentCache? Kept => null;
 }

@@ -44,6 +44,14 @@ public static class SegmentCodec
         return Finish(writer, key);
     }
 
+    /// <summary>The full form takes no fewer bytes.</summary>
+    public static int LeastBytes(ReadOnlySpan<PageExtent> extents)
+    {
+        var bytes = 1 + Crc32C.Size;
+        foreach (ref readonly var extent in extents) bytes += extent.Kind == PageKind.Chunk ? 3 : 1;
+        return bytes;
+    }
+
     /// <summary>Encodes what differs from a full segment of an older CRID.</summary>
     /// <returns>How many bytes they are.</returns>
     public static int EncodeDifference(in SegmentKey key, in StoredSegment difference, ByteWriter writer)

@@ -16,6 +16,12 @@ public static class SegmentDifference
         {
             while (from[i].End <= page) i++;
             while (to[j].End <= page) j++;
+            if (IsSame(from[i], to[j]))
+            {
+                page = to[j].End; // mostly
+                continue;
+            }
+
             var end = Math.Min(from[i].End, to[j].End);
             var now = to[j].Cut(page, end);
             if (!Same(from[i].Cut(page, end), now)) Append(found, ref count, now);
@@ -23,6 +29,30 @@ public static class SegmentDifference
         }
 
         return found[..count].ToArray();
+    }
+
+    /// <summary>Pages of which the two say different things; absent and zero count as the same.</summary>
+    /// <param name="before">Extents that cover a segment.</param>
+    /// <param name="after">The same.</param>
+    public static int CountChanged(ReadOnlySpan<PageExtent> before, ReadOnlySpan<PageExtent> after)
+    {
+        int changed = 0, i = 0, j = 0;
+        for (var page = 0; page < Segment.Pages;)
+        {
+            while (before[i].End <= page) i++;
+            while (after[j].End <= page) j++;
+            var end = Math.Min(before[i].End, after[j].End);
+            if (!IsSame(before[i], after[j]))
+            {
+                var (was, now) = (before[i].Cut(page, end), after[j].Cut(page, end));
+                var alike = was.Kind is PageKind.Absent or PageKind.Zero && now.Kind is PageKind.Absent or PageKind.Zero;
+                if (!alike && !Same(was, now)) changed += end - page;
+            }
+
+            page = end;
+        }
+
+        return changed;
     }
 
     /// <summary>The extents that differ from another segment's in these runs; maximal, covering all pages.</summary>
@@ -42,6 +72,8 @@ public static class SegmentDifference
         Copy(from, ref i, page, Segment.Pages, all, ref count);
         return all[..count].ToArray();
     }
+
+    private static bool IsSame(in PageExtent a, in PageExtent b) => a.Start == b.Start && a.Length == b.Length && Same(a, b);
 
     private static bool Same(in PageExtent a, in PageExtent b) =>
         a.Kind == b.Kind && (a.Kind != PageKind.Chunk || (a.First.Crid.Value == b.First.Crid.Value && a.First.Ordinal == b.First.Ordinal));

@@ -16,6 +16,12 @@ internal sealed class SegmentEncoder
     private readonly ByteWriter _full = new();
     private readonly ByteWriter _difference = new();
 
+    /// <summary>What the last one that was made differs from; null if it is a full one.</summary>
+    public SegmentKey? Base { get; private set; }
+
+    /// <summary>Of the last one, if it is a difference.</summary>
+    public int Excess { get; private set; }
+
     /// <summary>The stored form; null if there is nothing to store, as it is again the full one that the parent's differs from.</summary>
     /// <param name="key">The new segment's.</param>
     /// <param name="extents">Maximal runs that cover all pages.</param>
@@ -24,8 +30,13 @@ internal sealed class SegmentEncoder
     /// <exception cref="StoreDamagedException">The parent's segment is damaged.</exception>
     public byte[]? Encode(in SegmentKey key, ReadOnlySpan<PageExtent> extents, PageMap? parent, in SegmentKey before)
     {
-        SegmentCodec.Encode(key, extents, _full);
-        if (parent is null) return _full.Written.ToArray();
+        (Base, Excess) = (null, 0);
+        if (parent is null)
+        {
+            SegmentCodec.Encode(key, extents, _full);
+            return _full.Written.ToArray();
+        }
+
         var last = parent.Load(before);
         var from = last.Base ?? before;
         var news = SegmentDifference.Between(last.Extents, extents);
@@ -41,6 +52,16 @@ internal sealed class SegmentEncoder
             SegmentCodec.EncodeDifference(key, new StoredSegment(from, all) { Excess = excess }, _difference);
         }
 
-        return size * WorthwhileShare <= _full.Written.Length && excess <= _full.Written.Length ? _difference.Written.ToArray() : _full.Written.ToArray();
+        // Mostly the full form's least size says so already.
+        if (!Pays(SegmentCodec.LeastBytes(extents)))
+        {
+            SegmentCodec.Encode(key, extents, _full);
+            if (!Pays(_full.Written.Length)) return _full.Written.ToArray();
+        }
+
+        (Base, Excess) = (from, excess);
+        return _difference.Written.ToArray();
+
+        bool Pays(int full) => size * WorthwhileShare <= full && excess <= full;
     }
 }

@@ -9,7 +9,7 @@ namespace Crstore.Store.Reading;
 internal sealed class ChunkLookup(RocksDb db)
 {
     private readonly RecordCache<FrameId, FrameReader> frames = new(256, id => LoadFrame(db, id)); // at most 24 MiB
-    private readonly RecordCache<PatchGroupId, PatchGroup> groups = new(1024, id => LoadGroup(db, id).Detached(patches: false)); // at most 4 MiB
+    private readonly RecordCache<PatchGroupId, PatchGroup> groups = new(4096, id => LoadGroup(db, id).Detached(patches: false)); // at most 16 MiB; increments of scattered changes refer to thousands
 
     /// <summary>The content address of a chunk's page.</summary>
     /// <exception cref="StoreDamagedException">Its frame or group is missing or damaged, or it is dead.</exception>

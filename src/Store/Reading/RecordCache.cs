@@ -8,8 +8,8 @@ internal class RecordCache<TId, TRecord>(int capacity, Func<TId, TRecord> load)
     where TRecord : class
 {
     private readonly Lock gate = new();
-    private readonly Dictionary<TId, TRecord> records = new(capacity);
-    private readonly Queue<TId> order = new(capacity);
+    private readonly Dictionary<TId, TRecord> records = [];
+    private readonly Queue<TId> order = new();
 
     /// <summary>A record.</summary>
     /// <exception cref="Model.StoreDamagedException">It is missing or damaged.</exception>

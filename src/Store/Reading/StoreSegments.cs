@@ -8,6 +8,9 @@ namespace Crstore.Store.Reading;
 internal sealed class StoreSegments(RocksDb db) : ISegmentSource
 {
     /// <inheritdoc/>
+    public SegmentCache? Kept { get; set; }
+
+    /// <inheritdoc/>
     public ReadOnlyMemory<byte> Load(Crid writer, SpaceId space, ulong segment)
     {
         Span<byte> key = stackalloc byte[Keys.SegmentSize];

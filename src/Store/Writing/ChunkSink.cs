@@ -23,18 +23,19 @@ internal sealed class ChunkSink : IDisposable
     private readonly FramePipeline pipeline;
     private readonly PatchSink patches;
     private readonly List<Run> gathered = [];
-    private byte[] buffer = [];
+    private readonly SinkBuffers buffers;
     private int bufferedPages;
     private uint moved;
 
-    public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, ChunkLookup chunks, StoreOptions options, AnchorPages? anchors)
+    public ChunkSink(StorePaths paths, Crid crid, RocksDb snapshot, ChunkLookup chunks, StoreOptions options, StoreKeeper? keeper)
     {
         this.crid = crid;
+        buffers = keeper?.Buffers ?? new SinkBuffers();
         Frames = new RecordSpool(paths, crid, ColumnFamily.Chunks, options.SmallCapturePages / ChunkLocation.SlotsPerFrame);
         patches = new PatchSink(paths, crid, options);
         fresh = new FreshChunks(paths.IncomingHashes(crid), options.AddressesInMemory);
         hasher = new PageHasher(snapshot, fresh);
-        patcher = new PagePatcher(snapshot, chunks, anchors);
+        patcher = new PagePatcher(snapshot, chunks, keeper?.Known.Anchors, buffers);
         pipeline = new FramePipeline(crid, options.Compression, Frames);
     }
 
@@ -100,7 +101,7 @@ internal sealed class ChunkSink : IDisposable
     public void Flush()
     {
         ThrowIfFailed();
-        if (bufferedPages > 0) Process(buffer.AsMemory(0, bufferedPages * VirtualPage.Size));
+        if (bufferedPages > 0) Process(buffers.Gathered.AsMemory(0, bufferedPages * VirtualPage.Size));
         bufferedPages = 0;
     }
 
@@ -140,8 +141,7 @@ internal sealed class ChunkSink : IDisposable
     private void Gather(in Run run, ReadOnlySpan<byte> pages)
     {
         if (bufferedPages + run.Count > PageHasher.BatchPages) Flush();
-        if (buffer.Length == 0) buffer = GC.AllocateUninitializedArray<byte>(PageHasher.BatchPages * VirtualPage.Size);
-        pages.CopyTo(buffer.AsSpan(bufferedPages * VirtualPage.Size));
+        pages.CopyTo(buffers.Gathered.AsSpan(bufferedPages * VirtualPage.Size));
         bufferedPages += run.Count;
         gathered.Add(run);
     }

@@ -15,7 +15,8 @@ namespace Crstore.Store.Writing;
 /// <param name="snapshot">The store.</param>
 /// <param name="chunks">Of it.</param>
 /// <param name="known">Anchors of earlier captures; null for none.</param>
-internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPages? known)
+/// <param name="buffers">Its own for as long as it lives.</param>
+internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPages? known, SinkBuffers buffers)
 {
     // Unpacking an anchor's frame costs more than storing the page would. Where the first pages of a unit, in the order of their
     // anchors, yield no patch (a program that rewrites whole pages), the others of it are not tried.
@@ -45,7 +46,7 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
     public void Process(ReadOnlyMemory<byte> batch)
     {
         if (candidates.Count == 0) return;
-        if (patches.Length == 0) patches = GC.AllocateUninitializedArray<byte>(PageHasher.BatchPages * MaxBytes);
+        if (patches.Length == 0) patches = buffers.Patches;
         var found = candidates.ToArray();
         Units(found.Length, (from, to) => FindAnchors(found.AsSpan(from..to)));
         Array.Sort(found);
@@ -107,6 +108,7 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
                     // It is checked: from a damaged one this page could never be made again.
                     frame.Page(anchor.Slot).CopyTo(page);
                     known?.Add(anchor, frame.Hash(anchor.Slot), page);
+                    known?.AddNeighbours(frame);
                 }
 
                 var length = PatchCodec.Make(page, batch.Slice(index * VirtualPage.Size, VirtualPage.Size), patches.AsSpan(index * MaxBytes, MaxBytes));

@@ -127,12 +127,12 @@ internal sealed class SpaceWriter : ISpaceWriter
     {
         var spans = new List<PageSpan>();
         if (parent is null) return spans;
-        foreach (var run in parent.Spans(PageMap.Everything))
+        foreach (var run in parent.Kinds(PageMap.Everything))
         {
             if (spans.Count > 0 && spans[^1].Kind == run.Kind && spans[^1].Range.End == run.Range.Start)
                 spans[^1] = spans[^1] with { Range = new PageRange(spans[^1].Range.Start, spans[^1].Range.Count + run.Range.Count) };
             else
-                spans.Add(new PageSpan(run.Range, run.Kind));
+                spans.Add(run);
         }
 
         return spans;

@@ -181,6 +181,16 @@ public class SegmentCodecTests
     }
 
     /// <summary>What one map has otherwise than another, from an older CRID.</summary>
+    [Fact]
+    public void The_full_form_is_never_smaller_than_its_least_size()
+    {
+        for (var seed = 0; seed < 200; seed++)
+        {
+            var extents = Extents(new Random(seed));
+            Assert.InRange(SegmentCodec.LeastBytes(extents), 6, SegmentCodec.Encode(Key, extents).Length);
+        }
+    }
+
     private static StoredSegment Difference(Random random)
     {
         var from = Key with { Writer = new Crid((ulong)random.Next(1, 42)), Space = new SpaceId((uint)random.Next(6)) };

@@ -10,6 +10,8 @@ internal sealed class MemorySegments : ISegmentSource
 
     public int Loads { get; set; }
 
+    public SegmentCache? Kept { get; init; }
+
     public Dictionary<SegmentKey, byte[]> All => _segments;
 
     public ReadOnlyMemory<byte> Load(Crid writer, SpaceId space, ulong segment)

@@ -21,7 +21,8 @@ public class PageMapModelTests(ITestOutputHelper output)
         for (var round = 0; round < 15; round++)
         {
             var random = new Random(seed + round);
-            var segments = new MemorySegments();
+            var cache = (round % 3) switch { 0 => null, 1 => new SegmentCache(1 << 20), _ => new SegmentCache(8 << 10) };
+            var segments = new MemorySegments { Kept = cache };
             Dictionary<ulong, Entry> model = [];
             PageMap? map = null;
             for (uint step = 0; step < increments; step++)
@@ -34,6 +35,7 @@ public class PageMapModelTests(ITestOutputHelper output)
                 for (var i = 0; i < (step % 3 == 2 ? Math.Min(operations, 5) : operations); i++) Operate(random, builder, model, next, crid);
                 var result = builder.Build();
                 var built = segments.Store(crid, space, result);
+                Remember(segments, result, crid);
                 Equal(next, built, seed + round);
                 CountersAgree(model, next, result.Counters, map is not null);
                 if (map is not null) DiffAgrees(model, next, map, built);
@@ -44,6 +46,21 @@ public class PageMapModelTests(ITestOutputHelper output)
         }
 
         Assert.True(differences > 0 || operations < 10, "no segment was stored as a difference");
+    }
+
+    // What is kept of a new segment is what is stored of it.
+    private static void Remember(MemorySegments segments, PageMapResult result, Crid crid)
+    {
+        if (segments.Kept is null) Assert.Empty(result.Contents);
+        var stored = new MemorySegments();
+        foreach (var (key, bytes) in segments.All) stored.All.Add(key, bytes);
+        foreach (var content in result.Contents)
+        {
+            var read = SegmentLoader.Load(stored, content.Key, crid);
+            Assert.Equal(read.Extents, content.Content.Extents);
+            Assert.Equal((read.Number, read.Base, read.Excess), (content.Content.Number, content.Content.Base, content.Content.Excess));
+            segments.Kept!.Replace(content);
+        }
     }
 
     private static byte[] Stored(MemorySegments segments, PageMap map, ulong number) =>
