@@ -53,7 +53,7 @@ internal sealed class ForgetVerb : Verb
     {
         using var store = CheckpointStore.Open(StoreOptionsOf(parsed, _lockTimeout));
         var crids = Chosen(parsed, store);
-        var result = store.Forget(crids, parsed.GetValue(_dryRun), line => CommandContext.Warn($"{line}; it stays as it is"));
+        var result = store.ForgetAnywhere(crids, parsed.GetValue(_dryRun), Context.Cancel, line => CommandContext.Warn($"{line}; it stays as it is"));
         if (parsed.GetValue(_json))
         {
             JsonOutput.Object(Context, json =>
@@ -87,7 +87,7 @@ internal sealed class ForgetVerb : Verb
         if (series is null || keepLast is not { } keep)
             throw new UsageException("nothing to forget is named", "give CRIDs, or --series S --keep-last N");
 
-        using var reader = store.OpenReader();
+        using var reader = store.OpenReader(); // those that are in memory only neither count nor go: nobody keeps them by number
         var all = reader.Headers(series).Select(header => new Crid(header.Crid)).ToList();
         if (all.Count == 0) throw new UsageException($"there is no checkpoint in series {series}", "`crstore series` lists them");
         return [.. all.SkipLast(keep)];
