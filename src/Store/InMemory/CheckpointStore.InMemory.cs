@@ -51,7 +51,15 @@ public sealed partial class CheckpointStore
             written = there is null;
             header = there ?? Adopt(source, crid, progress, cancel);
             FaultPoint.Hit("adopt.committed");
-            memory.Forget([crid]);
+            try
+            {
+                memory.Forget([crid]);
+            }
+            catch (Exception e) when (e is EnvironmentException or StoreBusyException)
+            {
+                Options.Warning?.Invoke($"CRID {crid} is committed, but it is still in memory too; the next `crstore gc` tries again: {e.Message}");
+                return (header, written);
+            }
         }
 
         memory.Shrink(cancel);
@@ -78,11 +86,15 @@ public sealed partial class CheckpointStore
         memory?.Shrink(cancel);
     });
 
-    /// <summary>As <see cref="Forget"/>, of checkpoints that are committed or in memory only.</summary>
-    public ForgetResult ForgetAnywhere(IReadOnlyList<Crid> crids, bool dryRun, CancellationToken cancel, Action<string>? damaged = null) => StoreErrors.Guard(() =>
+    /// <summary>Removes checkpoints from view, committed ones or in memory only, all or none; gc frees the space of the committed ones.</summary>
+    /// <param name="crids">Which.</param>
+    /// <param name="dryRun">Only check.</param>
+    /// <param name="damaged">Told of damage that was met and did not matter.</param>
+    /// <exception cref="UsageException">Some of them don't exist; names them.</exception>
+    public ForgetResult Forget(IReadOnlyList<Crid> crids, bool dryRun, Action<string>? damaged = null) => StoreErrors.Guard(() =>
     {
         using var memory = MemoryStore.TryOpen(this);
-        if (memory is null) return Forget(crids, dryRun, damaged);
+        if (memory is null || !memory.HasAny(crids)) return ForgetHere(crids, dryRun, damaged);
         List<Crid> volatileOnes, committed;
         using (memory.LockRemovals("forget"))
         {
@@ -97,8 +109,8 @@ public sealed partial class CheckpointStore
             memory.Forget(volatileOnes); // first: what is in both must not come back as one that is in memory only
         }
 
-        if (committed.Count > 0) Forget(committed, dryRun: false, damaged);
-        if (volatileOnes.Count > 0) memory.Shrink(cancel);
+        if (committed.Count > 0) ForgetHere(committed, dryRun: false, damaged);
+        if (volatileOnes.Count > 0) memory.Shrink(Options.Cancel);
         return new ForgetResult([.. volatileOnes.Union(committed).Order()], false);
     });
 

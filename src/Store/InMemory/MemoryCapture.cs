@@ -10,10 +10,13 @@ namespace Crstore.Store.InMemory;
 /// </summary>
 internal sealed class MemoryCapture : ICheckpointWriter
 {
+    private const ulong StoreRoom = 8 << 20; // for what the store itself writes: logs, manifests, indexes
+    private const long LookEvery = 16 << 20; // bytes: a look reads /proc, some 0.1 ms
     private readonly CheckpointStore main;
     private readonly MemoryStore memory;
     private readonly HeldLock seriesLock;
     private readonly ICheckpointWriter inner;
+    private long sinceLook = LookEvery;
     private bool noted;
 
     private MemoryCapture(CheckpointStore main, MemoryStore memory, HeldLock seriesLock, ICheckpointWriter inner, IReadOnlySet<TrackerKind> distrusted) =>
@@ -115,7 +118,13 @@ internal sealed class MemoryCapture : ICheckpointWriter
             throw new EnvironmentException($"CRID {Crid} is not kept in memory: it may take {bytes >> 20} MiB more, and {free >> 20} MiB are free in {memory.Store.Directory}", MemoryStore.HowToMakeRoom(main.Options));
     }
 
-    private const ulong StoreRoom = 8 << 20; // for what the store itself writes: logs, manifests, indexes
+    private void Told(int bytes)
+    {
+        sinceLook += bytes;
+        if (sinceLook < LookEvery) return;
+        sinceLook = 0;
+        CheckRoom((ulong)Math.Max(bytes, LookEvery));
+    }
 
     private sealed class Space(MemoryCapture capture, ISpaceWriter inner) : ISpaceWriter
     {
@@ -138,17 +147,5 @@ internal sealed class MemoryCapture : ICheckpointWriter
         public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => inner.MatchesParent(page, content);
 
         public void Clear() => inner.Clear();
-    }
-
-    private const long LookEvery = 16 << 20; // two reads of /proc and a statvfs: 0.1 ms
-
-    private long sinceLook = LookEvery;
-
-    private void Told(int bytes)
-    {
-        sinceLook += bytes;
-        if (sinceLook < LookEvery) return;
-        sinceLook = 0;
-        CheckRoom((ulong)Math.Max(bytes, LookEvery));
     }
 }

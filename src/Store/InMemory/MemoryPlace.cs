@@ -3,6 +3,7 @@ using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Linux.Memory;
 using Crstore.Model;
+using Crstore.Store.Layout;
 using Microsoft.Win32.SafeHandles;
 
 namespace Crstore.Store.InMemory;

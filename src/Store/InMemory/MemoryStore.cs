@@ -1,6 +1,4 @@
-using Crstore.Linux;
 using Crstore.Model;
-using Crstore.Model.Format;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
 using Microsoft.Win32.SafeHandles;
@@ -68,6 +66,13 @@ internal sealed class MemoryStore : IDisposable
         if (place.TryAlone(use) && (!place.Exists() || IsEmpty(CheckpointStore.Open(OptionsOf(main, place))))) place.Remove();
     }
 
+    /// <summary>Some of these are in it. What is not will never be: it gets what is captured, under a CRID that is new.</summary>
+    public bool HasAny(IReadOnlyList<Crid> crids)
+    {
+        using var reader = Store.OpenReader();
+        return crids.Any(c => reader.Header(c) is not null);
+    }
+
     /// <summary>One at a time takes checkpoints out of it.</summary>
     public HeldLock LockRemovals(string verb) =>
         HeldLock.Take(Store.Paths.Removals, verb, $"the memory store {Store.Directory}", main.Options.LockTimeout, main.Options.Waiting, main.Options.Cancel);
@@ -75,7 +80,7 @@ internal sealed class MemoryStore : IDisposable
     /// <summary>Takes checkpoints out of it. The removals are locked.</summary>
     public void Forget(IReadOnlyList<Crid> crids)
     {
-        if (crids.Count > 0) Explained(main.Options, () => Store.Forget(crids, dryRun: false, main.Options.Warning));
+        if (crids.Count > 0) Explained(main.Options, () => Store.ForgetHere(crids, dryRun: false, main.Options.Warning));
         FaultPoint.Hit("memory.forgotten");
         foreach (var crid in crids) MemoryNotes.Remove(main.Paths, crid);
     }

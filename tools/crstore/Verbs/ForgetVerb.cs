@@ -53,7 +53,7 @@ internal sealed class ForgetVerb : Verb
     {
         using var store = CheckpointStore.Open(StoreOptionsOf(parsed, _lockTimeout));
         var crids = Chosen(parsed, store);
-        var result = store.ForgetAnywhere(crids, parsed.GetValue(_dryRun), Context.Cancel, line => CommandContext.Warn($"{line}; it stays as it is"));
+        var result = store.Forget(crids, parsed.GetValue(_dryRun), line => CommandContext.Warn($"{line}; it stays as it is"));
         if (parsed.GetValue(_json))
         {
             JsonOutput.Object(Context, json =>
