@@ -57,7 +57,7 @@ internal sealed class CommitVerb : Verb
         finally
         {
             // Those before one that failed are durable.
-            if (parsed.GetValue(_json)) WriteJson(done);
+            if (done.Count > 0 && parsed.GetValue(_json)) WriteJson(done);
             else if (!quiet) WriteText(done);
         }
 
