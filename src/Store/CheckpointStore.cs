@@ -1,5 +1,6 @@
 using Crstore.Linux.Files;
 using Crstore.Model;
+using Crstore.Store.InMemory;
 using Crstore.Store.Layout;
 using Crstore.Store.Pending;
 
@@ -11,7 +12,7 @@ namespace Crstore.Store;
 /// </summary>
 public sealed partial class CheckpointStore : IDisposable
 {
-    private CheckpointStore(StoreOptions options, StorePaths paths, Guid id) => (Options, Paths, Id) = (options, paths, id);
+    private CheckpointStore(StoreOptions options, StorePaths paths, Guid id) => (Options, Paths, CountedIn, Id) = (options, paths, paths, id);
 
     /// <summary>Stable id of the store.</summary>
     public Guid Id { get; }
@@ -69,11 +70,20 @@ public sealed partial class CheckpointStore : IDisposable
     public CapturedStatus? StatusOf(Crid crid)
     {
         var live = StoreErrors.Guard(() => SessionFile.IsLive(Paths, crid)); // first: what ends in between is in the store
-        using (var reader = OpenReader())
-            if (reader.Header(crid) is not null) return new CapturedStatus(CapturedState.Committed);
+        using (var view = OpenView())
+        {
+            if (view.IsInMemory(crid)) return new CapturedStatus(CapturedState.InMemory);
+            if (view.Header(crid) is not null) return new CapturedStatus(CapturedState.Committed);
+        }
+
         var status = StoreErrors.Guard(() => CapturedStatus.Read(Paths, crid));
         if (live) return new CapturedStatus(CapturedState.Writing, status?.Pid ?? 0);
-        return status is { State: CapturedState.Writing } ? status with { State = CapturedState.Died } : status;
+        return status?.State switch
+        {
+            CapturedState.Writing => status with { State = CapturedState.Died },
+            CapturedState.InMemory => MemoryNotes.Meaning(status),
+            _ => status,
+        };
     }
 
     /// <summary>Waits until the session of a CRID is over, however it ends.</summary>

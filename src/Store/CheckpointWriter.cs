@@ -3,6 +3,7 @@ using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Model;
 using Crstore.Model.Format;
+using Crstore.Store.InMemory;
 using Crstore.Store.Layout;
 using Crstore.Store.Manifests;
 using Crstore.Store.Native;
@@ -24,7 +25,9 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private readonly StorePaths paths;
     private readonly StoreOptions options;
     private readonly string series;
-    private readonly HeldLock seriesLock;
+    private readonly HeldLock? seriesLock;
+    private readonly Crid own; // under which it stores pages
+    private readonly Adoption? adoption;
     private readonly SessionFile session;
     private readonly StoreReader snapshot;
     private readonly WriteAccess? held; // the snapshot is what the keeper has open for writing: nobody else changes it
@@ -36,16 +39,17 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private bool ended;
     private bool disposed;
 
-    private CheckpointWriter(CheckpointStore store, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, StoreReader snapshot, WriteAccess? kept, Crid? parent, PhaseClock clock)
+    private CheckpointWriter(CheckpointStore store, string series, bool full, HeldLock? seriesLock, Crid crid, SessionFile session, StoreReader snapshot, WriteAccess? kept, Crid? parent, PhaseClock clock, Adoption? adoption)
     {
-        (this.store, paths, options, this.series, this.seriesLock, Crid, this.session, this.snapshot, held, Clock) =
-            (store, store.Paths, store.Options, series, seriesLock, crid, session, snapshot, kept, clock);
+        (this.store, paths, options, this.series, this.seriesLock, own, this.session, this.snapshot, held, Clock, this.adoption) =
+            (store, store.Paths, store.Options, series, seriesLock, crid, session, snapshot, kept, clock, adoption);
+        Crid = adoption?.Crid ?? crid;
         clock.Enter("parent");
         generation = StoreMeta.Read(snapshot.Database, StoreMeta.GcGeneration);
         session.Began(generation);
         var record = SeriesRecords.Read(snapshot.Database, series);
         DistrustedTrackers = record?.Distrusted.ToHashSet() ?? [];
-        var latest = parent ?? new Crid(record?.LatestCrid ?? 0);
+        var latest = adoption is null ? parent ?? new Crid(record?.LatestCrid ?? 0) : adoption.ParentIn(snapshot, series);
         if (!full && latest.IsSome && snapshot.Header(latest) is not null) Parent = snapshot.Manifest(latest);
         chunks = kept?.Chunks ?? new ChunkLookup(snapshot.Database);
         if (store.Keeper?.Known is { } known)
@@ -54,7 +58,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             snapshot.Segments.Kept = known.Segments;
         }
 
-        sink = new ChunkSink(paths, crid, snapshot.Database, chunks, options, store.Keeper);
+        sink = new ChunkSink(paths, own, snapshot.Database, chunks, options, store.Keeper);
         clock.Stop();
     }
 
@@ -99,7 +103,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             var patient = kept is null ? options : options with { LockTimeout = TimeSpan.Zero };
             seriesLock = HeldLock.Take(paths.SeriesLock(series), "capture", $"series \"{series}\"", patient.LockTimeout, options.Waiting, options.Cancel);
             PendingFiles.AwaitSeries(paths, patient, series);
-            (var crid, session) = Register(paths, options, clock);
+            (var crid, session) = Register(store, clock);
             return Over(store, series, full, seriesLock, crid, session, clock, kept: kept);
         }
         catch
@@ -112,13 +116,14 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     }
 
     /// <summary>Makes a CRID durable, and registers its session.</summary>
-    public static (Crid Crid, SessionFile Session) Register(StorePaths paths, StoreOptions options, PhaseClock clock)
+    public static (Crid Crid, SessionFile Session) Register(CheckpointStore store, PhaseClock clock)
     {
         clock.Enter("crid");
-        var crid = CridCounter.Next(paths, options.LockTimeout, () => HighestCrid.Find(paths));
+        var counted = store.CountedIn;
+        var crid = CridCounter.Next(counted, store.Options.LockTimeout, () => HighestCrid.Find(counted));
         FaultPoint.Hit("capture.crid-allocated");
         clock.Enter("session");
-        var session = SessionFile.Register(paths, crid);
+        var session = SessionFile.Register(store.Paths, crid);
         FaultPoint.Hit("capture.registered");
         return (crid, session);
     }
@@ -135,14 +140,15 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     /// <param name="clock">Times the capture.</param>
     /// <param name="parent">If it must be that one; null: the latest of the series.</param>
     /// <param name="kept">What the keeper has open.</param>
-    public static CheckpointWriter Over(CheckpointStore store, string series, bool full, HeldLock seriesLock, Crid crid, SessionFile session, PhaseClock clock,
-        Crid? parent = null, WriteAccess? kept = null)
+    /// <param name="adoption">The checkpoint, if it was captured into another store.</param>
+    public static CheckpointWriter Over(CheckpointStore store, string series, bool full, HeldLock? seriesLock, Crid crid, SessionFile session, PhaseClock clock,
+        Crid? parent = null, WriteAccess? kept = null, Adoption? adoption = null)
     {
         clock.Enter("open to read");
         var snapshot = kept is null ? StoreReader.Open(store.Paths) : StoreReader.Over(store.Paths, kept.Database);
         try
         {
-            return new CheckpointWriter(store, series, full, seriesLock, crid, session, snapshot, kept, parent, clock);
+            return new CheckpointWriter(store, series, full, seriesLock, crid, session, snapshot, kept, parent, clock, adoption);
         }
         catch
         {
@@ -209,8 +215,12 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 CheckPlace(db);
                 CheckGeneration(db);
                 Clock.Enter("write");
-                body.Phases.Clear();
-                body.Phases.AddRange(Clock.Report()); // of the rest it can't tell
+                if (adoption is null)
+                {
+                    body.Phases.Clear();
+                    body.Phases.AddRange(Clock.Report()); // of the rest it can't tell
+                }
+
                 var stored = Write(db, header, ManifestCodec.EncodeBody(body), maps, indexBytes, distrust, finalize);
                 if (!access.IsInPlace)
                     throw new StoreDamagedException($"CRID {Crid} is not in {paths.Root}: the store that it was written to has been removed, or moved");
@@ -253,7 +263,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         finally
         {
             session.Dispose();
-            seriesLock.Dispose();
+            seriesLock?.Dispose();
         }
     }
 
@@ -295,7 +305,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
 
         pages.Changed -= Math.Min(pages.Changed, moved); // they only lie in another place
         pages.Fresh = sink.NewChunks;
-        pages.Zero = sink.Zero;
+        if (adoption is null) pages.Zero = sink.Zero;
         if (pages.Dirty == 0) pages.Dirty = sink.Read;
     }
 
@@ -307,7 +317,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         var count = Math.Clamp((int)(sink.Fresh.Count / IndexFileKeys), 1, Environment.ProcessorCount);
         count = Math.Max(count, (int)((sink.Fresh.Count + options.IndexFileEntries - 1) / options.IndexFileEntries));
         var bytes = 0UL;
-        AllCores.For(0, count, i => Interlocked.Add(ref bytes, BuildIndexFile(paths.IncomingFile(Crid, "index", i), sink.Fresh.Sorted(i, count))));
+        AllCores.For(0, count, i => Interlocked.Add(ref bytes, BuildIndexFile(paths.IncomingFile(own, "index", i), sink.Fresh.Sorted(i, count))));
         return bytes;
     }
 
@@ -345,12 +355,12 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 "capture again; does the file system of the store support flock?");
         if (db.Get(ColumnFamily.Manifests, Keys.Crid(Crid)) is not null)
             throw new StoreDamagedException($"CRID {Crid} is committed already: the CRID counter went back");
-        foreach (var family in new[] { ColumnFamily.Chunks, ColumnFamily.Patches, ColumnFamily.Maps, ColumnFamily.Bodies })
+        foreach (var (family, crid) in new[] { (ColumnFamily.Chunks, own), (ColumnFamily.Patches, own), (ColumnFamily.Maps, Crid), (ColumnFamily.Bodies, Crid) })
         {
             // A forgotten CRID's chunks and segments live on in others: new ones under the same keys would replace them.
             using var i = db.Iterate(family);
-            if (i.Seek(Keys.Crid(Crid)) && Keys.CridOf(i.Key) == Crid)
-                throw new StoreDamagedException($"CRID {Crid} was given out before, the store has {family.ToString().ToLowerInvariant()} of it: the CRID counter went back");
+            if (i.Seek(Keys.Crid(crid)) && Keys.CridOf(i.Key) == crid)
+                throw new StoreDamagedException($"CRID {crid} was given out before, the store has {family.ToString().ToLowerInvariant()} of it: the CRID counter went back");
         }
     }
 
@@ -368,7 +378,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         PutMaps(batch, maps);
         batch.Put(ColumnFamily.Bodies, Keys.Crid(Crid), bodyBytes);
         PutSeries(db, batch, distrust);
-        StoreMeta.Put(batch, StoreMeta.HighestCrid, Math.Max(Crid.Value, StoreMeta.Read(db, StoreMeta.HighestCrid)));
+        StoreMeta.Put(batch, StoreMeta.HighestCrid, Math.Max(own.Value, StoreMeta.Read(db, StoreMeta.HighestCrid)));
         finalize?.Invoke(header);
         header.BytesStored = batch.BytesPut + indexBytes + InFiles(sink.Frames) + InFiles(sink.Patches);
         header.BytesStored += (ulong)header.CalculateSize();
@@ -464,8 +474,14 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     {
         var record = SeriesRecords.Read(db, series) ?? new SeriesRecord { Name = series };
         record.LatestCrid = Math.Max(record.LatestCrid, Crid.Value); // one without a parent may overtake what is still written back
-        if (distrust is { } tracker && !record.Distrusted.Contains(tracker)) record.Distrusted.Add(tracker);
+        if (distrust is { } caught) Distrust(caught);
+        foreach (var tracker in adoption?.Distrusted ?? []) Distrust(tracker);
         SeriesRecords.Put(batch, record);
+
+        void Distrust(TrackerKind tracker)
+        {
+            if (!record.Distrusted.Contains(tracker)) record.Distrusted.Add(tracker);
+        }
     }
 
     private void ThrowIfEnded()

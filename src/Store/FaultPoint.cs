@@ -24,6 +24,10 @@ internal static class FaultPoint
         "commit.index-ingested",  // nothing is owed any more
         "commit.maintained",      // flushed and compacted, RocksDB still open
         "commit.closed",          // RocksDB closed, the session not deregistered
+        "memory.noted",           // in memory only: the note of it is there, it is not
+        "adopt.committed",        // committed, and in memory too
+        "memory.forgotten",       // not in memory any more; its note is there
+        "memory.renamed",         // an empty memory store is out of sight, its files are there
         "create.directories",     // a new store: directories made
         "create.database",        // a new store: RocksDB made, no format file yet
         "forget.before-write", "forget.written",

@@ -21,6 +21,15 @@ public sealed record StoreOptions(string Directory)
     /// <summary>How long a writer waits for another one before it gives up with <see cref="Crstore.Model.StoreBusyException"/>.</summary>
     public TimeSpan LockTimeout { get; init; } = TimeSpan.FromSeconds(60);
 
+    /// <summary>The tmpfs for checkpoints that are kept in memory only; null: /dev/shm.</summary>
+    public string? MemoryRoot { get; init; }
+
+    /// <summary>Bytes of memory that a checkpoint in memory may take before others get short of it; null: nobody asks.</summary>
+    public Func<long>? SpareMemory { get; init; }
+
+    /// <summary>For tests that leave nothing in memory behind when they are killed.</summary>
+    internal bool MemoryMayBeDisk { get; init; }
+
     /// <summary>
     /// New pages above which a capture builds SST files and ingests them: below, one WriteBatch is cheaper (measured with
     /// 500 small captures: 5.7 against 9.0 ms each, and no compaction). Tests set it to walk both ways.

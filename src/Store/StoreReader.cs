@@ -1,4 +1,3 @@
-using System.Globalization;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store.Layout;
@@ -77,15 +76,7 @@ public sealed partial class StoreReader : IDisposable
         var records = SeriesRecords.ReadAll(Database, damaged).ToDictionary(r => r.Name);
         var all = new SortedDictionary<string, SeriesInfo>(StringComparer.Ordinal);
         foreach (var header in Headers(damaged: damaged))
-        {
-            var when = TimeOf(header);
-            var logical = (header.Pages?.Logical ?? 0) * VirtualPage.Size;
-            IReadOnlyList<TrackerKind> distrusted = records.TryGetValue(header.Series, out var record) ? [.. record.Distrusted] : [];
-            all[header.Series] = all.TryGetValue(header.Series, out var known)
-                ? known with { Latest = new Crid(header.Crid), Checkpoints = known.Checkpoints + 1, Last = when, LogicalBytes = known.LogicalBytes + logical, BytesStored = known.BytesStored + header.BytesStored }
-                : new SeriesInfo(header.Series, new Crid(header.Crid), 1, when, when, logical, header.BytesStored, distrusted);
-        }
-
+            all[header.Series] = SeriesInfo.With(all.GetValueOrDefault(header.Series), header, records.GetValueOrDefault(header.Series)?.Distrusted);
         return [.. all.Values];
     }
 
@@ -98,29 +89,13 @@ public sealed partial class StoreReader : IDisposable
     /// <summary>Header and body. <see cref="UsageException"/> if there is no such CRID.</summary>
     public CheckpointManifest Manifest(Crid crid)
     {
-        var header = Header(crid) ?? throw new UsageException($"there is no CRID {crid} in {Paths.Root}", "`crstore list` shows what there is");
+        var header = Header(crid) ?? throw Unknown(crid);
         using var body = Database.GetPinned(ColumnFamily.Bodies, Keys.Crid(crid));
         return new CheckpointManifest(header, ManifestCodec.DecodeBody(crid, body.Span));
     }
 
     /// <summary>Resolves CRID | SERIES[@latest|@N|@TIME]: @N counts from 1 in the series, @TIME is the last one at or before it.</summary>
-    public Crid Resolve(string spec)
-    {
-        if (Crid.TryParse(spec, out var crid))
-        {
-            if (Header(crid) is not null) return crid;
-            if (!Headers(spec).Any()) throw new UsageException($"there is no CRID {crid} in {Paths.Root}", "`crstore list` shows what there is");
-        }
-
-        // A name may hold an @ itself: the whole text is tried first.
-        var whole = Headers(spec).ToList();
-        if (whole.Count > 0) return new Crid(whole[^1].Crid);
-        var at = spec.LastIndexOf('@');
-        var (name, which) = at > 0 ? (spec[..at], spec[(at + 1)..]) : (spec, "latest");
-        var all = at > 0 ? Headers(name).ToList() : [];
-        if (all.Count == 0) throw new UsageException($"there is no series \"{name}\" in {Paths.Root}", "`crstore series` shows what there is");
-        return Pick(all, name, which);
-    }
+    public Crid Resolve(string spec) => CheckpointNames.Resolve(spec, Paths.Root, crid => Header(crid) is not null, name => Headers(name), Unknown);
 
     /// <summary>The image source of a CRID. It keeps the reader alive.</summary>
     public ICheckpointImage OpenImage(Crid crid)
@@ -144,24 +119,5 @@ public sealed partial class StoreReader : IDisposable
         if (Interlocked.Decrement(ref references) == 0) Database.Dispose();
     }
 
-    private static DateTimeOffset TimeOf(CheckpointHeader header) => DateTimeOffset.UnixEpoch.AddTicks(header.CapturedUnixNs / 100);
-
-    /// <summary>As `list` shows it.</summary>
-    private static string Local(DateTimeOffset time) => time.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture);
-
-    private static Crid Pick(List<CheckpointHeader> all, string name, string which)
-    {
-        if (which == "latest") return new Crid(all[^1].Crid);
-        if (int.TryParse(which, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
-            return number >= 1 && number <= all.Count ? new Crid(all[number - 1].Crid)
-                : throw new UsageException($"series \"{name}\" has checkpoints @1 to @{all.Count}, no @{number}", $"`crstore list --series {name}` shows them; a CRID is given without the series");
-        if (!DateTimeOffset.TryParse(which, CultureInfo.InvariantCulture, DateTimeStyles.AssumeLocal, out var time))
-            throw new UsageException($"\"@{which}\" is neither @latest, a number nor a time", $"for instance {name}@latest, {name}@3, {name}@2026-01-31T12:00, '{name}@2026-01-31 12:00:05'");
-        // A whole second means all of it: `list` shows no fractions, and what it shows must find what it shows.
-        var end = time.Ticks % TimeSpan.TicksPerSecond == 0 ? time.AddTicks(TimeSpan.TicksPerSecond - 1) : time;
-        var before = all.Where(h => TimeOf(h) <= end).ToList();
-        return before.Count > 0 ? new Crid(before.MaxBy(h => (h.CapturedUnixNs, h.Crid))!.Crid)
-            : throw new UsageException($"series \"{name}\" has no checkpoint at or before {Local(time)}; the first one is of {Local(TimeOf(all.MinBy(h => h.CapturedUnixNs)!))}",
-                $"`crstore list --series {name}` shows all of them; {name}@1 is the first one");
-    }
+    private UsageException Unknown(Crid crid) => new($"there is no CRID {crid} in {Paths.Root}", "`crstore list` shows what there is");
 }

@@ -5,7 +5,26 @@ namespace Crstore.Store;
 
 /// <summary>One series.</summary>
 public sealed record SeriesInfo(string Name, Crid Latest, int Checkpoints, DateTimeOffset First, DateTimeOffset Last,
-    ulong LogicalBytes, ulong BytesStored, IReadOnlyList<TrackerKind> Distrusted);
+    ulong LogicalBytes, ulong BytesStored, IReadOnlyList<TrackerKind> Distrusted)
+{
+    /// <summary>With one checkpoint more, which comes behind those that are known.</summary>
+    internal static SeriesInfo With(SeriesInfo? known, CheckpointHeader header, IEnumerable<TrackerKind>? distrusted = null)
+    {
+        var when = CheckpointNames.TimeOf(header);
+        var logical = (header.Pages?.Logical ?? 0) * VirtualPage.Size;
+        if (known is null) return new SeriesInfo(header.Series, new Crid(header.Crid), 1, when, when, logical, header.BytesStored, [.. distrusted ?? []]);
+        var latest = header.Crid > known.Latest.Value;
+        return known with
+        {
+            Latest = latest ? new Crid(header.Crid) : known.Latest,
+            Checkpoints = known.Checkpoints + 1,
+            First = latest || when > known.First ? known.First : when,
+            Last = latest ? when : known.Last,
+            LogicalBytes = known.LogicalBytes + logical,
+            BytesStored = known.BytesStored + header.BytesStored,
+        };
+    }
+}
 
 /// <summary>Pages that differ between two CRIDs, by process and VMA.</summary>
 public sealed record DiffResult(Crid A, Crid B, IReadOnlyList<DiffSpace> Spaces);

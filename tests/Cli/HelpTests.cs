@@ -8,7 +8,7 @@ namespace Crstore.Tests.Cli;
 public sealed partial class HelpTests
 {
     private static readonly string[] AllVerbs =
-        ["capture", "wait", "watch", "list", "series", "show", "stats", "restore", "restart", "check", "diff", "verify", "forget", "gc", "untrack", "doctor"];
+        ["capture", "wait", "commit", "discard", "watch", "list", "series", "show", "stats", "restore", "restart", "check", "diff", "verify", "forget", "gc", "untrack", "doctor"];
 
     /// <summary>For theories.</summary>
     public static TheoryData<string> Verbs => [.. AllVerbs];

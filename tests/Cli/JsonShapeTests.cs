@@ -9,7 +9,7 @@ namespace Crstore.Tests.Cli;
 public sealed class JsonShapeTests : IDisposable
 {
     private static readonly string[] HeaderNames =
-        ["bytes_stored", "captured_at", "captured_unix_ns", "command", "crid", "frozen_ns", "incomplete", "kind", "pages", "parent_crid", "pid",
+        ["bytes_stored", "captured_at", "captured_unix_ns", "command", "crid", "frozen_ns", "in_memory", "incomplete", "kind", "pages", "parent_crid", "pid",
          "processes", "series", "threads", "total_ns", "tracker", "tree", "warning_count"];
 
     private readonly CliStore _store = new();
@@ -66,7 +66,7 @@ public sealed class JsonShapeTests : IDisposable
     {
         var crid = _store.Capture(_target.Pid, "--series", "s");
         Assert.Equal(["bytes_stored", "checkpoints", "distrusted_trackers", "first", "last", "latest_crid", "logical_bytes", "series"], Names(_store.Json("series")[0]));
-        Assert.Equal(["checkpoints", "chunks", "compressed_bytes", "compression_ratio", "dedup_ratio", "directory_bytes", "index_bytes",
+        Assert.Equal(["checkpoints", "chunks", "compressed_bytes", "compression_ratio", "dedup_ratio", "directory_bytes", "in_memory", "index_bytes",
             "logical_bytes", "map_bytes", "series", "unique_bytes"], Names(_store.Json("stats")));
         Assert.Equal(_store.Json("stats").GetProperty("logical_bytes").GetUInt64(), _store.Json("series")[0].GetProperty("logical_bytes").GetUInt64());
         Assert.Equal(["broken", "frames_read", "pages_read", "problems", "store_problems", "whole"], Names(_store.Json("verify", crid, "--read-data")));

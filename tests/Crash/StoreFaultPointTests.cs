@@ -6,8 +6,8 @@ namespace Crstore.Tests.Crash;
 
 public sealed class StoreFaultPointTests
 {
-    /// <summary>Captures small and big, some with the store kept open, some lazily, forgets, gcs, packs harder: passes every point, on a store that has something to lose.</summary>
-    private const string Script = "ckblcbkcbffffgclckbkcffffgcbgz";
+    /// <summary>Captures small and big, some with the store kept open, some lazily, some in memory first, forgets, gcs, packs harder: passes every point, on a store that has something to lose.</summary>
+    private const string Script = "ckblcbkmmamacbffffgclckbkcffffgcbgz";
 
     public static TheoryData<string> Points => [.. FaultPoint.Names];
 
@@ -19,7 +19,7 @@ public sealed class StoreFaultPointTests
         using var temp = DieAt(point, random);
         var store = temp.File("store");
         StoreOracleCheck.Run(store, temp.Path, verify: true);
-        using (var driver = new DriverProcess(store, temp.Path, "heir", random.Next(), 0, "ckbfgzkcr"))
+        using (var driver = new DriverProcess(store, temp.Path, "heir", random.Next(), 0, "mckbfagzkcr"))
         {
             var code = driver.WaitForExit();
             Assert.True(code == 0, $"exit code {code}\n{driver.Errors}");

@@ -10,7 +10,7 @@ internal sealed class StorePaths(string root)
 {
     /// <summary>Everything that a store directory holds; a directory with other things in it is no store of ours.</summary>
     public static readonly IReadOnlySet<string> KnownNames =
-        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "turn", "gc", "recompress", "sessions", "series", "incoming", "pending", "reserve", "room" };
+        new HashSet<string> { "db", "format", "format.new", "crid", "lock", "turn", "gc", "recompress", "sessions", "series", "incoming", "pending", "reserve", "room", "removals" };
 
     /// <summary>The directory, absolute.</summary>
     public string Root { get; } = Path.GetFullPath(root);
@@ -53,6 +53,9 @@ internal sealed class StorePaths(string root)
 
     /// <summary>What is told of CRIDs that are given out and not committed: made with the first of them.</summary>
     public string Pending => Path.Combine(Root, "pending");
+
+    /// <summary>In a memory store: held by whoever takes checkpoints out of it.</summary>
+    public string Removals => Path.Combine(Root, "removals");
 
     /// <summary>Session file of a CRID.</summary>
     public string Session(Crid crid) => Path.Combine(Sessions, crid.ToString());

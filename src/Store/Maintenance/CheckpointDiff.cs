@@ -7,12 +7,12 @@ namespace Crstore.Store.Maintenance;
 
 /// <summary>
 /// Compares two checkpoints. Pages with one location are equal; at different locations their content addresses decide (two
-/// captures that ran at once may both have stored a page). An absent page of memory that is saved reads as zero.
+/// captures that ran at once may both have stored a page, and they may be in two stores: CRIDs are counted in one). An absent page of memory that is saved reads as zero.
 /// </summary>
-internal sealed class CheckpointDiff(StoreReader reader, CheckpointManifest a, CheckpointManifest b, IProgress<StoreProgress>? progress, CancellationToken cancel)
+internal sealed class CheckpointDiff(StoreReader readerA, CheckpointManifest a, StoreReader readerB, CheckpointManifest b, IProgress<StoreProgress>? progress, CancellationToken cancel)
 {
     private static readonly Process Nobody = new();
-    private readonly ChunkLookup _chunks = new(reader.Database);
+    private readonly ChunkLookup _chunksA = new(readerA.Database), _chunksB = new(readerB.Database);
 
     /// <summary>Compares.</summary>
     /// <exception cref="StoreDamagedException">What has to be read is damaged.</exception>
@@ -41,7 +41,7 @@ internal sealed class CheckpointDiff(StoreReader reader, CheckpointManifest a, C
     private DiffSpace Compare(Process? before, Process? after)
     {
         var vmas = new VmaLedger(before ?? Nobody, after ?? Nobody);
-        foreach (var change in PageMapDiff.Changes(Map(a, before), Map(b, after)))
+        foreach (var change in PageMapDiff.Changes(Map(readerA, a, before), Map(readerB, b, after)))
         {
             cancel.ThrowIfCancellationRequested();
             foreach (var (range, vma) in vmas.Split(change.Range))
@@ -59,16 +59,14 @@ internal sealed class CheckpointDiff(StoreReader reader, CheckpointManifest a, C
     private void CompareContent(PageChange change, PageRange range, VmaLedger vmas, int vma)
     {
         for (var page = range.Start; page.Number < range.End.Number; page += 1)
-            if (Hash(change.Before.LocationOf(page)) != Hash(change.After.LocationOf(page))) vmas.Changed(vma, new PageRange(page, 1));
+            if (_chunksA.Hash(change.Before.LocationOf(page)) != _chunksB.Hash(change.After.LocationOf(page))) vmas.Changed(vma, new PageRange(page, 1));
     }
 
     /// <summary>Absent and zero are the same where absent pages read as zero on both sides, and not those of a file.</summary>
     private static bool BothReadZero(PageChange change, PageRange range, VmaLedger vmas) =>
         change.Before.Kind is PageKind.Absent or PageKind.Zero && change.After.Kind is PageKind.Absent or PageKind.Zero && vmas.AbsentReadsZero(range.Start);
 
-    private ContentHash Hash(ChunkLocation location) => _chunks.Hash(location);
-
-    private PageMap Map(CheckpointManifest manifest, Process? process)
+    private static PageMap Map(StoreReader reader, CheckpointManifest manifest, Process? process)
     {
         if (process is null) return new PageMap(manifest.Crid, default, RootCodec.Encode(manifest.Crid, default, []), reader.Segments);
         var space = new SpaceId(process.Space);

@@ -7,12 +7,8 @@ namespace Crstore.Store;
 
 public sealed partial class CheckpointStore
 {
-    /// <summary>Removes checkpoints from view, all or none, in one synced step; gc frees their space.</summary>
-    /// <param name="crids">Which.</param>
-    /// <param name="dryRun">Only check.</param>
-    /// <param name="damaged">Told of damage that was met and did not matter.</param>
-    /// <exception cref="UsageException">Some of them don't exist; names them.</exception>
-    public ForgetResult Forget(IReadOnlyList<Crid> crids, bool dryRun, Action<string>? damaged = null)
+    /// <summary>Those that are committed, in one synced step.</summary>
+    internal ForgetResult ForgetHere(IReadOnlyList<Crid> crids, bool dryRun, Action<string>? damaged = null)
     {
         if (dryRun)
         {

@@ -11,7 +11,7 @@ public sealed partial class StoreReader
     /// differs: page-map segments that both refer to are not even read.
     /// </summary>
     public DiffResult Diff(Crid a, Crid b, IProgress<StoreProgress>? progress, CancellationToken cancel) =>
-        new CheckpointDiff(this, Manifest(a), Manifest(b), progress, cancel).Run();
+        new CheckpointDiff(this, Manifest(a), this, Manifest(b), progress, cancel).Run();
 
     /// <summary>
     /// Checks the structure of the given checkpoints, all if there are none given, and their content as asked. Damage is in

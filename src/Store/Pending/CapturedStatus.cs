@@ -20,6 +20,9 @@ public enum CapturedState
 
     /// <summary>Whoever wrote it back was killed.</summary>
     Died,
+
+    /// <summary>It is kept in memory only. In the store's file: it was.</summary>
+    InMemory,
 }
 
 /// <summary>How a CRID stands, and why.</summary>

@@ -76,7 +76,7 @@ public sealed class LazyCapture : ICheckpointWriter
         {
             PendingFiles.Sweep(paths);
             PendingFiles.AwaitSeries(paths, options, series, MostInFlight - 1);
-            (var crid, session) = CheckpointWriter.Register(paths, options, clock);
+            (var crid, session) = CheckpointWriter.Register(store, clock);
             return new LazyCapture(store, series, full, seriesLock, crid, session, clock);
         }
         catch

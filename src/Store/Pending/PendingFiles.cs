@@ -99,7 +99,10 @@ internal static class PendingFiles
         foreach (var crid in Frozen(paths))
             if (!SessionFile.IsLive(paths, crid)) FileCalls.Unlink(FrozenPath(paths, crid));
         foreach (var path in Directory.GetFiles(paths.Pending))
-            if (!path.EndsWith(FrozenSuffix, StringComparison.Ordinal) && DateTime.UtcNow - File.GetLastWriteTimeUtc(path) > KeptFor) FileCalls.Unlink(path);
+            if (!path.EndsWith(FrozenSuffix, StringComparison.Ordinal) && DateTime.UtcNow - File.GetLastWriteTimeUtc(path) > KeptFor && !IsOfMemory(path)) FileCalls.Unlink(path);
+
+        // Not news: true for as long as the memory is there (MemoryNotes).
+        bool IsOfMemory(string path) => Crid.TryParse(Path.GetFileName(path), out var crid) && CapturedStatus.Read(paths, crid) is { State: CapturedState.InMemory };
     });
 
     private static IEnumerable<Crid> Frozen(StorePaths paths) => !Directory.Exists(paths.Pending) ? [] : Directory.GetFiles(paths.Pending, "*" + FrozenSuffix)

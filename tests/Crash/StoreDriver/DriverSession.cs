@@ -21,6 +21,8 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
             case 'b': Capture(1500); return null;
             case 'k': CaptureSeveral(); return null;
             case 'l': CaptureLazily(); return null;
+            case 'm': Capture(150, inMemory: true); return null;
+            case 'a': TakeOutOfMemory(); return null;
             case 'f': Forget(); return null;
             case 'g': Collect(); return null;
             case 'z': Recompress(); return null;
@@ -35,12 +37,14 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         LockTimeout = TimeSpan.FromMinutes(10), // the others may be slow, on a machine with much else to do
         Compression = new Compression(random.Next(3) == 0 ? null : 1),
         SmallCapturePages = SmallPages[random.Next(SmallPages.Length)],
+        MemoryRoot = Directory.CreateDirectory(Path.Combine(oracleDirectory, "memory"), (UnixFileMode)0b111_000_000).FullName,
+        MemoryMayBeDisk = true,
     }, out _);
 
-    private void Capture(int maxPages)
+    private void Capture(int maxPages, bool inMemory = false)
     {
         using var store = Open();
-        Capture(store, maxPages);
+        Capture(store, maxPages, inMemory);
     }
 
     /// <summary>As watch does.</summary>
@@ -64,17 +68,51 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         }
     }
 
-    private void Capture(CheckpointStore store, int maxPages)
+    private void Capture(CheckpointStore store, int maxPages, bool inMemory = false)
     {
         var series = SeriesNames[random.Next(SeriesNames.Length)];
-        using var writer = store.BeginCapture(series, full: random.Next(8) == 0);
+        var full = random.Next(8) == 0;
+        using var writer = inMemory ? store.BeginMemoryCapture(series, full, () => 0) : store.BeginCapture(series, full);
         var parent = writer.Parent is { } p ? Oracle.ReadAll(oracleDirectory).Meant[p.Crid].Memory : null;
         var memory = SyntheticMemory.Mutate(parent, random, maxPages, contents: 400);
         oracle.Meant(writer.Crid, series, memory);
         memory.Write(writer.OpenSpace(new SpaceId(0), parent is null ? null : new SpaceId(0)), parent, random);
         if (random.Next(15) == 0) return; // an attempt that is given up
         writer.Commit(SyntheticMemory.Manifest());
-        oracle.Committed(writer.Crid);
+        if (inMemory) oracle.Kept(writer.Crid);
+        else oracle.Committed(writer.Crid);
+    }
+
+    /// <summary>Commits or discards what is in memory, most of it.</summary>
+    private void TakeOutOfMemory()
+    {
+        using var store = Open();
+        List<Crid> all;
+        using (var view = store.OpenView()) all = [.. view.Headers().Select(h => new Crid(h.Crid)).Where(view.IsInMemory)];
+        foreach (var crid in all)
+        {
+            var chance = random.Next(8);
+            if (chance == 0) continue;
+            try
+            {
+                if (chance > 2)
+                {
+                    oracle.Note(store.CommitFromMemory(crid, null, CancellationToken.None).Written ? "adopted" : "adopted-before");
+                    oracle.Committed(crid);
+                    continue;
+                }
+
+                oracle.Forgetting(crid);
+                store.Discard([crid], CancellationToken.None);
+                oracle.Forgotten(crid);
+            }
+            catch (UsageException)
+            {
+                oracle.Note("taken-by-another"); // between our look and our try
+            }
+        }
+
+        store.TidyMemory(CancellationToken.None);
     }
 
     /// <summary>A capture that is announced, and another one that builds on it before it is committed.</summary>
@@ -122,7 +160,7 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
     {
         using var store = Open();
         List<Crid> all;
-        using (var reader = store.OpenReader()) all = [.. reader.Headers().Select(h => new Crid(h.Crid))];
+        using (var view = store.OpenView()) all = [.. view.Headers().Select(h => new Crid(h.Crid))];
         if (all.Count == 0) return;
         var victims = Enumerable.Range(0, Math.Max(1, all.Count - 12)).Select(_ => all[random.Next(all.Count)]).Distinct().ToList();
         foreach (var victim in victims) oracle.Forgetting(victim);
@@ -154,7 +192,7 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
     private string? ReadOne()
     {
         using var store = Open();
-        using var reader = store.OpenReader();
+        using var reader = store.OpenView();
         var all = reader.Headers().Select(h => new Crid(h.Crid)).ToList();
         if (all.Count == 0) return null;
         using var image = reader.OpenImage(all[random.Next(all.Count)]);

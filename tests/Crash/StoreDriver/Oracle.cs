@@ -31,6 +31,9 @@ public sealed class Oracle : IDisposable
     /// <summary>The commit returned.</summary>
     public void Committed(Crid crid) => Append($"A {crid}");
 
+    /// <summary>The commit into memory returned.</summary>
+    public void Kept(Crid crid) => Append($"K {crid}");
+
     /// <summary>About to forget.</summary>
     public void Forgetting(Crid crid) => Append($"F {crid}");
 
@@ -67,6 +70,7 @@ public sealed class Oracle : IDisposable
                     case "I":
                         if (!state.Meant.TryAdd(crid, (words[2], SyntheticMemory.Parse(words.AsSpan(3, words.Length - 4))))) state.Reused.Add(crid);
                         break;
+                    case "K": state.Kept.Add(crid); break;
                     case "A": state.Committed.Add(crid); break;
                     case "F": state.Forgetting.Add(crid); break;
                     case "f": state.Forgotten.Add(crid); break;
@@ -88,6 +92,9 @@ public sealed class OracleState
 
     /// <summary>Acknowledged.</summary>
     public HashSet<Crid> Committed { get; } = [];
+
+    /// <summary>Acknowledged as kept in memory.</summary>
+    public HashSet<Crid> Kept { get; } = [];
 
     /// <summary>Somebody began to forget them.</summary>
     public HashSet<Crid> Forgetting { get; } = [];

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text;
+using Crstore.Capture.Snapshots;
 using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Store;
@@ -50,5 +51,12 @@ internal sealed class CommandContext
     public LockWait LockWait(TimeSpan? timeout) => new(timeout ?? Linux.Files.LockWait.Default.Timeout) { Waiting = Tell, Cancel = Cancel };
 
     /// <summary>How to open the store that the command line names: no lock timeout but the default.</summary>
-    public StoreOptions OptionsOf(ParseResult parsed) => new(StoreLocation.Of(parsed)) { Waiting = Tell, Warning = Warn, Cancel = Cancel };
+    public StoreOptions OptionsOf(ParseResult parsed) => StoreLocation.OptionsOf(parsed) with { Waiting = Tell, Warning = Warn, Cancel = Cancel, SpareMemory = SpareMemory };
+
+    // What snapshots leave alone is left alone here, too.
+    private static long SpareMemory()
+    {
+        var room = MemoryRoom.Read(Environment.ProcessId);
+        return room.FreeBytes - room.KeptBytes;
+    }
 }

@@ -28,6 +28,8 @@ internal static class CommandTree
     [
         new CaptureVerb(context),
         new WaitVerb(context),
+        new CommitVerb(context),
+        new DiscardVerb(context),
         new WatchVerb(context),
         new ListVerb(context),
         new SeriesVerb(context),

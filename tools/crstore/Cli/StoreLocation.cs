@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Crstore.Model;
+using Crstore.Store;
 
 namespace Crstore.Cli;
 
@@ -27,6 +28,12 @@ internal static class StoreLocation
             return NotEmpty(fromEnvironment, "CRSTORE_STORE");
         return Default();
     }
+
+    /// <summary>That store, and the tmpfs for what is kept in memory only: CRSTORE_MEMORY, else /dev/shm.</summary>
+    public static StoreOptions OptionsOf(ParseResult parsed) => new(Of(parsed))
+    {
+        MemoryRoot = Environment.GetEnvironmentVariable("CRSTORE_MEMORY") is { Length: > 0 } root ? Path.GetFullPath(root) : null,
+    };
 
     private static string NotEmpty(string? directory, string source) => string.IsNullOrWhiteSpace(directory)
         ? throw new UsageException($"{source} is empty", "give the store's directory")

@@ -16,17 +16,24 @@ internal static class StoreWords
         argument.CompletionSources.Add(context => Words(context, crids: true, series));
     }
 
+    /// <summary>Completes an argument with CRIDs of checkpoints that are in memory only.</summary>
+    public static void CompleteInMemory(Argument argument)
+    {
+        argument.HelpName ??= argument.Name;
+        argument.CompletionSources.Add(context => Words(context, crids: true, series: false, inMemory: true));
+    }
+
     /// <summary>Completes an option with names of series.</summary>
     public static void CompleteSeries(Option option) => option.CompletionSources.Add(context => Words(context, crids: false, series: true));
 
-    private static List<CompletionItem> Words(CompletionContext context, bool crids, bool series)
+    private static List<CompletionItem> Words(CompletionContext context, bool crids, bool series, bool inMemory = false)
     {
         try
         {
-            using var store = CheckpointStore.Open(new StoreOptions(StoreLocation.Of(context.ParseResult)));
-            using var reader = store.OpenReader();
+            using var store = CheckpointStore.Open(StoreLocation.OptionsOf(context.ParseResult));
+            using var reader = store.OpenView();
             var words = new List<string>();
-            if (crids) words.AddRange(reader.Headers().Select(header => new Crid(header.Crid).ToString()));
+            if (crids) words.AddRange(reader.Headers().Select(header => new Crid(header.Crid)).Where(crid => !inMemory || reader.IsInMemory(crid)).Select(crid => crid.ToString()));
             if (series) words.AddRange(reader.Series().Select(known => known.Name));
             return [.. words.Select(word => new CompletionItem(word))];
         }

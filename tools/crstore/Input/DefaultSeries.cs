@@ -15,7 +15,7 @@ internal static class DefaultSeries
     public static string Of(ProcessSketch target, CheckpointStore store)
     {
         var name = target.DefaultSeries();
-        using var reader = store.OpenReader();
+        using var reader = store.OpenView();
         // Those of processes with that name and id, whenever they were started.
         var prefix = name[..(name.LastIndexOf('.') + 1)];
         var unread = new List<string>();

@@ -8,7 +8,10 @@ namespace Crstore.Cli;
 internal static class CheckpointJson
 {
     /// <summary>A header's members; the object is the caller's.</summary>
-    public static void Header(Utf8JsonWriter json, CheckpointHeader header)
+    /// <param name="json">Where to.</param>
+    /// <param name="header">It.</param>
+    /// <param name="inMemory">The checkpoint is in memory only.</param>
+    public static void Header(Utf8JsonWriter json, CheckpointHeader header, bool inMemory)
     {
         json.WriteNumber("crid", header.Crid);
         if (header.ParentCrid == 0) json.WriteNull("parent_crid");
@@ -29,6 +32,7 @@ internal static class CheckpointJson
         json.WriteNumber("bytes_stored", header.BytesStored);
         json.WriteNumber("warning_count", header.Warnings);
         json.WriteBoolean("incomplete", header.Incomplete);
+        json.WriteBoolean("in_memory", inMemory);
     }
 
     private static void Pages(Utf8JsonWriter json, PageCounters pages)

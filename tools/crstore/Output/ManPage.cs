@@ -93,6 +93,7 @@ internal sealed class ManPage(TextWriter output)
     {
         Macro("SH", "ENVIRONMENT");
         Item("CRSTORE_STORE", "The store directory, if --store is not given.");
+        Item("CRSTORE_MEMORY", "The tmpfs for capture --memory-only, instead of /dev/shm.");
         Item("XDG_STATE_HOME", "For users other than root: the store is $XDG_STATE_HOME/crstore, else ~/.local/state/crstore.");
         Item("CRSTORE_HOOKS_DIR", $"Where the hooks of every capture and restart are, instead of {Hooks.DefaultDirectory}.");
         Item("CRSTORE_DEBUG", "Set to 1 to see where an error came from.");

@@ -7,9 +7,9 @@ namespace Crstore.Cli;
 internal sealed class ManifestText(TextWriter output)
 {
     /// <summary>Writes all of it.</summary>
-    public void Write(CheckpointManifest manifest)
+    public void Write(CheckpointManifest manifest, bool inMemory)
     {
-        Header(manifest.Header, manifest.Body.Host);
+        Header(manifest.Header, manifest.Body.Host, inMemory);
         Phases(manifest.Body);
         Proofs(manifest.Body);
         foreach (var process in manifest.Body.Processes) Process(process);
@@ -18,7 +18,7 @@ internal sealed class ManifestText(TextWriter output)
         foreach (var warning in manifest.Body.Warnings) Line($"  {warning}");
     }
 
-    private void Header(CheckpointHeader header, Host? host)
+    private void Header(CheckpointHeader header, Host? host, bool inMemory)
     {
         Line($"CRID {header.Crid}");
         Field("series", header.Series);
@@ -28,7 +28,7 @@ internal sealed class ManifestText(TextWriter output)
             $"{Count(header.Threads, "thread", "threads")}{(header.Tree ? ", whole tree" : "")}");
         Field("tracker", Units.Name(header.Tracker));
         Field("frozen", $"{Units.Milliseconds(header.FrozenNs)} ms of {Units.Milliseconds(header.TotalNs)} ms in all");
-        Field("stored", Units.Bytes(header.BytesStored));
+        Field("stored", Units.Bytes(header.BytesStored) + (inMemory ? ", in memory only: `crstore commit` makes it durable" : ""));
         if (header.Incomplete) Field("incomplete", "yes: see exclusions");
         var pages = header.Pages ?? new PageCounters();
         Field("pages", $"{pages.Logical} logical ({Units.Pages(pages.Logical)}), {pages.Scanned} scanned, {pages.Dirty} dirty, " +

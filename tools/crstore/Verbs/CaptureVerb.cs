@@ -10,6 +10,8 @@ namespace Crstore.Cli.Verbs;
 /// <summary>`capture`: takes a checkpoint of a live process or tree.</summary>
 internal sealed class CaptureVerb : Verb
 {
+    private enum Outcome { Committed, Announced, InMemory }
+
     private readonly CaptureOptionSet _how = new();
     /// <summary>Of this option <see cref="LazyFront"/> takes notice before anything is parsed.</summary>
     public const string LazyOption = "--lazy";
@@ -17,6 +19,10 @@ internal sealed class CaptureVerb : Verb
     private readonly Option<bool> _lazy = new(LazyOption)
     {
         Description = "Print the CRID and end as soon as the target runs again; hashing, compressing and the commit go on in the background. `wait` tells how it ends",
+    };
+    private readonly Option<bool> _memoryOnly = new("--memory-only")
+    {
+        Description = "Keep the checkpoint in memory (/dev/shm): `commit` makes it durable, `discard` lets it go, a reboot takes it",
     };
     private readonly Option<bool> _full = new("--full") { Description = "A base, even if the series has a checkpoint to build on" };
     private readonly Option<bool> _keepStopped = new("--keep-stopped") { Description = "Leave the target stopped (SIGSTOP) afterwards" };
@@ -28,7 +34,7 @@ internal sealed class CaptureVerb : Verb
     public CaptureVerb(CommandContext context) : base("capture", "Take a checkpoint of a live process; it goes on running.", context)
     {
         _how.AddTo(this);
-        foreach (var option in new Option[] { _lazy, _full, _keepStopped, _quiet }) Options.Add(option);
+        foreach (var option in new Option[] { _lazy, _memoryOnly, _full, _keepStopped, _quiet }) Options.Add(option);
         _lockTimeout = AddLockTimeout();
         _json = AddJson();
     }
@@ -50,6 +56,8 @@ internal sealed class CaptureVerb : Verb
     protected override ExitCode Run(ParseResult parsed)
     {
         var quiet = parsed.GetValue(_quiet);
+        var memoryOnly = parsed.GetValue(_memoryOnly);
+        if (memoryOnly && parsed.GetValue(_lazy)) throw new UsageException("--memory-only and --lazy exclude each other", "leave one of them out: --memory-only does not wait for a disk");
         var target = _how.Target(parsed);
         var options = _how.Of(target, parsed, Context, parsed.GetValue(_lockTimeout)) with { KeepStopped = parsed.GetValue(_keepStopped) };
         var hooks = _how.Hooks(parsed, Context.Cancel);
@@ -79,9 +87,10 @@ internal sealed class CaptureVerb : Verb
         }
 
         CheckpointManifest manifest;
-        using (var writer = store.BeginCapture(series, parsed.GetValue(_full))) manifest = Capture(writer, options);
+        var full = parsed.GetValue(_full);
+        using (var writer = memoryOnly ? store.BeginMemoryCapture(series, full, () => MemoryEstimate.Of(target.Pid)) : store.BeginCapture(series, full)) manifest = Capture(writer, options);
         progress.Dispose();
-        Tell(manifest, parsed, committed: true);
+        Tell(manifest, parsed, memoryOnly ? Outcome.InMemory : Outcome.Committed);
         return ExitCode.Ok;
     }
 
@@ -99,7 +108,7 @@ internal sealed class CaptureVerb : Verb
                     {
                         writer.Announce(manifest, content);
                         progress.Dispose();
-                        Tell(manifest, parsed, committed: false);
+                        Tell(manifest, parsed, Outcome.Announced);
                         worker?.LetGo(Context);
                     },
                 });
@@ -122,25 +131,25 @@ internal sealed class CaptureVerb : Verb
         }
     }
 
-    private void Tell(CheckpointManifest manifest, ParseResult parsed, bool committed)
+    private void Tell(CheckpointManifest manifest, ParseResult parsed, Outcome outcome)
     {
         var quiet = parsed.GetValue(_quiet);
         foreach (var warning in manifest.Body.Warnings) CommandContext.Warn(warning);
         if (!quiet && RestartObstacles.Of(manifest) is { } obstacles) CommandContext.Tell(obstacles);
-        Print(manifest, quiet, parsed.GetValue(_json), committed);
+        Print(manifest, quiet, parsed.GetValue(_json), outcome);
     }
 
-    private void Print(CheckpointManifest manifest, bool quiet, bool json, bool committed)
+    private void Print(CheckpointManifest manifest, bool quiet, bool json, Outcome outcome)
     {
         var header = manifest.Header;
         if (json)
         {
             JsonOutput.Object(Context, writer =>
             {
-                CheckpointJson.Header(writer, header);
+                CheckpointJson.Header(writer, header, outcome == Outcome.InMemory);
                 CheckpointJson.Phases(writer, manifest.Body);
                 writer.Strings("warnings", manifest.Body.Warnings);
-                writer.WriteBoolean("committed", committed);
+                writer.WriteBoolean("committed", outcome == Outcome.Committed);
             });
         }
         else if (quiet)
@@ -151,8 +160,12 @@ internal sealed class CaptureVerb : Verb
         {
             var kind = header.ParentCrid == 0 ? "base" : $"increment of {header.ParentCrid}";
             Context.Out.WriteLine(Printable.Of($"{manifest.Crid}  {kind} in series {header.Series}, tracker {Units.Name(header.Tracker)}"));
-            Context.Out.WriteLine(committed ? Units.Cost(header)
-                : $"frozen {Units.Milliseconds(header.FrozenNs)} ms; being written back, `crstore wait {manifest.Crid}` tells when it is committed");
+            Context.Out.WriteLine(outcome switch
+            {
+                Outcome.Announced => $"frozen {Units.Milliseconds(header.FrozenNs)} ms; being written back, `crstore wait {manifest.Crid}` tells when it is committed",
+                Outcome.InMemory => $"{Units.Cost(header)}; in memory only, until `crstore commit {manifest.Crid}` or `crstore discard {manifest.Crid}`",
+                _ => Units.Cost(header),
+            });
         }
     }
 }

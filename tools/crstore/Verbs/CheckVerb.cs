@@ -4,7 +4,7 @@ using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects;
 using Crstore.Objects.Files;
-using Crstore.Store;
+using Crstore.Store.InMemory;
 
 namespace Crstore.Cli.Verbs;
 
@@ -111,13 +111,13 @@ internal sealed class CheckVerb : Verb
         }
 
         using var store = Context.OpenStore(parsed);
-        using var reader = store.OpenReader();
+        using var reader = store.OpenView();
         using var image = reader.OpenImage(Resolve(reader, crid!, mayBePid: what is not null));
         name = $"CRID {image.Manifest.Crid} ({image.Manifest.Header.Command})";
         return image.Manifest.Body;
     }
 
-    private static Crid Resolve(StoreReader reader, string crid, bool mayBePid)
+    private static Crid Resolve(StoreView reader, string crid, bool mayBePid)
     {
         try
         {
@@ -134,7 +134,7 @@ internal sealed class CheckVerb : Verb
         try
         {
             using var store = Context.OpenStore(parsed);
-            using var reader = store.OpenReader();
+            using var reader = store.OpenView();
             reader.Resolve(crid);
             return true;
         }

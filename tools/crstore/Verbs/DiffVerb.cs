@@ -36,7 +36,7 @@ internal sealed class DiffVerb : Verb
     protected override ExitCode Run(ParseResult parsed)
     {
         using var store = Context.OpenStore(parsed);
-        using var reader = store.OpenReader();
+        using var reader = store.OpenView();
         var a = reader.Resolve(parsed.GetRequiredValue(_a));
         var b = reader.Resolve(parsed.GetRequiredValue(_b));
         DiffResult diff;

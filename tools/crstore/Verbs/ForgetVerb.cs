@@ -87,7 +87,7 @@ internal sealed class ForgetVerb : Verb
         if (series is null || keepLast is not { } keep)
             throw new UsageException("nothing to forget is named", "give CRIDs, or --series S --keep-last N");
 
-        using var reader = store.OpenReader();
+        using var reader = store.OpenReader(); // those that are in memory only neither count nor go: nobody keeps them by number
         var all = reader.Headers(series).Select(header => new Crid(header.Crid)).ToList();
         if (all.Count == 0) throw new UsageException($"there is no checkpoint in series {series}", "`crstore series` lists them");
         return [.. all.SkipLast(keep)];

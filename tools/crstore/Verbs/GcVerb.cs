@@ -50,6 +50,7 @@ internal sealed class GcVerb : Verb
         RecompressResult? packed = null;
         using (var progress = ProgressDisplay.Start("collecting", quiet: quiet || parsed.GetValue(_json)))
         {
+            if (!options.DryRun) store.TidyMemory(Context.Cancel); // first: what is committed there
             result = store.CollectGarbage(options, progress, Context.Cancel);
             if (parsed.GetValue(_recompress)) packed = store.Recompress(progress, Context.Cancel);
         }

@@ -104,7 +104,7 @@ internal sealed class RestartVerb : Verb
             MappedFds = MappedFds(parsed.GetValue(_mapFd) ?? []),
         };
         using var sources = new Disposables();
-        var reader = sources.Add(sources.Add(Context.OpenStore(parsed)).OpenReader());
+        var reader = sources.Add(sources.Add(Context.OpenStore(parsed)).OpenView());
         var image = sources.Add(reader.OpenImage(reader.Resolve(parsed.GetRequiredValue(_crid))));
         var header = image.Manifest.Header;
         var quiet = parsed.GetValue(_quiet) || parsed.GetValue(_json);

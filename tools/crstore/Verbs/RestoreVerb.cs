@@ -64,7 +64,7 @@ internal sealed class RestoreVerb : Verb
         var options = new ExportOptions(Path.GetFullPath(path), parsed.GetValue(_pid), parsed.GetValue(_force));
 
         using var store = Context.OpenStore(parsed);
-        using var reader = store.OpenReader();
+        using var reader = store.OpenView();
         using var image = reader.OpenImage(reader.Resolve(parsed.GetRequiredValue(_crid)));
         var header = image.Manifest.Header;
         ExportResult result;

@@ -32,7 +32,7 @@ internal sealed class SeriesVerb : Verb
     protected override ExitCode Run(ParseResult parsed)
     {
         using var store = Context.OpenStore(parsed);
-        using var reader = store.OpenReader();
+        using var reader = store.OpenView();
         var damage = new DamageWarnings();
         var all = reader.Series(damage.Tell);
         if (parsed.GetValue(_json))

@@ -32,19 +32,19 @@ internal sealed class ShowVerb : Verb
     protected override ExitCode Run(ParseResult parsed)
     {
         using var store = Context.OpenStore(parsed);
-        using var reader = store.OpenReader();
+        using var reader = store.OpenView();
         var manifest = reader.Manifest(reader.Resolve(parsed.GetRequiredValue(_crid)));
         if (parsed.GetValue(_json))
         {
             JsonOutput.Object(Context, json =>
             {
-                CheckpointJson.Header(json, manifest.Header);
+                CheckpointJson.Header(json, manifest.Header, reader.IsInMemory(manifest.Crid));
                 CheckpointJson.Body(json, manifest.Body);
             });
         }
         else
         {
-            new ManifestText(Context.Out).Write(manifest);
+            new ManifestText(Context.Out).Write(manifest, reader.IsInMemory(manifest.Crid));
         }
         return ExitCode.Ok;
     }

@@ -31,12 +31,13 @@ internal sealed class StatsVerb : Verb
         var damage = new DamageWarnings();
         StoreStats stats;
         using (var progress = ProgressDisplay.Start("reading page maps", quiet: parsed.GetValue(_json))) stats = reader.Stats(progress, Context.Cancel, damage.Tell);
-        if (parsed.GetValue(_json)) WriteJson(stats);
-        else WriteText(stats);
+        var memory = store.MemoryUse();
+        if (parsed.GetValue(_json)) WriteJson(stats, memory);
+        else WriteText(stats, memory);
         return damage.ExitCode;
     }
 
-    private void WriteText(StoreStats stats)
+    private void WriteText(StoreStats stats, MemoryUse memory)
     {
         Field("checkpoints", $"{stats.Checkpoints}");
         Field("logical", $"{Units.Bytes(stats.LogicalBytes)} (what all of them hold, each in full)");
@@ -45,13 +46,14 @@ internal sealed class StatsVerb : Verb
         Field("page maps", Units.Bytes(stats.MapBytes));
         Field("index", Units.Bytes(stats.IndexBytes));
         Field("on disk", Units.Bytes(stats.DirectoryBytes));
+        if (memory.Checkpoints > 0) Field("in memory", $"{Units.Bytes(memory.Bytes)}, {Units.Count((ulong)memory.Checkpoints, "checkpoint")} besides");
         Context.Out.WriteLine();
         SeriesVerb.Table(stats.Series).Write(Context.Out);
     }
 
     private void Field(string name, string value) => Context.Out.WriteLine($"{name,-12} {value}");
 
-    private void WriteJson(StoreStats stats) => JsonOutput.Object(Context, json =>
+    private void WriteJson(StoreStats stats, MemoryUse memory) => JsonOutput.Object(Context, json =>
     {
         json.WriteNumber("checkpoints", stats.Checkpoints);
         json.WriteNumber("logical_bytes", stats.LogicalBytes);
@@ -63,6 +65,10 @@ internal sealed class StatsVerb : Verb
         json.WriteNumber("chunks", stats.Chunks);
         json.WriteNumber("dedup_ratio", Math.Round(stats.DedupRatio, 3));
         json.WriteNumber("compression_ratio", Math.Round(stats.CompressionRatio, 3));
+        json.WriteStartObject("in_memory");
+        json.WriteNumber("checkpoints", memory.Checkpoints);
+        json.WriteNumber("bytes", memory.Bytes);
+        json.WriteEndObject();
         json.Objects("series", stats.Series, SeriesVerb.WriteJson);
     });
 }

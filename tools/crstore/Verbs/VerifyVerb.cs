@@ -53,7 +53,7 @@ internal sealed class VerifyVerb : Verb
             throw new UsageException("--all and CRIDs exclude each other", "give one of them");
 
         using var store = Context.OpenStore(parsed);
-        using var reader = store.OpenReader();
+        using var reader = store.OpenView();
         var crids = specs.Select(reader.Resolve).Distinct().ToList();
         VerifyResult result;
         using (var progress = ProgressDisplay.Start("verifying", quiet: parsed.GetValue(_quiet) || parsed.GetValue(_json))) result = reader.Verify(crids, options, progress, Context.Cancel);

@@ -53,6 +53,8 @@ internal sealed class WaitVerb : Verb
                 return ExitCode.Ok;
             case CapturedState.Writing:
                 throw new StoreBusyException($"CRID {crid} is not committed yet (pid {status.Pid})", "it is written back all the same; wait for longer with --timeout");
+            case CapturedState.InMemory:
+                throw new StoreBusyException($"CRID {crid} is kept in memory only", $"`crstore commit {crid}` makes it durable, `crstore discard {crid}` lets it go");
             case CapturedState.Died:
                 throw new EnvironmentException($"CRID {crid} was not committed: the process that wrote it back (pid {status.Pid}) was killed", "capture again: the next one reads everything");
             default:
@@ -90,6 +92,7 @@ internal sealed class WaitVerb : Verb
             CapturedState.Committed => "committed",
             CapturedState.Writing => "writing",
             CapturedState.Died => "died",
+            CapturedState.InMemory => "in memory",
             _ => "failed",
         });
         if (status.Pid == 0) json.WriteNull("pid");

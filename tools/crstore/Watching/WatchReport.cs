@@ -39,7 +39,7 @@ internal sealed class WatchReport(CommandContext context, bool quiet, bool json)
             JsonOutput.Line(context, writer =>
             {
                 writer.WriteString("event", "capture");
-                CheckpointJson.Header(writer, header);
+                CheckpointJson.Header(writer, header, inMemory: false);
                 CheckpointJson.Phases(writer, manifest.Body);
                 writer.Strings("warnings", manifest.Body.Warnings);
             });
