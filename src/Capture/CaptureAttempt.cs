@@ -233,11 +233,11 @@ internal sealed class CaptureAttempt(
                 watchdog.ThrowIfExpired();
                 var capture = _prepared.TryGetValue(process.Pid, out var known) ? known : Add(process.Pid, frozen: true);
                 capture.ReadFrozen(process, watchdog);
-                if (!UseSnapshots) capture.InjectFrozen(process, watchdog);
                 _captured.Add(capture);
             }
 
             if (UseSnapshots && !TakeSnapshots(tree)) return;
+            InjectionTurns.Run(_captured, tree.Processes, watchdog);
 
             foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
             SharedParts.Find(_captured.ConvertAll(c => c.State));
@@ -277,7 +277,6 @@ internal sealed class CaptureAttempt(
             if (_captured[i].Memory.TryTakeSnapshot(tree.Processes[i]) is { Length: > 0 } why) SnapshotRefused = $"process {_captured[i].Pid}: {why}";
         }
 
-        for (var i = 0; i < _captured.Count && SnapshotRefused.Length == 0; i++) _captured[i].InjectFrozen(tree.Processes[i], watchdog);
         if (SnapshotRefused.Length == 0) return true;
         watchdog.Enter("thaw");
         tree.Thaw(keepStopped: false);

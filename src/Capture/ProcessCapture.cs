@@ -16,6 +16,7 @@ internal sealed class ProcessCapture : IDisposable
 
     private readonly SleepWatch _sleeps;
     private readonly bool _rehearsal;
+    private RemoteSyscalls? _remote;
 
     private ProcessCapture(SpaceId space, ProcessStateReader state, SleepWatch sleeps, MemoryCapture memory, bool rehearsal)
     {
@@ -71,18 +72,35 @@ internal sealed class ProcessCapture : IDisposable
         WasStopped = process.WasStopped;
     }
 
-    /// <summary>In the freeze, after <see cref="ReadFrozen"/>: what has to run in it. In all processes that comes before the memory of any is looked at.</summary>
-    public void InjectFrozen(FrozenProcess process, FreezeWatchdog watchdog)
+    /// <summary>
+    /// In the freeze, after <see cref="ReadFrozen"/>: what has to run in it, but for what its threads are asked: <see cref="InjectNextThread"/>. In all processes that comes before the memory of
+    /// any is looked at. <see cref="EndInjection"/> must follow, whatever happens.
+    /// </summary>
+    public void BeginInjection(FrozenProcess process, FreezeWatchdog watchdog)
     {
         watchdog.Enter("inject");
-        using var remote = RemoteSyscalls.TryBegin(process, out var whyNot);
-        _state.ReadLocks(remote);
-        Memory.BeginTracking(process, remote, MemoryPins.FindFd(State.Fds));
-        _state.ReadInjected(remote, whyNot ?? "");
-        if (_rehearsal) remote?.Rehearse();
+        _remote = RemoteSyscalls.TryBegin(process, out var whyNot);
+        _state.ReadLocks(_remote);
+        Memory.BeginTracking(process, _remote, MemoryPins.FindFd(State.Fds));
+        _state.BeginInjected(_remote, whyNot ?? "");
     }
 
-    /// <summary>In the freeze, after <see cref="InjectFrozen"/> of all processes: its memory.</summary>
+    /// <summary>After <see cref="BeginInjection"/>: a step, which waits for one thread at the most. False when there is nothing left to do.</summary>
+    public bool InjectNextThread()
+    {
+        if (_state.ReadNextThread()) return true;
+        if (_rehearsal) _remote?.Rehearse();
+        return false;
+    }
+
+    /// <summary>Its threads are given back.</summary>
+    public void EndInjection()
+    {
+        _remote?.Dispose();
+        _remote = null;
+    }
+
+    /// <summary>In the freeze, after <see cref="EndInjection"/> of all processes: its memory.</summary>
     public void CopyFrozen(PageBuffer buffer, FreezeWatchdog watchdog)
     {
         watchdog.Enter("scan");

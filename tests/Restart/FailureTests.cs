@@ -89,6 +89,8 @@ public class FailureTests
             """);
         run.Expect("ready");
         var crid = run.Capture(tree: true);
+        // They share the place for injected code too, and are asked one behind the other.
+        Assert.Equal(["", ""], run.Manifest(crid).Body.Processes.Select(p => p.StateIncomplete));
         run.Kill();
         Assert.Contains("shares its memory", Assert.Throws<TargetException>(() => run.Restart(crid, Options)).Message);
     }

@@ -14,6 +14,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
     private readonly List<int> _order = [];
     private readonly Dictionary<int, Dictionary<int, Tracee>> _processes = [];
     private readonly SortedSet<int> _zombies = [];
+    private readonly Dictionary<int, SlotArea?> _slotAreas = []; // looking for them takes longer than all else about a thread
     private long _deadline;
 
     /// <summary>When the first thread was told to stop, Stopwatch ticks; 0 before.</summary>
@@ -98,6 +99,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
 
     private bool WaitForAll(out string? stuck)
     {
+        _slotAreas.Clear(); // an execve since
         var waiting = Attached.Where(t => !t.Stopped).ToList();
         var wait = new StopWait(_deadline);
         while (true)
@@ -115,7 +117,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
     }
 
     /// <summary>Looks at a thread that was told to stop; true once it has, or is dead.</summary>
-    private static bool Advance(Tracee tracee)
+    private bool Advance(Tracee tracee)
     {
         var report = ChildWait.Poll(tracee.Tid, reap: true);
         switch (report.Kind)
@@ -139,7 +141,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         {
             if (!Ptrace.TryGetRegs(tracee.Tid, out var regs))
                 throw TargetErrors.Is32Bit(tracee.Pid, tracee.Tid);
-            if (SlotLeftovers.RunOutIfInside(tracee.Tid, regs.Rip)) return false;
+            if (SlotLeftovers.RunOutIfInside(tracee.Pid, tracee.Tid, regs.Rip, _slotAreas)) return false;
             StopFixer.Fix(tracee.Tid, regs);
             tracee.Stopped = true;
         }

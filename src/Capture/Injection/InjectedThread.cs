@@ -60,6 +60,42 @@ internal sealed class InjectedThread
         return thread;
     }
 
+    /// <summary>
+    /// Takes a thread as <see cref="Begin"/> does and lets it make all calls of a batch in a row; <see cref="EndRow"/> waits for it. Needs one slot, which has both the calls and the way back.
+    /// Null, with the thread as it was, if it can't make them so.
+    /// </summary>
+    /// <param name="pid">Process.</param>
+    /// <param name="tid">Thread, without a seccomp filter.</param>
+    /// <param name="slots">Slots of the process.</param>
+    /// <param name="caught">Signals that the process has handlers for.</param>
+    /// <param name="batch">The calls.</param>
+    public static InjectedThread? TryBeginRow(int pid, int tid, SlotStore slots, ulong caught, CallBatch batch)
+    {
+        var thread = new InjectedThread(pid, tid, slots, seccomp: false, caught);
+        if (!thread.StopsBySignal) return null;
+        var image = SlotImage.BuildRow(thread._lent, batch, 0, out var to, out var heal);
+        if (to < batch.Count) return null;
+        thread.MoveToNewSlot(image, thread.Saved, heal, first: true);
+        Ptrace.SetSigMask(tid, Signals.AllBlocked);
+        if (!thread.TrySendStop())
+        {
+            thread.End();
+            return null;
+        }
+
+        thread.MoveTo(thread.FirstOfRow(batch, 0), 0);
+        Ptrace.Continue(tid);
+        return thread;
+    }
+
+    /// <summary>Waits for the calls of <see cref="TryBeginRow"/>, and puts the thread back. False if one of them has failed: which one is not known.</summary>
+    public bool EndRow()
+    {
+        var failed = RunToStopSignal() is var regs && ((long)regs.R9 < 0 || (long)regs.R8 < 0);
+        End();
+        return !failed;
+    }
+
     /// <summary>One system call. The raw result.</summary>
     /// <param name="number">Its number.</param>
     /// <param name="arguments">Six arguments.</param>
@@ -73,6 +109,7 @@ internal sealed class InjectedThread
         if ((held.Fds?.Count ?? 0) <= SlotImage.MaxHeldFdsOfStopping && TrySendStop())
         {
             MoveToNewSlot(SlotImage.BuildStoppingCall(_lent, acquires, held), call, 0);
+            Ptrace.Continue(Tid);
             return (long)RunToStopSignal().R8;
         }
 
@@ -115,10 +152,8 @@ internal sealed class InjectedThread
             return from + 1;
         }
 
-        var start = Saved;
-        (start.Rax, start.Rdi, start.Rsi, start.Rdx, start.R10) = (batch.Word(from, 0), batch.Word(from, 1), batch.Word(from, 2), batch.Word(from, 3), batch.Word(from, 4));
-        (start.R8, start.R9) = (0, 0);
-        MoveToNewSlot(SlotImage.BuildRow(_lent, batch, from, out var to), start, 0);
+        MoveToNewSlot(SlotImage.BuildRow(_lent, batch, from, out var to, out _), FirstOfRow(batch, from), 0);
+        Ptrace.Continue(Tid);
         var regs = RunToStopSignal();
         var failed = (long)regs.R9 < 0;
         for (var call = from; call < to; call++)
@@ -139,6 +174,7 @@ internal sealed class InjectedThread
         var start = Saved;
         (start.Rsp, start.R8, start.R9) = (table, 0, 0);
         MoveToNewSlot(SlotImage.BuildTable(_lent, held), start, 0);
+        Ptrace.Continue(Tid);
         RunToStopSignal();
         return true;
     }
@@ -276,10 +312,18 @@ internal sealed class InjectedThread
         return StopsBySignal;
     }
 
-    /// <summary>Runs the slot's calls up to the stop behind them. The signal stops a traced thread although it would be ignored; it is never passed on.</summary>
+    // The first call of a row is in the registers.
+    private UserRegs FirstOfRow(CallBatch batch, int from)
+    {
+        var start = Saved;
+        (start.Rax, start.Rdi, start.Rsi, start.Rdx, start.R10) = (batch.Word(from, 0), batch.Word(from, 1), batch.Word(from, 2), batch.Word(from, 3), batch.Word(from, 4));
+        (start.R8, start.R9) = (0, 0);
+        return start;
+    }
+
+    /// <summary>Waits for the stop behind the slot's calls, which it was let run. The signal stops a traced thread although it would be ignored; it is never passed on.</summary>
     private UserRegs RunToStopSignal()
     {
-        Ptrace.Continue(Tid);
         RunTo(r => r.IsSignalDelivery && r.Signal == _lent.StopSignal, signal => Ptrace.Continue(Tid, signal));
         _inSyscallStop = false;
         Ptrace.SetSigMask(Tid, Signals.AllBlocked);

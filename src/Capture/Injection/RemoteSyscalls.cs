@@ -6,8 +6,8 @@ namespace Crstore.Capture.Injection;
 
 /// <summary>
 /// System calls in a frozen process, healing themselves if crstore dies (how: <see cref="SlotImage"/>, <see cref="InjectedThread"/>).
-/// One thread, the leader, holds what is acquired for the process; at most one other is on loan at a time, for calls
-/// that concern that thread.
+/// One thread, the leader, holds what is acquired for the process. For calls that concern another thread that one is on loan: one at a time, or two that make a row each and
+/// are given back behind it.
 /// </summary>
 public sealed class RemoteSyscalls : IRemoteSyscalls
 {
@@ -27,6 +27,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     private bool _broken;
     private InjectedThread? _owner;
     private InjectedThread? _visitor;
+    private readonly List<Row> _rows = new(IRemoteSyscalls.MostStarted); // not finished
 
     private RemoteSyscalls(FrozenProcess process, ProcessMemory memory, SlotArea area, in CallFilter leader)
     {
@@ -104,6 +105,24 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     }
 
     /// <inheritdoc/>
+    public bool TryStart(int tid, CallBatch batch) => Guarded(() =>
+    {
+        CheckThread(tid);
+        return tid != _process.Leader.Tid && TryStartRow(tid, batch);
+    });
+
+    /// <inheritdoc/>
+    public void Finish(CallBatch batch) => Guarded(() =>
+    {
+        var row = _rows.Find(r => r.Batch == batch) ?? throw new ArgumentException("the batch was not started", nameof(batch));
+        row.End();
+        _rows.Remove(row);
+        if (row.Succeeded) for (var i = 0; i < batch.Count; i++) batch.SetResult(i, 0);
+        else CallAll(row.Thread.Tid, batch); // which one has failed shows if they are made one by one
+        return 0;
+    });
+
+    /// <inheritdoc/>
     /// <remarks>Made by the leader whatever thread is named: fds belong to the process.</remarks>
     public int AcquireFd(int tid, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0) => Guarded(() =>
     {
@@ -165,6 +184,12 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
     public void Rehearse() => Guarded(() =>
     {
         Owner().Rehearse(new HeldThings(_heldFds, _scratch));
+        // Its only thread, as if it were another one.
+        const long getpid = 39;
+        GiveBack();
+        var batch = new CallBatch();
+        batch.Add(getpid);
+        if (TryStartRow(_process.Leader.Tid, batch)) Finish(batch);
         return 0;
     });
 
@@ -202,7 +227,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
 
     private void GiveBack()
     {
-        EndVisitor();
+        EndOthers();
         if (_owner is { } owner)
         {
             while (_heldFds.Count > 0) CloseFd(_heldFds[^1]);
@@ -273,21 +298,38 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         return from;
     }
 
+    private bool TryStartRow(int tid, CallBatch batch)
+    {
+        if (batch.Count == 0 || _rows.Count == IRemoteSyscalls.MostStarted) return false;
+        EndVisitor();
+        var filter = CallFilter.Suspend(Pid, tid, out var whyNot);
+        if (whyNot is not null || filter.Suspended || InjectedThread.TryBeginRow(Pid, tid, _slots, _caught, batch) is not { } thread) return false;
+        _rows.Add(new Row(thread, batch));
+        return true;
+    }
+
     private InjectedThread? ThreadFor(int tid)
     {
         CheckThread(tid);
         if (tid == _process.Leader.Tid) return Owner();
         if (_visitor?.Tid == tid) return _visitor;
-        EndVisitor();
+        EndOthers();
         var filter = CallFilter.Suspend(Pid, tid, out var whyNot);
         return whyNot is not null ? null : _visitor = InjectedThread.Begin(Pid, tid, _slots, filter.Suspended, _caught);
     }
 
     private InjectedThread Owner()
     {
-        EndVisitor(); // it may hold two of the three slots, and the owner needs a second one to move to
+        EndOthers(); // they may hold two of the three slots, and the owner needs a second one to move to
         if (_owner is not null) return _owner;
         return _owner = InjectedThread.Begin(Pid, _process.Leader.Tid, _slots, _leaderSuspended, _caught);
+    }
+
+    // What those that were started have answered stays theirs.
+    private void EndOthers()
+    {
+        EndVisitor();
+        foreach (var row in _rows) row.End();
     }
 
     private void EndVisitor()
@@ -297,7 +339,7 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         visitor?.End();
     }
 
-    private InjectedThread? OnLoan(int tid) => _owner?.Tid == tid ? _owner : _visitor?.Tid == tid ? _visitor : null;
+    private InjectedThread? OnLoan(int tid) => _owner?.Tid == tid ? _owner : _visitor?.Tid == tid ? _visitor : _rows.Find(r => r.Thread.Tid == tid && !r.Ended)?.Thread;
 
     private void CheckThread(int tid)
     {
@@ -320,6 +362,24 @@ public sealed class RemoteSyscalls : IRemoteSyscalls
         {
             _broken = true;
             throw;
+        }
+    }
+
+    // A thread that makes calls while others are looked after.
+    private sealed class Row(InjectedThread thread, CallBatch batch)
+    {
+        public InjectedThread Thread { get; } = thread;
+
+        public CallBatch Batch { get; } = batch;
+
+        public bool Ended { get; private set; }
+
+        public bool Succeeded { get; private set; }
+
+        public void End()
+        {
+            if (!Ended) Succeeded = Thread.EndRow();
+            Ended = true;
         }
     }
 }

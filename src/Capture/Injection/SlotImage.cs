@@ -100,7 +100,8 @@ internal static class SlotImage
     /// <param name="batch">The calls.</param>
     /// <param name="from">The first.</param>
     /// <param name="to">Behind the last.</param>
-    public static byte[] BuildRow(in LentThread thread, CallBatch batch, int from, out int to)
+    /// <param name="heal">Offset of HEAL: a thread set there goes back to where it was, without a call.</param>
+    public static byte[] BuildRow(in LentThread thread, CallBatch batch, int from, out int to, out int heal)
     {
         var slot = new byte[Size];
         var code = new CodeWriter(slot.AsSpan(0, All));
@@ -119,6 +120,7 @@ internal static class SlotImage
 
         code.MoveRaxToR8();
         SetMask(ref code, Unblocked);
+        heal = code.Offset;
         Finish(slot, ref code, thread, Acquires.Nothing, default);
         return slot;
     }

@@ -16,12 +16,21 @@ internal static class SlotLeftovers
     /// For a thread that has just stopped: if it is still on its way back through a slot, lets it go on a little and asks it
     /// to stop again. True if so. A group-stopped one runs too: it heals without waiting for SIGCONT.
     /// </summary>
-    public static bool RunOutIfInside(int tid, ulong rip)
+    /// <param name="pid">Process.</param>
+    /// <param name="tid">Thread.</param>
+    /// <param name="rip">Where it is.</param>
+    /// <param name="areas">Of processes looked at before. Not longer than nobody but us can have written slots there: from the attaching to all their threads on.</param>
+    public static bool RunOutIfInside(int pid, int tid, ulong rip, Dictionary<int, SlotArea?> areas)
     {
         if (!SlotArea.MayContain(rip)) return false;
-        // By thread: the memory of a process whose leader has exited is not to be had under its own id.
-        using var memory = ProcessMemory.Open(tid);
-        if (SlotArea.Find(memory, out _)?.Contains(rip) != true) return false;
+        if (!areas.TryGetValue(pid, out var area))
+        {
+            // By thread: the memory of a process whose leader has exited is not to be had under its own id.
+            using var memory = ProcessMemory.Open(tid);
+            areas.Add(pid, area = SlotArea.Find(memory, out _));
+        }
+
+        if (area?.Contains(rip) != true) return false;
         if (Ptrace.TryContinue(tid) == 0)
         {
             Pause.Sleep(50);

@@ -11,7 +11,7 @@ internal sealed class SlotStore(ProcessMemory memory, SlotArea area)
     /// <summary>Where they are.</summary>
     public SlotArea Area { get; } = area;
 
-    /// <summary>A free slot. Three are enough by construction: one parked thread, one thread that moves between two.</summary>
+    /// <summary>A free slot. Three are enough by construction: one parked thread, and one that moves between two, or two that stay where they are.</summary>
     public int Take()
     {
         var slot = Array.IndexOf(_used, false);

@@ -12,28 +12,35 @@ namespace Crstore.Capture.State;
 /// <summary>
 /// What only the process itself can ask the kernel for: the break, handlers of signals, interval timers, and per thread
 /// the tid address and the alternate signal stack; and settings that /proc has no line for. A thread makes all its calls in a row (<see cref="CallBatch"/>), as each stop
-/// costs frozen time. Every call that answers in memory has a place of its own in the scratch page, which is read back once, or when it is full.
+/// costs frozen time; while one makes them, the next are told to (<see cref="AskNextThread"/>). Every call that answers in memory has a place of its own in the scratch page, which is read
+/// back once, or when it is full.
 /// </summary>
 internal sealed class InjectedState
 {
     private readonly IRemoteSyscalls remote;
+    private readonly Process process;
     private readonly ulong scratch;
-    private readonly int leader;
-    private readonly CallBatch batch = new();
-    private readonly List<Question> asked = [];    // of the batch
+    private readonly List<Row> started = [];       // oldest first
+    private readonly Stack<Row> free = [];
     private readonly List<Question> answered = []; // with an answer in the page
     private readonly byte[] page = new byte[VirtualPage.Size];
-    private int thread;
+    private Row row;     // being put together
+    private int thread;  // the last one asked: an index
     private int used;
 
-    private InjectedState(IRemoteSyscalls remote, int leader) => (this.remote, scratch, this.leader, thread) = (remote, remote.ScratchAddress, leader, leader);
+    private InjectedState(IRemoteSyscalls remote, Process process)
+    {
+        (this.remote, this.process, scratch) = (remote, process, remote.ScratchAddress);
+        row = new Row { Tid = process.Threads[0].Tid };
+        for (var i = 0; i < IRemoteSyscalls.MostStarted; i++) free.Push(new Row());
+    }
 
-    /// <summary>Asks, and fills it in. On the ptrace thread, within the freeze.</summary>
+    /// <summary>Asks the leader, and fills it in; the other threads are <see cref="AskNextThread"/>'s. On the ptrace thread, within the freeze, as everything here.</summary>
     /// <exception cref="LinuxException">The injected call failed, or its result can't be read.</exception>
-    internal static void Read(Process process, ulong signalsCaught, IRemoteSyscalls remote)
+    internal static InjectedState Begin(Process process, ulong signalsCaught, IRemoteSyscalls remote)
     {
         var first = process.Threads[0];
-        var state = new InjectedState(remote, first.Tid);
+        var state = new InjectedState(remote, process);
         state.Ask(new Question { Take = result => process.Layout.Brk = (ulong)result, MayFail = true }, StateCalls.Brk);
         state.AskSignalActions(process, signalsCaught);
         state.AskSettings(process);
@@ -43,15 +50,43 @@ internal sealed class InjectedState
         state.AskProcessor(first);
         state.AskThread(first);
         state.Collect();
-        for (var i = 1; i < process.Threads.Count; i++)
+        return state;
+    }
+
+    /// <summary>
+    /// Lets one more thread make its calls, or takes the answers of the one that has been at it the longest: between two calls of this there is time for other processes. False when
+    /// all of them have answered.
+    /// </summary>
+    /// <exception cref="LinuxException">The injected call failed, or its result can't be read.</exception>
+    internal bool AskNextThread()
+    {
+        if (thread < process.Threads.Count - 1 && started.Count < IRemoteSyscalls.MostStarted)
         {
-            state.thread = process.Threads[i].Tid;
-            state.AskOther(process.Threads[i], first, process.Securebits);
-            state.AskThread(process.Threads[i]);
-            state.Run();
+            Start(process.Threads[++thread]);
+            return true;
         }
 
-        state.Collect();
+        if (started.Count > 0)
+        {
+            TakeOldest();
+            return true;
+        }
+
+        Collect();
+        return false;
+    }
+
+    private void Start(Thread other)
+    {
+        row.Tid = other.Tid;
+        AskOther(other, process.Threads[0], process.Securebits);
+        AskThread(other);
+        if (remote.TryStart(row.Tid, row.Batch))
+        {
+            started.Add(row);
+            row = free.Pop();
+        }
+        else Run();
     }
 
     /// <summary>Signals that are ignored need no question: SIG_IGN has no other attributes that matter.</summary>
@@ -175,7 +210,7 @@ internal sealed class InjectedState
     private Question Placed(string call, int bytes, Action<ReadOnlyMemory<byte>>? read)
     {
         if (used + bytes > page.Length)
-            Collect();
+            Collect(); // what this thread was asked so far included
         var question = new Question { Call = call, Offset = used, Bytes = bytes, Address = (long)scratch + used, Read = read };
         used += (bytes + 7) & ~7;
         return question;
@@ -183,29 +218,43 @@ internal sealed class InjectedState
 
     private void Ask(Question question, long number, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0)
     {
-        if (question.Take is not null && thread != leader)
+        if (question.Take is not null && thread > 0)
         {
-            Take(question, remote.Invoke(thread, number, a0, a1, a2, a3)); // of calls in a row only the leader's results are known
+            Take(question, row.Tid, remote.Invoke(row.Tid, number, a0, a1, a2, a3)); // of calls in a row only the leader's results are known
             return;
         }
 
-        batch.Add(number, a0, a1, a2, a3);
-        asked.Add(question);
+        row.Batch.Add(number, a0, a1, a2, a3);
+        row.Asked.Add(question);
     }
 
-    // The thread makes the calls.
+    // The thread makes the calls now.
     private void Run()
     {
-        remote.InvokeAll(thread, batch);
-        for (var i = 0; i < asked.Count; i++) Take(asked[i], batch.Result(i));
-        batch.Clear();
-        asked.Clear();
+        remote.InvokeAll(row.Tid, row.Batch);
+        Take(row);
     }
 
-    private void Take(Question question, long result)
+    private void TakeOldest()
+    {
+        var oldest = started[0];
+        started.RemoveAt(0);
+        remote.Finish(oldest.Batch);
+        Take(oldest);
+        free.Push(oldest);
+    }
+
+    private void Take(Row made)
+    {
+        for (var i = 0; i < made.Asked.Count; i++) Take(made.Asked[i], made.Tid, made.Batch.Result(i));
+        made.Batch.Clear();
+        made.Asked.Clear();
+    }
+
+    private void Take(Question question, int tid, long result)
     {
         if (result < 0 && !question.MayFail)
-            throw new LinuxException($"{question.Call} (injected)", (int)-result, $"thread {thread}");
+            throw new LinuxException($"{question.Call} (injected)", (int)-result, $"thread {tid}");
         question.Take?.Invoke(result);
         if (question.Read is not null) answered.Add(question);
     }
@@ -213,6 +262,7 @@ internal sealed class InjectedState
     // And what they answered in memory is read.
     private void Collect()
     {
+        while (started.Count > 0) TakeOldest();
         Run();
         if (used == 0)
             return;
@@ -236,5 +286,13 @@ internal sealed class InjectedState
         public long Address { get; init; }                         // of it in the target
         public int Offset { get; init; }
         public int Bytes { get; init; }
+    }
+
+    // What one thread makes in a row.
+    private sealed class Row
+    {
+        public int Tid { get; set; }
+        public CallBatch Batch { get; } = new();
+        public List<Question> Asked { get; } = [];
     }
 }

@@ -27,6 +27,7 @@ public sealed class ProcessStateReader : IDisposable
     private readonly List<string> warnings = [];
     private PreparedState prepared;
     private StatusLines? status;
+    private InjectedState? injected; // being read
     private List<(string Kind, string Link)>? namespaces;
 
     private ProcessStateReader(int pid, ProcDirectory proc, FileRefs files)
@@ -156,6 +157,16 @@ public sealed class ProcessStateReader : IDisposable
     /// <param name="whyNot">Then: why, for `state_incomplete`.</param>
     public void ReadInjected(IRemoteSyscalls? remote, string whyNot)
     {
+        BeginInjected(remote, whyNot);
+        while (ReadNextThread()) { }
+    }
+
+    /// <summary>The same in steps, for several processes by turns: of its leader. <see cref="ReadNextThread"/> follows, until there is no more.</summary>
+    /// <param name="remote">Null if nothing can be injected.</param>
+    /// <param name="whyNot">Then: why, for `state_incomplete`.</param>
+    public void BeginInjected(IRemoteSyscalls? remote, string whyNot)
+    {
+        injected = null;
         if (remote is null)
         {
             MarkIncomplete(whyNot);
@@ -163,13 +174,29 @@ public sealed class ProcessStateReader : IDisposable
         }
         try
         {
-            InjectedState.Read(Message, StatusNumber.Hex(Message.Status.Span, "\nSigCgt:"u8), remote);
+            injected = InjectedState.Begin(Message, StatusNumber.Hex(Message.Status.Span, "\nSigCgt:"u8), remote);
         }
         catch (LinuxException e)
         {
             // The memory and all else are still good: the checkpoint says what it lacks.
             MarkIncomplete(e.Message);
         }
+    }
+
+    /// <summary>Of its other threads: a step that waits for one of them at the most. False when there is nothing left to do.</summary>
+    public bool ReadNextThread()
+    {
+        try
+        {
+            if (injected?.AskNextThread() == true) return true;
+        }
+        catch (LinuxException e)
+        {
+            MarkIncomplete(e.Message);
+        }
+
+        injected = null;
+        return false;
     }
 
     /// <summary>Takes the raw lines apart. After the thaw; on any thread.</summary>

@@ -11,7 +11,8 @@ internal static class SharedParts
     internal static void Find(IReadOnlyList<Process> processes)
     {
         if (processes.Count < 2) return;
-        var pids = processes.Select(p => p.Pid).ToHashSet();
+        var pids = new HashSet<int>(processes.Count);
+        foreach (var process in processes) pids.Add(process.Pid);
         foreach (var process in processes)
         {
             var parent = StatLine.Parse(process.Stat.Span).Ppid;

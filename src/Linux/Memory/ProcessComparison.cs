@@ -19,4 +19,7 @@ public static class ProcessComparison
 
     /// <summary>True if both processes have the same address space. False as well where the kernel won't tell (no kcmp, no ptrace access).</summary>
     public static bool ShareMemory(int pid, int other) => RawSyscall.Invoke(SysKcmp, pid, other, KcmpVm) == 0;
+
+    /// <summary>True if both processes have address spaces of their own. False as well where the kernel won't tell.</summary>
+    public static bool HaveMemoryApart(int pid, int other) => RawSyscall.Invoke(SysKcmp, pid, other, KcmpVm) > 0;
 }

@@ -56,6 +56,104 @@ public sealed class CallBatchTests
     }
 
     [Fact]
+    public void Several_threads_make_theirs_at_the_same_time()
+    {
+        using var target = TargetProcess.Start("thread_storm", "4", "0");
+        target.Expect("ready");
+        Remote.During(target.Pid, (process, remote) =>
+        {
+            var answers = remote.ScratchAddress;
+            var others = process.Threads.Skip(1).ToArray();
+            Assert.Equal(4, others.Length);
+            var expected = others.Select(t => Alone(t.Tid)).ToArray();
+            Assert.Equal(4, expected.Distinct().Count());
+
+            var batches = others.Select((_, i) => Question(i)).ToArray();
+            var started = others.Zip(batches).TakeWhile(o => remote.TryStart(o.First.Tid, o.Second)).Count();
+            Assert.Equal(IRemoteSyscalls.MostStarted, started);
+            Assert.False(remote.TryStart(process.Leader.Tid, batches[^1]));
+            // In any order, and whatever is asked of others in between.
+            Assert.Equal(process.Leader.Tid, remote.Invoke(process.Leader.Tid, Remote.Gettid));
+            remote.InvokeAll(others[started].Tid, batches[started]);
+            for (var i = started - 1; i >= 0; i--) remote.Finish(batches[i]);
+            Assert.Throws<ArgumentException>(() => remote.Finish(batches[0]));
+            Assert.True(remote.TryStart(others[3].Tid, batches[3]));
+            remote.Finish(batches[3]);
+            for (var i = 0; i < others.Length; i++)
+            {
+                Assert.Equal((0, 0), (batches[i].Result(0), batches[i].Result(1)));
+                Assert.Equal(expected[i], Answer(i));
+            }
+
+            Assert.True(remote.TryStart(others[0].Tid, batches[0])); // and never finished
+
+            CallBatch Question(int place)
+            {
+                var batch = new CallBatch();
+                batch.Add(Remote.Prctl, Remote.PrGetTidAddress, (long)answers + 8 * place);
+                batch.Add(Remote.Sigaltstack, 0, (long)answers + 2048);
+                return batch;
+            }
+
+            ulong Alone(int tid)
+            {
+                Assert.Equal(0, remote.Invoke(tid, Remote.Prctl, Remote.PrGetTidAddress, (long)answers));
+                return Answer(0);
+            }
+
+            ulong Answer(int place)
+            {
+                Span<byte> answer = stackalloc byte[8];
+                remote.Read(answers + 8 * (ulong)place, answer);
+                remote.Write(answers + 8 * (ulong)place, new byte[8]);
+                return BitConverter.ToUInt64(answer);
+            }
+        });
+        Assert.Equal("ok", target.Ask("verify"));
+    }
+
+    [Fact]
+    public void Which_one_failed_is_known_of_those_that_were_started_too()
+    {
+        using var target = TargetProcess.Start("thread_storm", "2", "0");
+        target.Expect("ready");
+        Remote.During(target.Pid, (process, remote) =>
+        {
+            var answers = (long)remote.ScratchAddress;
+            CallBatch[] batches = [new(), new()];
+            foreach (var batch in batches)
+            {
+                batch.Add(Remote.Close, 12345);
+                batch.Add(Remote.Prctl, Remote.PrGetTidAddress, answers);
+            }
+
+            for (var i = 0; i < 2; i++) Assert.True(remote.TryStart(process.Threads[i + 1].Tid, batches[i]));
+            foreach (var batch in batches)
+            {
+                remote.Finish(batch);
+                Assert.Equal((-Errno.EBADF, 0), (batch.Result(0), batch.Result(1)));
+            }
+        });
+        Assert.Equal("ok", target.Ask("verify"));
+    }
+
+    [Fact]
+    public void A_thread_that_can_not_be_stopped_by_a_signal_is_not_started()
+    {
+        using var target = TargetProcess.Python(SignalWatcher, "17,23,28", "");
+        target.Expect("ready");
+        Remote.During(target.Pid, (process, remote) =>
+        {
+            var batch = new CallBatch();
+            batch.Add(Remote.Prctl, Remote.PrGetTidAddress, (long)remote.ScratchAddress);
+            Assert.False(remote.TryStart(process.Threads[1].Tid, batch));
+            remote.InvokeAll(process.Threads[1].Tid, batch);
+            Assert.Equal(0, batch.Result(0));
+        });
+        Assert.Equal("came [] pending []", target.Ask("?"));
+    }
+
+    [Fact]
     public void There_is_one_stop_for_all_of_them()
     {
         using var target = TargetProcess.Start("thread_storm", "1", "0");
@@ -133,7 +231,7 @@ public sealed class CallBatchTests
     {
         using var target = TargetProcess.Python(SignalWatcher, caught, blocked);
         target.Expect("ready");
-        for (var stage = 0; stage < 6; stage++)
+        for (var stage = 0; stage < 7; stage++)
         {
             Abandon(target.Pid, stage);
             Assert.Equal("came [] pending []", target.Ask("?"));
@@ -168,6 +266,8 @@ public sealed class CallBatchTests
             if (stage == 3) return;
             remote.Invoke(process.Leader.Tid, Remote.Getpid); // the other one is given back
             if (stage == 4) return;
+            remote.TryStart(process.Threads[1].Tid, batch); // and nobody waits for it
+            if (stage == 5) return;
             remote.Dispose();
         });
     }
