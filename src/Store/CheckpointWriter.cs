@@ -224,7 +224,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
                 var stored = Write(db, header, ManifestCodec.EncodeBody(body), maps, indexBytes, distrust, finalize);
                 if (!access.IsInPlace)
                     throw new StoreDamagedException($"CRID {Crid} is not in {paths.Root}: the store that it was written to has been removed, or moved");
-                Remember(db, stored, maps);
+                Remember(stored, maps);
                 var whole = IngestIndex(db);
                 FaultPoint.Hit("commit.index-ingested");
                 Clock.Enter("tidy up");
@@ -390,12 +390,12 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         return stored;
     }
 
-    private void Remember(RocksDb db, byte[] header, List<(SpaceId Id, PageMapResult Map)> maps)
+    private void Remember(byte[] header, List<(SpaceId Id, PageMapResult Map)> maps)
     {
         if (store.Keeper?.Known is not { } known) return;
         foreach (var (_, map) in maps)
             foreach (var segment in map.Contents) known.Segments.Replace(segment);
-        known.Committed(db, Crid, header);
+        known.Committed(StoreId, Crid, header); // CheckPlace has seen that it is that one
     }
 
     /// <summary>

@@ -58,7 +58,7 @@ public sealed class StoreKeeper : IDisposable
     internal TurnBell Bell { get; }
 
     /// <summary>What the captures of its owner have read of the store, and may use again.</summary>
-    internal KeptKnowledge Known { get; } = new();
+    internal KeptKnowledge Known { get; } = new(OpenLimit);
 
     /// <summary>Of the one capture of its owner that is under way.</summary>
     internal SinkBuffers Buffers { get; } = new();

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Crstore.Model;
 
 namespace Crstore.Store.PageMaps;
 
@@ -84,5 +85,5 @@ public sealed class SegmentCache(long maxBytes)
         _youngBytes += bytes;
     }
 
-    private static long BytesOf(Segment segment) => segment.Extents.Length * Unsafe.SizeOf<PageExtent>() + 128;
+    private static long BytesOf(Segment segment) => segment.Extents.Length * Unsafe.SizeOf<PageExtent>() + segment.Kinds.Length * Unsafe.SizeOf<PageSpan>() + 128;
 }

@@ -53,12 +53,22 @@ internal sealed class AnchorPages
         return true;
     }
 
-    /// <summary>Remembers a page that was read and checked, in place of the oldest one if there are enough.</summary>
+    /// <summary>Remembers a page that was read and checked, in place of what was remembered of it, or of the oldest one if there are enough.</summary>
     public void Add(ChunkLocation location, in ContentHash hash, ReadOnlySpan<byte> page)
     {
         lock (gate)
         {
-            if (capacity > 0 && !places.ContainsKey(location)) AddNew(new Entry(location, hash, true, doubts), page);
+            if (capacity == 0) return;
+            var entry = new Entry(location, hash, true, doubts);
+            if (places.TryGetValue(location, out var place))
+            {
+                entries[place] = entry;
+                page.CopyTo(Slot(place));
+            }
+            else
+            {
+                AddNew(entry, page);
+            }
         }
     }
 

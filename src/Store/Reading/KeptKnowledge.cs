@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Crstore.Model;
 using Crstore.Store.Native;
 using Crstore.Store.PageMaps;
@@ -10,9 +11,11 @@ namespace Crstore.Store.Reading;
 /// so it is that store, or what became of it; and no gc has begun since, nor was one under way or cut short. gc alone takes anything away that is referred
 /// to by its place, and what is at a place never changes (docs/FORMAT.md, invariants 5 and 6). One capture uses it at a time.
 /// </summary>
-internal sealed class KeptKnowledge
+/// <param name="segmentLimit">So long segments are kept: all that comes builds on them, so damage to what is stored of them must be met soon.</param>
+internal sealed class KeptKnowledge(TimeSpan segmentLimit)
 {
     private const long SegmentBytes = 32 << 20; // the working set is 25 bytes a page where pages change anywhere, and its half more: 700 MiB of such memory
+    private long since = Stopwatch.GetTimestamp(); // segments are kept
     private Proof? proof;
     private ulong? generation; // that the capture under way began under; null if a gc was not at its end
 
@@ -29,18 +32,19 @@ internal sealed class KeptKnowledge
         generation = StoreMeta.Read(db, StoreMeta.GcDone) == now ? now : null;
         var holds = proof is { } before && before.Generation == generation && before.IsIn(db);
         proof = null; // unless it gets to its commit
-        if (holds) return;
+        if (!holds) Anchors.Doubt();
+        if (holds && Stopwatch.GetElapsedTime(since) < segmentLimit) return;
         Segments.Clear();
-        Anchors.Doubt();
+        since = Stopwatch.GetTimestamp();
     }
 
     /// <summary>The capture that has begun is committed: what it learned, and what held for it, holds for the next one.</summary>
-    /// <param name="db">Where it is.</param>
+    /// <param name="store">Where it is.</param>
     /// <param name="crid">Its CRID.</param>
     /// <param name="header">Its header as it is stored.</param>
-    public void Committed(RocksDb db, Crid crid, byte[] header)
+    public void Committed(Guid store, Crid crid, byte[] header)
     {
-        if (generation is { } calm && StoreMeta.StoreId(db) is { } id) proof = new Proof(id, crid, header, calm);
+        if (generation is { } calm) proof = new Proof(store, crid, header, calm);
     }
 
     private sealed record Proof(Guid Store, Crid Crid, byte[] Header, ulong Generation)

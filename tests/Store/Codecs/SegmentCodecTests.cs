@@ -180,7 +180,6 @@ public class SegmentCodecTests
         return writer.Written.ToArray();
     }
 
-    /// <summary>What one map has otherwise than another, from an older CRID.</summary>
     [Fact]
     public void The_full_form_is_never_smaller_than_its_least_size()
     {
@@ -191,6 +190,7 @@ public class SegmentCodecTests
         }
     }
 
+    /// <summary>What one map has otherwise than another, from an older CRID.</summary>
     private static StoredSegment Difference(Random random)
     {
         var from = Key with { Writer = new Crid((ulong)random.Next(1, 42)), Space = new SpaceId((uint)random.Next(6)) };

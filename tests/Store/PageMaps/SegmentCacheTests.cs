@@ -6,7 +6,7 @@ namespace Crstore.Tests.Store.PageMaps;
 
 public class SegmentCacheTests
 {
-    private const int Bytes = 512 * 24 + 128; // of a segment in which no two pages belong together
+    private const int Bytes = 512 * 24 + 24 + 128; // of a segment in which no two pages belong together
 
     [Fact]
     public void It_holds_no_more_than_it_may_and_keeps_what_is_asked_for()
@@ -24,6 +24,19 @@ public class SegmentCacheTests
         Assert.Null(cache.TryGet(KeyOf(50)));
         cache.Clear();
         Assert.Equal((0, null), (cache.Count, cache.TryGet(KeyOf(0))));
+    }
+
+    [Fact]
+    public void What_is_found_out_of_a_segment_counts_as_well()
+    {
+        var cache = new SegmentCache(20 * Bytes);
+        for (var i = 0; i < 100; i++)
+        {
+            var alternating = new Segment(7, [.. SegmentOf(i).Extents.Select(e => e.Start % 2 == 0 ? e : new PageExtent(e.Start, 1, PageKind.Zero, default))]);
+            Assert.Equal(Segment.Pages, alternating.Kinds.Length);
+            cache.Add(KeyOf(i), alternating);
+            Assert.InRange(cache.Count, 1, 10);
+        }
     }
 
     [Fact]

@@ -337,6 +337,10 @@ public sealed class StoreKeeperTests
         using var otherReader = otherStore.OpenReader();
         anchors.Doubt();
         Assert.All(locations, location => Assert.False(anchors.TryRead(otherReader.Database, location, page)));
+
+        anchors.Add(locations[0], PageHash.Of(memory.Pages[1]), memory.Pages[1]); // as it was read there
+        Assert.True(anchors.TryRead(otherReader.Database, locations[0], page));
+        Assert.Equal(memory.Pages[1], page);
     }
 
     [Fact]
@@ -421,7 +425,7 @@ public sealed class StoreKeeperTests
         var keeper = store.Keep()!;
         var memory = Memory.Random(1, 600);
         var random = new Random(3);
-        var known = new KeptKnowledge();
+        var known = new KeptKnowledge(TimeSpan.FromDays(1)); // however slow this machine is
         var crid = Capture(store, memory);
         Learn();
         Assert.True(Knows());
@@ -445,6 +449,10 @@ public sealed class StoreKeeperTests
         store.CollectGarbage(new GcOptions(false, TimeSpan.FromSeconds(30)), null, default);
         Assert.False(Knows());
 
+        known = new KeptKnowledge(TimeSpan.Zero); // it is too old at once: what is stored is to be looked at again
+        Learn();
+        Assert.False(Knows());
+
         StoreReader Reader() => store.OpenReader();
 
         void Learn()
@@ -464,7 +472,7 @@ public sealed class StoreKeeperTests
             return true;
         }
 
-        void Commit(StoreReader reader) => known.Committed(reader.Database, crid, reader.Database.Get(ColumnFamily.Manifests, Keys.Crid(crid))!);
+        void Commit(StoreReader reader) => known.Committed(store.Id, crid, reader.Database.Get(ColumnFamily.Manifests, Keys.Crid(crid))!);
     }
 
     /// <summary>Somebody waits and has knocked by now.</summary>
