@@ -56,9 +56,6 @@ internal sealed class CaptureAttempt(
     /// <summary>Where the pages wait that rounds read; null for a rehearsal.</summary>
     public HeldMemory? Held { get; init; }
 
-    /// <summary>What earlier captures have read of mappings; null for nothing.</summary>
-    public RecentFlags? RecentFlags { get; init; }
-
     /// <summary>What a round would copy from running processes, all in all; after <see cref="Prepare"/>.</summary>
     public long RoundBytes => Watchable.Sum(p => p.Memory.TrackableBytes);
 
@@ -481,7 +478,6 @@ internal sealed class CaptureAttempt(
         {
             Round = round,
             Held = Held,
-            RecentFlags = RecentFlags,
             Pid = pid,
             Options = options,
             Space = space,

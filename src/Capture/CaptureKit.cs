@@ -5,7 +5,7 @@ namespace Crstore.Capture;
 
 /// <summary>
 /// What outlives one capture of a program that takes many: the rehearsal that is behind it, what is known of files,
-/// and some memory for pages that need not be faulted in again. It holds nothing of a target but the flags of its mappings, for a moment: each capture prepares, freezes and proves
+/// and some memory for pages that need not be faulted in again. It holds nothing of a target: each capture prepares, freezes and proves
 /// continuity as the only one of a process would, so that captures by others may come in between at any time.
 /// </summary>
 public sealed class CaptureKit : IDisposable
@@ -25,9 +25,6 @@ public sealed class CaptureKit : IDisposable
 
     /// <summary>Build ids, by file version.</summary>
     internal FileRefs Files { get; } = new();
-
-    /// <summary>Flags of mappings, for a moment.</summary>
-    internal RecentFlags Flags { get; } = new();
 
     /// <summary>The way through the freeze has been taken once: what the runtime prepares at first use is ready.</summary>
     internal bool Rehearsed { get; set; }

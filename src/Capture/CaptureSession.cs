@@ -236,7 +236,7 @@ public static class CaptureSession
 
             CaptureAttempt Prepare(Dictionary<int, PreCopiedRound>? round)
             {
-                var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, Connections = connections, StoppedBefore = stopped, PreCopied = round ?? [], Held = held, RecentFlags = kit.Flags };
+                var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, Connections = connections, StoppedBefore = stopped, PreCopied = round ?? [], Held = held };
                 try
                 {
                     try

@@ -7,7 +7,6 @@
 //   part X FIRST | rejoin X    mremap: the pages from FIRST on to another place; back, where they merge with the rest
 //   protect X FIRST N rw|r|none
 //   guard X FIRST N       MADV_GUARD_INSTALL
-//   nodump X FIRST N      MADV_DONTDUMP
 //   pwrite X FIRST N | child-write X FIRST N    through the memfd; by a forked child through shared memory
 //   brk PAGES             grow or shrink (negative) the heap, filling what is new
 //   stack N               touch N pages of stack, deeper each time
@@ -168,9 +167,6 @@ static void on_area(const char *verb, int i, uint64_t first, uint64_t n, const c
             sink += *(volatile char *)(at + p * PAGE);
     else if (!strcmp(verb, "discard")) {
         if (madvise(at, n * PAGE, MADV_DONTNEED))
-            DIE("madvise");
-    } else if (!strcmp(verb, "nodump")) {
-        if (madvise(at, n * PAGE, MADV_DONTDUMP))
             DIE("madvise");
     } else if (!strcmp(verb, "unmap")) {
         munmap(areas[i].start, areas[i].pages * PAGE);

@@ -119,9 +119,8 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         var capture = new MemoryCapture(request);
         try
         {
-            if (request.Round is null || request.Options.HonourDontDump) capture._vmas.Prepare(MayBeOlder(request) ? request.RecentFlags : null);
+            if (request.Round is null || request.Options.HonourDontDump) capture._vmas.Prepare();
             capture._tracking.Prepare(capture._vmas.Vmas);
-            if (capture._vmas.FlagsAreOlder && capture.Tracker != TrackerKind.Uffd) capture._vmas.Prepare(); // soft-dirty goes by them
             capture.Estimate();
             return capture;
         }
@@ -558,9 +557,6 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _samples.Prepare(_tracking.IsContinuous ? _parent.Pages : 0, _request.Options.SampleShare);
         _plan.Reset(ParentMap.None);
     }
-
-    // What is left out, and what a snapshot has, is decided by them.
-    private static bool MayBeOlder(MemoryRequest request) => !request.Options.HonourDontDump && request.Options.Snapshot == SnapshotPolicy.Never;
 
     private static TargetException Refused(int pid, LinuxException e) => new(
         $"process {pid}: {e.Message}",

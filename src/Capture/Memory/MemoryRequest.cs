@@ -44,9 +44,6 @@ public sealed record MemoryRequest
     /// <summary>Where the pages wait that a round reads; null: they go to <see cref="Space"/> at once.</summary>
     public HeldMemory? Held { get; init; }
 
-    /// <summary>Flags of mappings that earlier captures have read; null: there are none.</summary>
-    public RecentFlags? RecentFlags { get; init; }
-
     /// <summary>Run-through on a throw-away process: no continuity record is written, nothing waits.</summary>
     public bool Rehearsal { get; init; }
 

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Crstore.Capture.Freezing;
 using Crstore.Linux.Memory;
 using Crstore.Model;
@@ -38,16 +37,12 @@ public sealed class VmaPlan
         .Where(v => v.Entry is { Shared: true, Inode: not 0 } && v is { Content: VmaContent.Saved, LeaveOut: false, Policy: ReadPolicy.SharedData or ReadPolicy.Everything })
         .Select(v => new FileRange(v.Entry.Device.Encoded, v.Entry.Inode, v.Entry.OffsetBytes, v.Entry.OffsetBytes + (v.Entry.End - v.Entry.Start)));
 
-    /// <summary>The flags were not read by <see cref="Prepare"/>, but some moments before it.</summary>
-    public bool FlagsAreOlder { get; private set; }
-
     /// <summary>Reads smaps, files and build ids. Milliseconds per GiB: before the freeze.</summary>
-    /// <param name="recent">Flags that were read a moment ago will do; null: they must be read.</param>
     /// <exception cref="Linux.LinuxException">The process is gone, or may not be looked at.</exception>
     /// <exception cref="TargetException">It shows no memory: its main thread has exited.</exception>
-    public void Prepare(RecentFlags? recent = null)
+    public void Prepare()
     {
-        ReadFlags(recent);
+        _parser.ReadSmaps(_pid, _entries, _flags);
         // A zombie of a tree shows none either. It is no error here: the freeze sorts it out.
         if (_entries.Count == 0 && Linux.TaskFile.ListNumbers($"/proc/{_pid}/task").Count > 1) RequireMemory();
         _vmas.Clear();
@@ -113,21 +108,6 @@ public sealed class VmaPlan
             if (vma.VmFlags.Length == 0 && _entries[j] == vma.Entry) vma.VmFlags = _flags[j];
             i++;
         }
-    }
-
-    private void ReadFlags(RecentFlags? recent)
-    {
-        FlagsAreOlder = false;
-        if (recent is not null)
-        {
-            _parser.ReadMaps(_pid, _entries);
-            FlagsAreOlder = recent.TryGet(_pid, _entries, _flags);
-            if (FlagsAreOlder) return;
-        }
-
-        var now = Stopwatch.GetTimestamp();
-        _parser.ReadSmaps(_pid, _entries, _flags);
-        recent?.Remember(_pid, now, _entries, _flags);
     }
 
     private void RefreshWithFlags()
