@@ -474,14 +474,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     {
         var record = SeriesRecords.Read(db, series) ?? new SeriesRecord { Name = series };
         record.LatestCrid = Math.Max(record.LatestCrid, Crid.Value); // one without a parent may overtake what is still written back
-        if (distrust is { } caught) Distrust(caught);
-        foreach (var tracker in adoption?.Distrusted ?? []) Distrust(tracker);
+        if (distrust is { } caught && !record.Distrusted.Contains(caught)) record.Distrusted.Add(caught);
         SeriesRecords.Put(batch, record);
-
-        void Distrust(TrackerKind tracker)
-        {
-            if (!record.Distrusted.Contains(tracker)) record.Distrusted.Add(tracker);
-        }
     }
 
     private void ThrowIfEnded()

@@ -1,5 +1,4 @@
 using Crstore.Model;
-using Crstore.Model.Format;
 
 namespace Crstore.Store.InMemory;
 
@@ -8,8 +7,7 @@ namespace Crstore.Store.InMemory;
 /// their own, a fresh one with each try: frames that a try leaves behind when it is killed are never written over (docs/FORMAT.md).
 /// </summary>
 /// <param name="Crid">Its CRID.</param>
-/// <param name="Distrusted">Trackers that the memory store has caught lying in its series.</param>
-internal sealed record Adoption(Crid Crid, IReadOnlyList<TrackerKind> Distrusted)
+internal sealed record Adoption(Crid Crid)
 {
     /// <summary>What it is an increment to there: the last one of its series that was begun before it; none if there is none.</summary>
     public Crid ParentIn(StoreReader reader, string series)

@@ -124,9 +124,22 @@ public sealed partial class CheckpointStore
     }
 
     /// <summary>For gc: takes out of memory what is committed, gives back memory that nothing uses, and turns notes of earlier boots into news.</summary>
-    public void TidyMemory(CancellationToken cancel) => StoreErrors.Guard(() =>
+    /// <remarks>What is wrong with the memory is a warning: gc goes on with the store.</remarks>
+    public void TidyMemory(CancellationToken cancel)
     {
-        MemoryNotes.Sweep(Paths);
+        StoreErrors.Guard(() => MemoryNotes.Sweep(Paths));
+        try
+        {
+            StoreErrors.Guard(() => TakeOutCommitted(cancel));
+        }
+        catch (CrstoreException e)
+        {
+            Options.Warning?.Invoke($"checkpoints in memory are left as they are: {e.Message}");
+        }
+    }
+
+    private void TakeOutCommitted(CancellationToken cancel)
+    {
         using (var memory = MemoryStore.TryOpen(this))
         {
             if (memory is not null)
@@ -142,7 +155,7 @@ public sealed partial class CheckpointStore
         }
 
         MemoryStore.RemoveIfEmpty(this);
-    });
+    }
 
     /// <summary>Its CRIDs come from another store.</summary>
     internal CheckpointStore CountIn(StorePaths counter)
@@ -150,6 +163,18 @@ public sealed partial class CheckpointStore
         CountedIn = counter;
         return this;
     }
+
+    /// <summary>A tracker was caught lying in a series by a checkpoint that is not committed, and may never be.</summary>
+    internal void Distrust(string series, TrackerKind tracker) => StoreErrors.Guard(() =>
+    {
+        using var access = WriteAccess.Take(this, "capture --memory-only", toFree: false);
+        var record = SeriesRecords.Read(access.Database, series) ?? new SeriesRecord { Name = series };
+        if (record.Distrusted.Contains(tracker)) return;
+        record.Distrusted.Add(tracker);
+        using var batch = access.Database.NewBatch();
+        SeriesRecords.Put(batch, record);
+        access.Database.Write(batch);
+    });
 
     /// <summary>What to say of a CRID that is in neither store.</summary>
     internal UsageException Unknown(Crid crid)
@@ -183,8 +208,7 @@ public sealed partial class CheckpointStore
         CheckpointWriter writer;
         try
         {
-            var adoption = new Adoption(crid, [.. SeriesRecords.Read(source.Database, series)?.Distrusted ?? []]);
-            writer = CheckpointWriter.Over(this, series, full: false, seriesLock: null, own, session, clock, adoption: adoption);
+            writer = CheckpointWriter.Over(this, series, full: false, seriesLock: null, own, session, clock, adoption: new Adoption(crid));
         }
         catch
         {

@@ -14,13 +14,14 @@ internal sealed class MemoryCapture : ICheckpointWriter
     private const long LookEvery = 16 << 20; // bytes: a look reads /proc, some 0.1 ms
     private readonly CheckpointStore main;
     private readonly MemoryStore memory;
+    private readonly string series;
     private readonly HeldLock seriesLock;
     private readonly ICheckpointWriter inner;
     private long sinceLook = LookEvery;
     private bool noted;
 
-    private MemoryCapture(CheckpointStore main, MemoryStore memory, HeldLock seriesLock, ICheckpointWriter inner, IReadOnlySet<TrackerKind> distrusted) =>
-        (this.main, this.memory, this.seriesLock, this.inner, DistrustedTrackers) = (main, memory, seriesLock, inner, distrusted);
+    private MemoryCapture(CheckpointStore main, MemoryStore memory, string series, HeldLock seriesLock, ICheckpointWriter inner, IReadOnlySet<TrackerKind> distrusted) =>
+        (this.main, this.memory, this.series, this.seriesLock, this.inner, DistrustedTrackers) = (main, memory, series, seriesLock, inner, distrusted);
 
     public Crid Crid => inner.Crid;
 
@@ -51,9 +52,9 @@ internal sealed class MemoryCapture : ICheckpointWriter
             memory = MemoryStore.OpenOrCreate(main);
             var store = memory.Store;
             inner = MemoryStore.Explained(options, () => store.BeginCapture(series, full));
-            var distrusted = new HashSet<TrackerKind>(inner.DistrustedTrackers);
-            using (var reader = main.OpenReader()) distrusted.UnionWith(SeriesRecords.Read(reader.Database, series)?.Distrusted ?? []);
-            var capture = new MemoryCapture(main, memory, seriesLock, inner, distrusted);
+            HashSet<TrackerKind> distrusted;
+            using (var reader = main.OpenReader()) distrusted = [.. SeriesRecords.Read(reader.Database, series)?.Distrusted ?? []];
+            var capture = new MemoryCapture(main, memory, series, seriesLock, inner, distrusted);
             if (inner.Parent is null) capture.CheckRoom(estimatedBytes());
             return capture;
         }
@@ -70,6 +71,7 @@ internal sealed class MemoryCapture : ICheckpointWriter
 
     public CheckpointHeader Commit(CheckpointManifest manifest, TrackerKind? distrust = null, Action<CheckpointHeader>? finalize = null)
     {
+        if (distrust is { } caught) main.Distrust(series, caught); // at once: what is known of the target must not go with the memory
         noted = true;
         MemoryNotes.Write(main.Paths, Crid);
         FaultPoint.Hit("memory.noted");

@@ -17,6 +17,7 @@ internal static class MemoryNotes
         var path = PendingFiles.StatusPath(main, crid);
         using (var file = FileCalls.Open(path, OpenFlags.ReadWrite | OpenFlags.NoFollow)) FileCalls.Sync(file, path);
         FileCalls.SyncDirectory(main.Pending);
+        FileCalls.SyncDirectory(main.Root); // pending/ may be new
     });
 
     /// <summary>It is not there any more, or never was. Best effort: gc removes what is left.</summary>
@@ -36,7 +37,7 @@ internal static class MemoryNotes
     public static CapturedStatus Meaning(CapturedStatus note)
     {
         var reason = note.Reason == SystemInfo.BootId()
-            ? "it was to be kept in memory only, and is not there: its capture was killed, another user has it, or its memory was removed"
+            ? "it was to be kept in memory only, and is not there: its capture was killed, another user has it, its memory was removed, or CRSTORE_MEMORY named another place then"
             : string.Create(CultureInfo.InvariantCulture, $"it was kept in memory only, and went with a reboot: this machine was started at {StartedAt():yyyy-MM-ddTHH:mm:ssZ}");
         return note with { State = CapturedState.Failed, ExitCode = ExitCode.Usage, Reason = reason, Hint = "`crstore commit` before a reboot makes such a checkpoint durable" };
     }

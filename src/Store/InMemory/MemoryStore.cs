@@ -93,7 +93,7 @@ internal sealed class MemoryStore : IDisposable
         try
         {
             if (!IsEmpty(Store)) Store.CollectGarbage(new GcOptions(false, TimeSpan.Zero), null, cancel); // what a capture may count on waits for the next time
-            else if (place.TryAlone(use) && IsEmpty(Store)) StoreErrors.Guard(place.Remove);
+            else if (place.TryAlone(use) && (!place.Exists() || IsEmpty(Store))) StoreErrors.Guard(place.Remove); // another one may have been faster
         }
         catch (Exception e) when (e is CrstoreException or OperationCanceledException)
         {

@@ -83,12 +83,17 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         else oracle.Committed(writer.Crid);
     }
 
-    /// <summary>Commits or discards what is in memory, most of it.</summary>
+    /// <summary>Commits or discards what is in memory, most of it. If nothing is, something is captured first: few drivers live to see both.</summary>
     private void TakeOutOfMemory()
     {
         using var store = Open();
-        List<Crid> all;
-        using (var view = store.OpenView()) all = [.. view.Headers().Select(h => new Crid(h.Crid)).Where(view.IsInMemory)];
+        var all = InMemory(store);
+        if (all.Count == 0)
+        {
+            Capture(store, 150, inMemory: true);
+            all = InMemory(store);
+        }
+
         foreach (var crid in all)
         {
             var chance = random.Next(8);
@@ -113,6 +118,12 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         }
 
         store.TidyMemory(CancellationToken.None);
+    }
+
+    private static List<Crid> InMemory(CheckpointStore store)
+    {
+        using var view = store.OpenView();
+        return [.. view.Headers().Select(h => new Crid(h.Crid)).Where(view.IsInMemory)];
     }
 
     /// <summary>A capture that is announced, and another one that builds on it before it is committed.</summary>

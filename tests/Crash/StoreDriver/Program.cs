@@ -39,4 +39,4 @@ catch (CrstoreException e)
 
 return 0;
 
-static char Choose(int percent) => percent switch { < 38 => 'c', < 45 => 'k', < 48 => 'l', < 51 => 'm', < 53 => 'a', < 55 => 'b', < 70 => 'f', < 83 => 'g', < 88 => 'z', _ => 'r' };
+static char Choose(int percent) => percent switch { < 34 => 'c', < 41 => 'k', < 45 => 'l', < 48 => 'm', < 53 => 'a', < 56 => 'b', < 70 => 'f', < 83 => 'g', < 88 => 'z', _ => 'r' };

@@ -337,6 +337,23 @@ public sealed class MemoryOnlyTests : IDisposable
     }
 
     [Fact]
+    public void A_tracker_that_lied_to_one_in_memory_is_trusted_by_nobody_whatever_becomes_of_that()
+    {
+        Crid crid;
+        using (var writer = store.BeginMemoryCapture("s", full: false, () => 0))
+        {
+            crid = writer.Crid;
+            writer.Commit(Memory.Manifest(0), TrackerKind.Uffd);
+        }
+
+        using (var ordinary = store.BeginCapture("s", full: false)) Assert.Equal([TrackerKind.Uffd], ordinary.DistrustedTrackers);
+        store.Discard([crid], CancellationToken.None);
+        Assert.False(Directory.Exists(InMemory));
+        using (var again = store.BeginMemoryCapture("s", full: false, () => 0)) Assert.Equal([TrackerKind.Uffd], again.DistrustedTrackers);
+        Assert.Empty(Committed());
+    }
+
+    [Fact]
     public void Two_that_lie_in_different_stores_are_compared_by_content()
     {
         var memory = Memory.Random(1, 100);
@@ -363,6 +380,31 @@ public sealed class MemoryOnlyTests : IDisposable
             writer.Commit(Memory.Manifest());
             Reads(writer.Crid, memory);
         }
+    }
+
+    [Fact]
+    public void Whoever_reads_the_last_one_reads_on_when_its_memory_is_given_back()
+    {
+        var memory = Memory.Random(1, 200);
+        var crid = Keep(memory);
+        using var view = store.OpenView();
+        using var image = view.OpenImage(crid);
+        store.Discard([crid], CancellationToken.None);
+        Assert.False(Directory.Exists(InMemory));
+        memory.AssertEquals(image);
+    }
+
+    [Theory]
+    [InlineData("open to others")]
+    [InlineData("damaged")]
+    public void What_is_wrong_with_the_memory_is_a_warning_to_gc(string what)
+    {
+        Keep(Memory.Random(1, 10));
+        if (what == "damaged") File.WriteAllText(Path.Combine(InMemory, "format"), "nonsense");
+        else File.SetUnixFileMode(Place, (UnixFileMode)0b111_111_111);
+        store.TidyMemory(CancellationToken.None);
+        Assert.Contains(warnings, w => w.Contains(Place, StringComparison.Ordinal));
+        Assert.True(Directory.Exists(InMemory)); // who knows whose it is
     }
 
     [Fact]
