@@ -123,12 +123,14 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         switch (report.Kind)
         {
             case WaitKind.Nothing:
+                SlotLeftovers.StopAgain(tracee);
                 return false;
             case WaitKind.Dead or WaitKind.Unknown:
                 // Unknown: a thread that ran execve took its leader's id.
                 tracee.Dead = true;
                 return true;
         }
+        tracee.RunsUntil = 0;
         if (!report.IsEventStop)
         {
             // A signal came first. Let it be delivered, and stop behind it: at the first instruction of its handler. (Any
@@ -141,7 +143,7 @@ internal sealed class TreeFreezer(int rootPid, bool tree, FreezeOptions options,
         {
             if (!Ptrace.TryGetRegs(tracee.Tid, out var regs))
                 throw TargetErrors.Is32Bit(tracee.Pid, tracee.Tid);
-            if (SlotLeftovers.RunOutIfInside(tracee.Pid, tracee.Tid, regs.Rip, _slotAreas)) return false;
+            if (SlotLeftovers.RunOutIfInside(tracee, regs.Rip, _slotAreas)) return false;
             StopFixer.Fix(tracee.Tid, regs);
             tracee.Stopped = true;
         }

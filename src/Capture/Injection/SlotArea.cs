@@ -6,7 +6,7 @@ namespace Crstore.Capture.Injection;
 /// <summary>
 /// Where the slots lie in a process: in the zero padding between the end of the vDSO's image and the end of its last page.
 /// That is executable memory which every process has and nobody uses; writing it makes one private page. Three slots: a
-/// thread that is parked in one, and another thread that goes from call to call through the other two.
+/// thread that is parked in one, and another thread that goes from call to call through the other two, or two that stay in one each.
 /// </summary>
 internal sealed class SlotArea
 {

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics;
 using Crstore.Capture.Freezing;
 using Crstore.Linux;
 
@@ -10,33 +11,38 @@ namespace Crstore.Capture.Injection;
 /// </summary>
 internal static class SlotLeftovers
 {
-    private const int StackLimit = 1 << 20;
+    private const int StackLimit = 1 << 20, MostDoublings = 14; // 0.8 s
+    private static readonly TimeSpan ShortestRun = TimeSpan.FromMicroseconds(50);
 
     /// <summary>
-    /// For a thread that has just stopped: if it is still on its way back through a slot, lets it go on a little and asks it
-    /// to stop again. True if so. A group-stopped one runs too: it heals without waiting for SIGCONT.
+    /// For a thread that has just stopped: if it is still on its way back through a slot, lets it go on a little; <see cref="StopAgain"/> follows. True if so.
+    /// A group-stopped one runs too: it heals without waiting for SIGCONT. Each time it may run twice as long: one that gets no processor before it is told to stop gets nowhere.
     /// </summary>
-    /// <param name="pid">Process.</param>
-    /// <param name="tid">Thread.</param>
+    /// <param name="tracee">It.</param>
     /// <param name="rip">Where it is.</param>
     /// <param name="areas">Of processes looked at before. Not longer than nobody but us can have written slots there: from the attaching to all their threads on.</param>
-    public static bool RunOutIfInside(int pid, int tid, ulong rip, Dictionary<int, SlotArea?> areas)
+    public static bool RunOutIfInside(Tracee tracee, ulong rip, Dictionary<int, SlotArea?> areas)
     {
         if (!SlotArea.MayContain(rip)) return false;
-        if (!areas.TryGetValue(pid, out var area))
+        if (!areas.TryGetValue(tracee.Pid, out var area))
         {
             // By thread: the memory of a process whose leader has exited is not to be had under its own id.
-            using var memory = ProcessMemory.Open(tid);
-            areas.Add(pid, area = SlotArea.Find(memory, out _));
+            using var memory = ProcessMemory.Open(tracee.Tid);
+            areas.Add(tracee.Pid, area = SlotArea.Find(memory, out _));
         }
 
         if (area?.Contains(rip) != true) return false;
-        if (Ptrace.TryContinue(tid) == 0)
-        {
-            Pause.Sleep(50);
-            _ = Ptrace.TryInterrupt(tid); // ESRCH: dead, and the next look tells
-        }
+        if (Ptrace.TryContinue(tracee.Tid) == 0) // else it is dead, and the next look tells
+            tracee.RunsUntil = StopWait.DeadlineIn(ShortestRun * (1 << Math.Min(tracee.RunOuts++, MostDoublings)));
         return true;
+    }
+
+    /// <summary>Asks a thread that was let run out of a slot to stop again, when its time is over.</summary>
+    public static void StopAgain(Tracee tracee)
+    {
+        if (tracee.RunsUntil == 0 || Stopwatch.GetTimestamp() < tracee.RunsUntil) return;
+        tracee.RunsUntil = 0;
+        _ = Ptrace.TryInterrupt(tracee.Tid); // ESRCH: dead, and the next look tells
     }
 
     /// <summary>Why the slots may not be used, or null if they are empty or nobody will ever come back to them.</summary>

@@ -1,6 +1,7 @@
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Injection;
 using Crstore.Linux;
+using Crstore.Tests.Capture.Freezing;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -135,6 +136,56 @@ public sealed class CallBatchTests
             }
         });
         Assert.Equal("ok", target.Ask("verify"));
+    }
+
+    [Fact]
+    public void A_stop_signal_that_comes_while_they_do_takes_effect_after_the_thaw()
+    {
+        using var target = TargetProcess.Start("thread_storm", "2", "0");
+        target.Expect("ready");
+        Remote.During(target.Pid, (process, remote) =>
+        {
+            var batches = StartTwo(process, remote);
+            Assert.Equal(0, Signals.TryKill(target.Pid, Signals.SIGSTOP));
+            foreach (var batch in batches)
+            {
+                remote.Finish(batch);
+                Assert.Equal(0, batch.Result(0));
+            }
+        });
+        Assert.Equal('T', Frozen.WaitForState(target.Pid, "T"));
+        target.Signal(Signals.SIGCONT);
+        Assert.Equal("ok", target.Ask("verify"));
+    }
+
+    [Fact]
+    public void Their_process_killed_meanwhile_is_a_clear_error()
+    {
+        using var target = TargetProcess.Start("thread_storm", "2", "0");
+        target.Expect("ready");
+        var error = Assert.Throws<Model.TargetException>(() => Remote.During(target.Pid, (process, remote) =>
+        {
+            for (var i = 0; i < 100_000; i++)
+            {
+                var batches = StartTwo(process, remote);
+                if (i == 0) Assert.Equal(0, Signals.TryKill(target.Pid, Signals.SIGKILL));
+                foreach (var batch in batches) remote.Finish(batch);
+            }
+        }));
+        Assert.Contains("ended during the capture", error.Message);
+        Assert.Equal(128 + 9, target.WaitForExit());
+    }
+
+    private static CallBatch[] StartTwo(FrozenProcess process, RemoteSyscalls remote)
+    {
+        CallBatch[] batches = [new(), new()];
+        for (var i = 0; i < 2; i++)
+        {
+            batches[i].Add(Remote.Prctl, Remote.PrGetTidAddress, (long)remote.ScratchAddress);
+            Assert.True(remote.TryStart(process.Threads[i + 1].Tid, batches[i]));
+        }
+
+        return batches;
     }
 
     [Fact]

@@ -42,6 +42,31 @@ public class ProcessStateTests
 
     private static ulong U(string text) => ulong.Parse(text, CultureInfo.InvariantCulture);
 
+    // More answers than the scratch page has room for. glibc keeps a thread's id where the kernel clears it at its end, set_tid_address(2).
+    [Fact]
+    public void Of_many_threads_each_has_its_own_answers()
+    {
+        using var target = TargetProcess.Python("""
+            import sys, threading
+            end = threading.Event()
+            for i in range(120): threading.Thread(target=end.wait, daemon=True).start()
+            print("ready", flush=True)
+            sys.stdin.read()
+            """);
+        target.Expect("ready");
+        var process = Capture(target.Pid);
+        Assert.Equal("", process.StateIncomplete);
+        Assert.Equal(121, process.Threads.Count);
+        using var memory = ProcessMemory.Open(target.Pid);
+        var id = new byte[sizeof(int)];
+        foreach (var thread in process.Threads)
+        {
+            memory.Read(thread.TidAddress, id);
+            Assert.Equal(thread.Tid, BitConverter.ToInt32(id));
+            Assert.NotNull(thread.Altstack);
+        }
+    }
+
     [Fact]
     public void Signal_actions_are_those_the_process_sees()
     {
