@@ -86,7 +86,10 @@ public sealed partial class CheckpointStore
         memory?.Shrink(cancel);
     });
 
-    /// <summary>Removes checkpoints from view, committed ones or in memory only, all or none; gc frees the space of the committed ones.</summary>
+    /// <summary>
+    /// Removes checkpoints from view, committed ones or in memory only; gc frees the space of the committed ones. All or none of either kind: if the store is busy or full when those in memory are gone,
+    /// the committed ones stay, and the call can be made again for them.
+    /// </summary>
     /// <param name="crids">Which.</param>
     /// <param name="dryRun">Only check.</param>
     /// <param name="damaged">Told of damage that was met and did not matter.</param>

@@ -20,7 +20,7 @@ internal static class MemoryNotes
         FileCalls.SyncDirectory(main.Root); // pending/ may be new
     });
 
-    /// <summary>It is not there any more, or never was. Best effort: gc removes what is left.</summary>
+    /// <summary>It is not there any more, or never was. Best effort: what is left becomes news at the next boot, which gc removes after a week.</summary>
     public static void Remove(StorePaths main, Crid crid)
     {
         try

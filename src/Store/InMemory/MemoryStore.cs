@@ -63,7 +63,13 @@ internal sealed class MemoryStore : IDisposable
         if (!Directory.Exists(place.Store) && !Directory.Exists(place.Gone)) return;
         place.Make();
         using var use = place.Use(main.Options);
-        if (place.TryAlone(use) && (!place.Exists() || IsEmpty(CheckpointStore.Open(OptionsOf(main, place))))) place.Remove();
+        if (place.TryAlone(use) && (!place.Exists() || HasNothing())) place.Remove();
+
+        bool HasNothing()
+        {
+            using var store = CheckpointStore.Open(OptionsOf(main, place));
+            return IsEmpty(store);
+        }
     }
 
     /// <summary>Some of these are in it. What is not will never be: it gets what is captured, under a CRID that is new.</summary>
