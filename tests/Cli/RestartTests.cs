@@ -123,10 +123,11 @@ public sealed class RestartTests
     {
         using var store = new CliStore();
         using var target = Start(store, """
-            import ctypes, sys, time
+            import ctypes, os, sys, time
             libc = ctypes.CDLL(None)
             ring = libc.syscall(425, 4, ctypes.create_string_buffer(120)) if len(sys.argv) > 2 else 0
-            with open(sys.argv[1], "w") as f: f.write(f"1 {ring}\n")
+            with open(sys.argv[1] + ".new", "w") as f: f.write(f"1 {ring}\n")
+            os.rename(sys.argv[1] + ".new", sys.argv[1])
             time.sleep(1000)
             """, out _, "ring");
         if (Await(store).Pid < 0) Assert.Skip("this machine has no io_uring");
