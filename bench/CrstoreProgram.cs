@@ -44,6 +44,10 @@ internal sealed class CrstoreProgram(string program, string store)
         })];
     }
 
+    /// <summary>How long the last of a checkpoint's freezes was: without those that its rounds begin with.</summary>
+    public double LastFreezeMs(ulong crid) =>
+        Phases(crid).Where(p => $"{p[2]}" == "frozen" && !$"{p[0]}".StartsWith("round ", StringComparison.Ordinal)).Sum(p => (double)p[1]);
+
     /// <summary>Any verb; must succeed.</summary>
     public CommandResult Call(params string[] arguments) =>
         Tests.Support.Run.Command(program, ["--store", store, .. arguments], timeout: TimeSpan.FromMinutes(10)).MustSucceed();

@@ -33,8 +33,7 @@ internal sealed class FrozenTree : IScenario
             theirs.Ask(write);
             var least = floor.Measure();
             var captured = crstore.Capture(ours.Pid, options);
-            var last = crstore.Phases(captured.Crid).Where(p => $"{p[2]}" == "frozen" && !$"{p[0]}".StartsWith("round ", StringComparison.Ordinal)).Sum(p => (double)p[1]);
-            samples.Add((captured, last, least));
+            samples.Add((captured, crstore.LastFreezeMs(captured.Crid), least));
         }
 
         var report = context.Report;

@@ -32,14 +32,12 @@ internal sealed class FrozenWhileWriting : IScenario
             Thread.Sleep(500);
             var captured = crstore.Capture(ours.Pid, "--series", "writing", "--tracker", "uffd");
             ours.Ask("stop");
-            var phases = crstore.Phases(captured.Crid);
-            var reads = phases.Where(p => $"{p[0]}".EndsWith("pre-copy", StringComparison.Ordinal)).Select(p => (double)p[1]).ToList();
-            var last = phases.Where(p => $"{p[2]}" == "frozen" && !$"{p[0]}".StartsWith("round ", StringComparison.Ordinal)).Sum(p => (double)p[1]);
+            var reads = crstore.Phases(captured.Crid).Where(p => $"{p[0]}".EndsWith("pre-copy", StringComparison.Ordinal)).Select(p => (double)p[1]).ToList();
 
             theirs.Ask("start");
             floor.Measure();
             Thread.Sleep((int)reads.LastOrDefault(500));
-            samples.Add((captured, last, reads.LastOrDefault(), reads.Count, floor.Measure()));
+            samples.Add((captured, crstore.LastFreezeMs(captured.Crid), reads.LastOrDefault(), reads.Count, floor.Measure()));
             theirs.Ask("stop");
         }
 
