@@ -9,21 +9,25 @@ public sealed class NoCollectionsTests
     [Fact]
     public void Several_begin_and_end_it_at_once_and_none_fails()
     {
-        var begun = 0;
-        void Work()
-        {
-            for (var i = 0; i < 400; i++)
-            {
-                if (NoCollections.TryBegin(1 << 20)) Interlocked.Increment(ref begun);
-                NoCollections.End();
-            }
-        }
-
-        Exception? failure = null;
-        var threads = Enumerable.Range(0, 4).Select(_ => new Thread(() => failure = Record.Exception(Work) ?? failure)).ToList();
+        var (begun, over) = (0, false);
+        var failures = new Exception?[4];
+        var threads = Enumerable.Range(0, failures.Length).Select(i => new Thread(() => failures[i] = Record.Exception(i == 0 ? Begin : End))).ToList();
         threads.ForEach(t => t.Start());
         threads.ForEach(t => t.Join());
-        Assert.Null(failure);
+        Assert.Equal(new Exception?[failures.Length], failures);
         Assert.True(begun > 0);
+
+        void Begin()
+        {
+            for (var i = 0; i < 600; i++)
+                if (NoCollections.TryBegin(1 << 20)) begun++;
+            Volatile.Write(ref over, true);
+            NoCollections.End();
+        }
+
+        void End()
+        {
+            while (!Volatile.Read(ref over)) NoCollections.End();
+        }
     }
 }
