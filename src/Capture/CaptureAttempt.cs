@@ -1,4 +1,3 @@
-using System.Runtime;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Capture.Snapshots;
@@ -139,7 +138,7 @@ internal sealed class CaptureAttempt(
     {
         clock.Enter("ready");
         foreach (var process in _prepared.Values) process.BeforeFreeze();
-        var noGc = TryStartNoGc();
+        var noGc = NoCollections.TryBegin(NoGcBytes);
         clock.Stop();
         try
         {
@@ -160,7 +159,7 @@ internal sealed class CaptureAttempt(
         finally
         {
             _crew.End();
-            if (noGc && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion) GC.EndNoGCRegion();
+            if (noGc) NoCollections.End();
         }
     }
 
@@ -208,7 +207,7 @@ internal sealed class CaptureAttempt(
     {
         clock.Enter("ready");
         foreach (var process in _prepared.Values) process.BeforeFreeze();
-        var noGc = TryStartNoGc();
+        var noGc = NoCollections.TryBegin(NoGcBytes);
         clock.Stop();
         try
         {
@@ -260,7 +259,7 @@ internal sealed class CaptureAttempt(
         finally
         {
             _crew.End();
-            if (noGc && GCSettings.LatencyMode == GCLatencyMode.NoGCRegion) GC.EndNoGCRegion();
+            if (noGc) NoCollections.End();
         }
     }
 
@@ -407,19 +406,6 @@ internal sealed class CaptureAttempt(
 
     private void DumpFiles() => _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State),
         new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)), watchdog.ThrowIfExpired);
-
-    // False if another capture of this process has it: there is one for all, and it will end it.
-    private static bool TryStartNoGc()
-    {
-        try
-        {
-            return GC.TryStartNoGCRegion(NoGcBytes);
-        }
-        catch (InvalidOperationException)
-        {
-            return false;
-        }
-    }
 
     private FrozenTree FreezeTree(bool armOnly)
     {

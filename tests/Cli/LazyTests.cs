@@ -128,6 +128,7 @@ public sealed class LazyTests
         store.Capture(target.Pid); // the store is there
         Assert.Equal(store.Run("capture", $"{target.Pid}", "--series", "").Error, store.Run("capture", $"{target.Pid}", "--lazy", "--series", "").Error);
         target.Signal(SigKill);
+        target.WaitForExit();
         Expect.Failure(store.Run("capture", $"{target.Pid}", "--lazy"), ExitCode.Target, $"{target.Pid}");
     }
 

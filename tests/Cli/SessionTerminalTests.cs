@@ -56,7 +56,10 @@ public sealed class SessionTerminalTests
             group = int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[5])
             with contextlib.suppress(OSError):
                 if open(f"/proc/{group}/stat").read().rsplit(")", 1)[1].split()[0] != "T": return open(f"/proc/{group}/comm").read().strip()
+        def waits(pid): # for a line: read(2), or pselect(2) of bash. python3 hears of a signal that comes right before read when something else comes
+            return open(f"/proc/{pid}/syscall").read().split()[0] in ("0", "270")
         def capture(window):
+            when(lambda: waits(window.pid))
             crid = subprocess.check_output([crstore, "capture", str(window.pid), "--tree", "--quiet"], text=True).strip()
             window.close()
             return crid

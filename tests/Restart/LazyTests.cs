@@ -121,7 +121,7 @@ public class LazyTests
     public void Every_process_of_a_tree_runs_before_its_memory_is_filled()
     {
         RequireRoot();
-        using var run = LazyRun.Start("signal.signal(signal.SIGUSR1, lambda *_: print('child', wrong(0, 200))); kid = os.fork(); [signal.pause() for _ in range(2 if kid == 0 else 0)]; kid or os._exit(3); print('done')", tree: true);
+        using var run = LazyRun.Start("heard = []; signal.signal(signal.SIGUSR1, lambda *_: heard.append(print('child', wrong(0, 200)))); kid = os.fork(); kid or [time.sleep(0.02) for _ in iter(lambda: len(heard) < 2, False)]; kid or os._exit(3); print('done')", tree: true);
         var child = Assert.Single(TaskList.Children(run.Run.Pid));
         IsIn(Pause, child);
         Signals.Kill(child, Signals.SIGUSR1);
@@ -354,8 +354,9 @@ public class LazyTests
     public void Without_its_guard_it_does_not_go_on()
     {
         RequireRoot();
+        var earlier = Guards(); // those of other tests may be about to end
         using var run = LazyRun.Start();
-        var guard = TaskList.Children(Environment.ProcessId).Single(p => TaskStat.Read(p) is { Name: "lazy-guard", IsDead: false });
+        var guard = Guards().Except(earlier).Single();
         Signals.Kill(guard, Signals.SIGKILL);
         Until(() => TaskStat.Read(run.Run.Pid) is null or { IsDead: true });
         run.Open();
@@ -363,6 +364,8 @@ public class LazyTests
         Assert.Contains("guard", error.Message);
         Assert.False(Directory.Exists($"/proc/{run.Run.Pid}"));
     }
+
+    private static List<int> Guards() => TaskList.Children(Environment.ProcessId).FindAll(p => TaskStat.Read(p) is { Name: "lazy-guard", IsDead: false });
 
     private static string VmFlags(int pid) => string.Join(' ', File.ReadLines($"/proc/{pid}/smaps").Where(l => l.StartsWith("VmFlags:", StringComparison.Ordinal)));
 

@@ -11,6 +11,7 @@ namespace Crstore.Tests.Restart;
 /// <summary>Restarting where the old ids are taken, several copies at once, and clocks that go on.</summary>
 public class NamespaceTests
 {
+    private const int Pause = 34; // pause(2), syscall_64.tbl
     private static readonly RestartOptions Copy = new() { Detach = true, NewPids = true, Stdio = StdioPolicy.Null, Files = FilesPolicy.Warn };
 
     [Fact]
@@ -32,14 +33,17 @@ public class NamespaceTests
             while True: signal.pause()
             """, file.File("told"));
         run.Expect("ready");
+        Patience.UntilItIsIn(run.Pid, Pause);
         Signals.Kill(run.Pid, 10);
         var first = Told(file.File("told"), 1)[0];
+        Patience.UntilItIsIn(run.Pid, Pause);
         var crid = run.Capture(tree: true);
         var copies = new[] { run.Restart(crid, Copy), run.Restart(crid, Copy), run.Restart(crid, Copy) };
         Assert.Equal(4, copies.Select(c => c.RootPid).Append(run.Pid).Distinct().Count());
         Assert.All(copies, c => Assert.Equal(2, c.Pids.Count));
         for (var i = 0; i < copies.Length; i++)
         {
+            Patience.UntilItIsIn(copies[i].RootPid, Pause);
             Signals.Kill(copies[i].RootPid, 10);
             Assert.Equal(first[..^1] + "2", Told(file.File("told"), 2 + i)[^1]);
         }
@@ -74,6 +78,7 @@ public class NamespaceTests
         var crid = run.Capture(tree: true);
         var copy = run.Restart(crid, Copy);
         Assert.NotEqual(copy.RootPid, copy.WaitPid);
+        Patience.UntilItIsIn(copy.RootPid, Pause);
         Signals.Kill(copy.RootPid, 15);
         Assert.Equal(42, run.WaitForExit(copy));
     }
@@ -95,7 +100,7 @@ public class NamespaceTests
     }
 
     private const string Family = """
-        import fcntl, os, select, signal, sys, threading
+        import fcntl, os, select, signal, sys, threading, time
         r, w = os.pipe()
         alarm, _ = os.pipe()
         child = os.fork()
@@ -103,7 +108,7 @@ public class NamespaceTests
             signal.signal(signal.SIGUSR1, lambda *_: os.write(w, f"{os.getpid()} {os.getppid()} {os.getpgid(0)}".encode()))
             os.setpgid(0, 0)
             os.write(w, b"up")
-            while True: signal.pause()
+            while True: time.sleep(0.02)        # not pause(2): a signal right before it would be heard at the next one
         gone = os.fork()
         if gone == 0: os._exit(7)
         os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT)

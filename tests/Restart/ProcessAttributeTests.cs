@@ -22,7 +22,7 @@ public class ProcessAttributeTests
             os.nice(3)
             libc.prctl(36, 1, 0, 0, 0)
             libc.prctl(15, b"a (name) \\ ", 0, 0, 0)
-            os.sched_setaffinity(0, [1])
+            os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
             libc.personality(0x0040000)
             open("/proc/self/oom_score_adj", "w").write("123")
             open("/proc/self/coredump_filter", "w").write("0x13")

@@ -110,7 +110,7 @@ internal sealed class RestartRun : IDisposable
         _target?.Dispose();
         _target = null;
         Patience.Until(() => !pids.Exists(p => System.IO.Directory.Exists($"/proc/{p}")), $"{string.Join(", ", pids)} to go away", pauseMs: 2);
-        while (_lines.TryTake(TimeSpan.Zero, out _)) { } // what it said last
+        ForgetWhatItSaidLast();
     }
 
     /// <summary>Restarts a checkpoint of it: the same ids, the same conversation.</summary>
@@ -190,6 +190,14 @@ internal sealed class RestartRun : IDisposable
         foreach (var open in _open) open.Dispose();
         _store.Dispose();
         _directory.Dispose();
+    }
+
+    // Some of it may still be on its way: up to a line of our own, behind one that its end may have cut.
+    private void ForgetWhatItSaidLast()
+    {
+        var mark = $"{Guid.NewGuid()}";
+        using (var end = Fifo("out")) end.Write(System.Text.Encoding.ASCII.GetBytes($"\n{mark}\n"));
+        while (ReadLine() != mark) { }
     }
 
     /// <summary>A process and its descendants.</summary>

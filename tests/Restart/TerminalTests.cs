@@ -10,7 +10,7 @@ public class TerminalTests
     public void A_pseudo_terminal_comes_back_with_settings_size_session_and_foreground_group()
     {
         using var run = RestartRun.Python("""
-            import fcntl, os, pty, signal, struct, sys, termios, tty
+            import fcntl, os, pty, select, signal, struct, sys, termios, tty
             pid, master = pty.fork()
             if pid == 0:                                  # a session of its own on the slave
                 import time
@@ -24,6 +24,7 @@ public class TerminalTests
                     own = os.open("/dev/tty", os.O_RDWR)
                     os.write(1, b"up\n")
                     while True:
+                        while not select.select([0], [], [], 0.02)[0]: pass   # a signal right before read(2) would be heard behind it
                         c = os.read(0, 1)
                         mode = termios.tcgetattr(own)
                         os.write(own, f"{c.decode()} {os.ttyname(0)} {os.ctermid()} {os.getsid(0) == os.getppid()} {os.tcgetpgrp(own) == os.getpid()} {bool(mode[3] & termios.ICANON)} {os.get_terminal_size(0).columns}\n".encode())

@@ -18,8 +18,12 @@ public sealed class HugePages : IDisposable
         try
         {
             var before = File.ReadAllText(Setting).Trim();
-            File.WriteAllText(Setting, (int.Parse(before, CultureInfo.InvariantCulture) + count).ToString(CultureInfo.InvariantCulture));
-            return new HugePages(held, before);
+            var pages = new HugePages(held, before);
+            if (pages.Ask(count)) return pages;
+            File.WriteAllText("/proc/sys/vm/compact_memory", "1"); // fragmented, perhaps
+            if (pages.Ask(count)) return pages;
+            File.WriteAllText(Setting, before);
+            throw new IOException("the kernel has no room for them");
         }
         catch (Exception e)
         {
@@ -27,6 +31,14 @@ public sealed class HugePages : IDisposable
             if (e is UnauthorizedAccessException or IOException) Requires.Missing($"hugetlb pages: {e.Message}");
             throw;
         }
+    }
+
+    // The kernel takes fewer without a word.
+    private bool Ask(int count)
+    {
+        var wanted = int.Parse(_before, CultureInfo.InvariantCulture) + count;
+        File.WriteAllText(Setting, wanted.ToString(CultureInfo.InvariantCulture));
+        return int.Parse(File.ReadAllText(Setting), CultureInfo.InvariantCulture) >= wanted;
     }
 
     /// <inheritdoc/>

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 
 namespace Crstore.Tests.Support;
 
@@ -26,9 +27,25 @@ public static class Patience
     /// <param name="time">Processor time from now on, of all its threads; it is counted in ticks of 10 ms.</param>
     public static void UntilItHasRunFor(int pid, TimeSpan time)
     {
-        var before = ProcessorTime(pid);
-        Until(() => ProcessorTime(pid) - before >= time, $"process {pid} does not run");
+        // Patience ends when it gets nowhere: beside much that is more important it may have a thousandth of a processor.
+        var (before, ran) = (ProcessorTime(pid), TimeSpan.Zero);
+        while (ran < time)
+        {
+            var now = ran;
+            Until(() => (now = ProcessorTime(pid) - before) > ran, $"process {pid} does not run");
+            ran = now;
+        }
     }
+
+    /// <summary>
+    /// Waits until the first thread of a process blocks in one of these system calls, proc_pid_syscall(5). A signal that comes before, when a program has looked for signals
+    /// for the last time, does not end the call: python3 then hears of it when something else does.
+    /// </summary>
+    /// <param name="pid">The process.</param>
+    /// <param name="calls">Numbers of syscall_64.tbl.</param>
+    public static void UntilItIsIn(int pid, params int[] calls) => Until(
+        () => File.ReadAllText($"/proc/{pid}/syscall").Split(' ')[0] is var call && Array.Exists(calls, c => call == c.ToString(CultureInfo.InvariantCulture)),
+        () => $"process {pid} to be in system call {string.Join(" or ", calls)}", pauseMs: 1);
 
     // proc_pid_stat(5): fields 14 and 15, in ticks of 10 ms (USER_HZ is 100 on every Linux for x86-64).
     private static TimeSpan ProcessorTime(int pid)

@@ -37,8 +37,15 @@ public static class Run
         using var process = Process.Start(start)!;
         var output = process.StandardOutput.ReadToEndAsync();
         var error = process.StandardError.ReadToEndAsync();
-        if (input is not null) process.StandardInput.Write(input);
-        process.StandardInput.Close();
+        try
+        {
+            if (input is not null) process.StandardInput.Write(input);
+            process.StandardInput.Close();
+        }
+        catch (IOException)
+        {
+            // It has ended without reading all: its exit code and what it said tell why.
+        }
         if (!process.WaitForExit(timeout ?? Patience.Limit + TimeSpan.FromMinutes(1)))
         {
             process.Kill(entireProcessTree: true);

@@ -120,7 +120,10 @@ public sealed class WatchdogTests
         using var target = TargetProcess.Start("thread_storm", "2", "0");
         target.Expect("ready");
         var driver = Repository.Path("tests", "Crash", "InjectDriver", "bin", AppContext.BaseDirectory.Contains("/Release/") ? "Release" : "Debug", "net10.0", "linux-x64", "Crstore.InjectDriver");
-        var result = Run.Command(driver, [target.Pid.ToString(), "hang"]);
+        CommandResult result;
+        var ms = 1000; // as above: it may take its time until it hangs
+        do result = Run.Command(driver, [target.Pid.ToString(), "hang", ms.ToString()]);
+        while (!result.Error.Contains("slowest phase: hang", StringComparison.Ordinal) && (ms *= 4) < Patience.Limit.TotalMilliseconds);
         Assert.Equal((int)ExitCode.FrozenTooLong, result.ExitCode);
         Assert.Contains("slowest phase: hang", result.Error);
         Assert.Equal("ok", target.Ask("verify"));

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Crstore.Capture.Memory;
 using Crstore.Model.Format;
+using Crstore.Tests.Capture.Freezing;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -222,6 +223,7 @@ public sealed class TrapTests
         target.Ask("fill a 40 5");
         var second = TestCapture.Take(target, first, tracker);
         Assert.Equal(5UL, second.ReadWithin(area, 100));
+        Frozen.WaitForState(child, "S"); // when it has written
         var childFirst = TestCapture.Take(child, null, tracker);
         Assert.Equal(100UL, childFirst.ReadWithin(area, 100));
         var childSecond = TestCapture.Take(child, childFirst, tracker);

@@ -207,7 +207,10 @@ public sealed class SnapshotTests
         if (Ptrace.GetRseq(tid) is not { Address: > 0 and var area }) return false;
         var allowed = CpuAffinity.Get(tid);
         var before = Processor();
-        CpuAffinity.TrySet(tid, [(byte)(before == 0 ? 2 : 1)]);
+        // Any but the one: of its mask, without that bit.
+        var others = (byte[])allowed.Clone();
+        others[before / 8] &= (byte)~(1 << before % 8);
+        CpuAffinity.TrySet(tid, others);
         work();
         CpuAffinity.TrySet(tid, allowed);
         return Processor() != before;

@@ -11,9 +11,9 @@ using Crstore.Objects.Files;
 // inject-driver PID [ROUNDS]: freezes a process, injects what a capture injects and more, thaws, again and again until it is killed:
 // the victim of tests/Crash. Says "ready" after the first complete round, "refused WHY" if it couldn't inject.
 // inject-driver 0 target: is itself a .NET target that computes, allocates and collects garbage in several threads.
-// inject-driver PID hang: never comes back from the middle of an injection: the watchdog must end it.
+// inject-driver PID hang MS: never comes back from the middle of an injection: the watchdog must end it, MS after it has begun.
 var pid = int.Parse(args[0], CultureInfo.InvariantCulture);
-if (args.Length > 1 && args[1] == "hang") return Hang(pid);
+if (args.Length > 1 && args[1] == "hang") return Hang(pid, TimeSpan.FromMilliseconds(int.Parse(args[2], CultureInfo.InvariantCulture)));
 if (args.Length > 1 && args[1] == "target") return ManagedTarget.Run();
 var rounds = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : int.MaxValue;
 var random = new Random();
@@ -85,13 +85,13 @@ static ProcessSnapshot? TakeSnapshot(FrozenProcess process, out string? whyNot)
     return copy != 0 ? new ProcessSnapshot(copy) : throw new TargetException(refused);
 }
 
-static int Hang(int pid)
+static int Hang(int pid, TimeSpan limit)
 {
     using var thread = new PtraceThread();
-    using var watchdog = new FreezeWatchdog(TimeSpan.FromSeconds(1), grace: TimeSpan.FromMilliseconds(100));
+    using var watchdog = new FreezeWatchdog(limit, grace: TimeSpan.FromMilliseconds(100));
     return thread.Run(() =>
     {
-        using var frozen = FrozenTree.Freeze(pid, tree: false, new FreezeOptions { Watchdog = watchdog });
+        using var frozen = FrozenTree.Freeze(pid, tree: false, new FreezeOptions { Watchdog = watchdog, StopTimeout = 2 * limit });
         using var remote = RemoteSyscalls.TryBegin(frozen.Processes[0], out _)!;
         remote.Invoke(frozen.Processes[0].Threads[^1].Tid, 39);
         watchdog.Enter("hang");

@@ -29,13 +29,13 @@ public sealed class InjectionKillTests
         var random = Seeds.Random();
         using var target = SelfCheckingTarget.Start(name);
         target.Expect("ready");
-        Thread.Sleep(300);
+        CheckStatus(target); // all of its threads are at work
         Inject(target.Pid, rounds: 3); // the vDSO's private page and lazily made things of the target are there afterwards
         var before = Footprint(target.Pid, name == "dotnet");
         var clock = Stopwatch.StartNew();
         int done = 0, inside = 0, gaveUp = 0, limitUs = ShortestLimitUs;
-        // Without a number given: as many as a minute allows, but some in any case.
-        while (done < kills && (asked is not null || done < 20 || clock.Elapsed < TimeSpan.FromSeconds(50)))
+        // Without a number given: as many as a minute allows, but some in any case, of which enough have hit.
+        while (done < kills && (asked is not null || done < 20 || inside * 10 <= done || clock.Elapsed < TimeSpan.FromSeconds(50)))
         {
             if (!KillOnce(target, random.Next(limitUs)))
             {

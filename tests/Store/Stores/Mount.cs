@@ -28,7 +28,7 @@ internal sealed class Mount : IDisposable
 
     public void Dispose()
     {
-        Run.Command("umount", [Path]).MustSucceed();
+        Run.Command("umount", ["--lazy", Path]).MustSucceed(); // a child of another test may have our files for a moment, until its exec
         Directory.Delete(Path);
     }
 }
