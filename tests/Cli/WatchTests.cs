@@ -125,7 +125,9 @@ public sealed class WatchTests
         for (var i = 0; i < 3; i++) captures.Add(watch.NextCapture());
         var (exitCode, end, _) = watch.Finish();
         Assert.Equal(0, exitCode);
-        Assert.True(end.GetProperty("put_off").GetInt64() > 0, $"nothing was put off: {end}");
+        // Nothing need be put off if the disk alone made the pauses long enough.
+        var isSlow = captures.SkipLast(1).All(c => c.GetProperty("total_ns").GetInt64() >= 500 * c.GetProperty("frozen_ns").GetInt64());
+        Assert.True(end.GetProperty("put_off").GetInt64() > 0 || isSlow, $"nothing was put off: {end}");
         // Each pause makes up for the freeze before it.
         var frozen = captures.SkipLast(1).Sum(c => c.GetProperty("frozen_ns").GetInt64());
         Assert.InRange(frozen / (double)end.GetProperty("duration_ns").GetInt64(), 0, 0.002);

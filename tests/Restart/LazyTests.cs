@@ -10,9 +10,6 @@ namespace Crstore.Tests.Restart;
 /// <summary>`restart --lazy`: programs that run before their memory is filled, and whatever they do to it meanwhile.</summary>
 public class LazyTests
 {
-    private const int Read = 0; // read(2), as proc_pid_syscall(5) numbers it
-    private const int Pause = 34;
-
     private static void RequireRoot() => Requires.Root(); // faults of the kernel are served for those only
 
     [Fact]
@@ -123,13 +120,11 @@ public class LazyTests
         RequireRoot();
         using var run = LazyRun.Start("heard = []; signal.signal(signal.SIGUSR1, lambda *_: heard.append(print('child', wrong(0, 200)))); kid = os.fork(); kid or [time.sleep(0.02) for _ in iter(lambda: len(heard) < 2, False)]; kid or os._exit(3); print('done')", tree: true);
         var child = Assert.Single(TaskList.Children(run.Run.Pid));
-        IsIn(Pause, child);
         Signals.Kill(child, Signals.SIGUSR1);
         Assert.Equal(" []", run.Run.Expect("child"));
         Assert.NotEqual(0, TaskStatusFile.Read(child)!.TracerPid);
         run.Finish();
         Assert.Equal("[]", run.Do("print(wrong())"));
-        IsIn(Pause, child);
         Signals.Kill(child, Signals.SIGUSR1);
         Assert.Equal(" []", run.Run.Expect("child"));
         Assert.Equal("3", run.Do("print(os.waitstatus_to_exitcode(os.waitpid(kid, 0)[1]))"));
@@ -213,7 +208,7 @@ public class LazyTests
         Thread.Sleep(50);
         Signals.Kill(run.Run.Pid, Signals.SIGCONT);
         Assert.Equal("", run.Run.Expect("on"));
-        IsIn(Read, run.Run.Pid);
+        Patience.UntilItIsIn(run.Run.Pid, 0); // read(2)
         Signals.Kill(run.Run.Pid, Signals.SIGUSR1);
         Assert.Equal("", run.Run.Expect("heard"));
         // Stopped, it is let go, and stays stopped.
@@ -371,11 +366,6 @@ public class LazyTests
 
     // A test that fails is better than one that hangs.
     private static Task Soon(Task task) => task.WaitAsync(Patience.Limit, TestContext.Current.CancellationToken);
-
-    // It waits in that call. A signal that comes between an interpreter's last look for signals and its call (a few microseconds, but with a stop of the tracer's in between) runs no handler of a script before the call is over.
-    private static void IsIn(int call, int pid) => Patience.Until(() => Sleeps(pid) && TaskFile.TryReadText($"/proc/{pid}/syscall")?.StartsWith($"{call} ", StringComparison.Ordinal) == true && Sleeps(pid), $"process {pid} to be in call {call}");
-
-    private static bool Sleeps(int pid) => TaskStat.Read(pid) is { State: 'S' };
 
     private static void Until(Func<bool> condition) => Patience.Until(condition, "a process to come to that");
 }

@@ -38,20 +38,26 @@ public static class Patience
     }
 
     /// <summary>
-    /// Waits until the first thread of a process blocks in one of these system calls, proc_pid_syscall(5). A signal that comes before, when a program has looked for signals
-    /// for the last time, does not end the call: python3 then hears of it when something else does.
+    /// Waits until the first thread of a process sleeps in one of these system calls, proc_pid_syscall(5). A signal that comes before, when a program has looked for signals
+    /// for the last time, does not end the call: python3 then hears of it when something else does. (A tracer's stop in between makes these microseconds many more.)
     /// </summary>
     /// <param name="pid">The process.</param>
     /// <param name="calls">Numbers of syscall_64.tbl.</param>
     public static void UntilItIsIn(int pid, params int[] calls) => Until(
-        () => File.ReadAllText($"/proc/{pid}/syscall").Split(' ')[0] is var call && Array.Exists(calls, c => call == c.ToString(CultureInfo.InvariantCulture)),
+        () => Stat(pid)[0] == "S" && File.ReadAllText($"/proc/{pid}/syscall").Split(' ')[0] is var call && Array.Exists(calls, c => call == c.ToString(CultureInfo.InvariantCulture)) && Stat(pid)[0] == "S",
         () => $"process {pid} to be in system call {string.Join(" or ", calls)}", pauseMs: 1);
 
     // proc_pid_stat(5): fields 14 and 15, in ticks of 10 ms (USER_HZ is 100 on every Linux for x86-64).
     private static TimeSpan ProcessorTime(int pid)
     {
-        var stat = File.ReadAllText($"/proc/{pid}/stat");
-        var fields = stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
+        var fields = Stat(pid);
         return TimeSpan.FromMilliseconds(10 * (double.Parse(fields[11], null) + double.Parse(fields[12], null)));
+    }
+
+    // From the third field on, the state: proc_pid_stat(5).
+    private static string[] Stat(int pid)
+    {
+        var stat = File.ReadAllText($"/proc/{pid}/stat");
+        return stat[(stat.LastIndexOf(')') + 2)..].Split(' ');
     }
 }
