@@ -2,14 +2,14 @@ using Crstore.Tests.Support;
 
 namespace Crstore.Bench.Scenarios;
 
-/// <summary>The highest resident memory of a capture apart from its page buffer, whose size is given; and of what reads its store.</summary>
+/// <summary>The highest resident memory of a capture, which may be its page buffer, whose size is given, and a limit beyond that; and of what reads its store.</summary>
 internal sealed class PeakMemory : IScenario
 {
     private const int BufferMebibytes = 256, Limit = 300;
 
     public string Name => "memory";
 
-    public string Title => "Peak memory of a capture, apart from the page buffer";
+    public string Title => "Peak memory of a capture, and of what reads its store";
 
     public void Run(BenchContext context)
     {
@@ -34,7 +34,7 @@ internal sealed class PeakMemory : IScenario
         var report = context.Report;
         report.Line($"{mebibytes} MiB target, --buffer {BufferMebibytes}M. VmHWM in MiB, the buffer included:");
         report.Table(["base", "increment", "restore raw", "restore core", "verify --read-data", "gc after forget"], [[baseline, increment, raw, core, verify, gc]]);
-        report.Verdict("peak of the base apart from the buffer", baseline - BufferMebibytes, "MiB", Limit, atMost: true);
+        report.Verdict("peak of base and increment, with what they used of the buffer", Math.Max(baseline, increment), "MiB", Limit + BufferMebibytes, atMost: true);
         report.Verdict("highest peak of restore, verify and gc", new[] { raw, core, verify, gc }.Max(), "MiB", Limit, atMost: true);
     }
 
@@ -51,7 +51,7 @@ internal sealed class PeakMemory : IScenario
         using var target = TargetProcess.Start("pattern_writer", $"{mebibytes}", $"{context.Seed + 1}");
         target.Expect("ready ", TimeSpan.FromMinutes(10));
         var peak = Mebibytes(crstore, Capture(target));
-        context.Report.Verdict($"peak of a base of {mebibytes} MiB with {entries} index entries, apart from the buffer of {BufferMebibytes} MiB", peak - BufferMebibytes, "MiB", Limit, atMost: true);
+        context.Report.Verdict($"peak of a base of {mebibytes} MiB with {entries} index entries, with what it used of the buffer", peak, "MiB", Limit + BufferMebibytes, atMost: true);
     }
 
     private static string[] Capture(TargetProcess target) =>
