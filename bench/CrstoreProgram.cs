@@ -99,6 +99,13 @@ internal static class Directories
     public static long DiskBytes(string path) =>
         long.Parse(Run.Command("du", ["-s", "-B1", path]).MustSucceed().Output.Split('\t')[0], CultureInfo.InvariantCulture);
 
+    /// <summary>Removes a file, or a directory with all that is in it.</summary>
+    public static void Remove(string path)
+    {
+        if (Directory.Exists(path)) Directory.Delete(path, recursive: true);
+        else File.Delete(path);
+    }
+
     /// <summary>Writes everything out and, as root, empties the page cache, so that reads are from the disk.</summary>
     public static void DropCaches()
     {

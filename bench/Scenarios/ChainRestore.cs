@@ -58,8 +58,7 @@ internal sealed class ChainRestore : IScenario
                 else Tests.Support.Run.Command("sync", []).MustSucceed(); // what the one before wrote must not be written out now
                 var elapsed = crstore.Call("restore", $"{crid}", "--to", path, "--format", format, "--quiet").Elapsed.TotalMilliseconds;
                 if (round >= 0) times[crid].Add(elapsed);
-                if (Directory.Exists(path)) Directory.Delete(path, recursive: true);
-                else File.Delete(path);
+                Directories.Remove(path);
             }
 
         return times;
