@@ -112,6 +112,12 @@ public sealed record CaptureOptions
     /// </summary>
     public Action<CheckpointManifest, IReadOnlyList<SpaceContent>>? Thawed { get; init; }
 
+    /// <summary>
+    /// Called right before the commit with the manifest, complete but for what the commit adds (CRID, counters, phases), for work that can go on beside it: it reads and
+    /// changes nothing of the manifest but <see cref="CheckpointManifest.Body"/>'s processes and files, which stay as they are. Must return at once.
+    /// </summary>
+    public Action<CheckpointManifest>? Described { get; init; }
+
     /// <summary>Command start, for total_ns: <see cref="System.Diagnostics.Stopwatch.GetTimestamp"/>.</summary>
     public long StartedAt { get; init; } = System.Diagnostics.Stopwatch.GetTimestamp();
 }

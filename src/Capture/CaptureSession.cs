@@ -137,6 +137,7 @@ public static class CaptureSession
             if (options.RequireRestartable) Admission.RequireRestartable(manifest);
             cancel.ThrowIfCancellationRequested();
             clock.Stop();
+            options.Described?.Invoke(manifest);
             writer.Commit(manifest, distrust, header => header.TotalNs = (ulong)(System.Diagnostics.Stopwatch.GetElapsedTime(options.StartedAt).Ticks * 100));
             manifest.Body.Phases.Clear();
             manifest.Body.Phases.AddRange(clock.Report()); // what is stored can't tell of the time after it

@@ -16,7 +16,7 @@ internal static class AllCores
     public static void For(int from, int to, Action<int> body)
     {
         var loop = new Loop(from, to, body);
-        for (var others = Math.Min(Threads, to - from) - 1; others > 0; others--) ThreadPool.UnsafeQueueUserWorkItem(loop, preferLocal: false);
+        for (var others = Math.Min(Threads, to - from) - 1; others > 0; others--) Helpers.Offer(loop);
         loop.Complete();
     }
 
@@ -33,8 +33,51 @@ internal static class AllCores
         }
     }
 
-    /// <summary>Threads of the pool that come late find it closed, so that nobody waits for a pool that is busy with loops inside of loops.</summary>
-    private sealed class Loop(int from, int to, Action<int> body) : IThreadPoolWorkItem
+    /// <summary>
+    /// Threads that help, one for each further processor: not those of the pool, where what an increment has to compress would come first, while the thread that
+    /// makes work for all of them goes through its loop alone.
+    /// </summary>
+    private static class Helpers
+    {
+        private static readonly Queue<Loop> Offered = new();
+        private static int threads, idle;
+
+        public static void Offer(Loop loop)
+        {
+            lock (Offered)
+            {
+                Offered.Enqueue(loop);
+                if (idle >= Offered.Count) Monitor.Pulse(Offered);
+                else if (threads < Math.Max(1, Environment.ProcessorCount - 1)) Start(++threads);
+            }
+        }
+
+        private static void Start(int number) => new Thread(Run) { IsBackground = true, Name = $"crstore loop {number}" }.Start();
+
+        private static void Run()
+        {
+            while (true) Next().Execute();
+        }
+
+        private static Loop Next()
+        {
+            lock (Offered)
+            {
+                Loop? loop;
+                while (!Offered.TryDequeue(out loop))
+                {
+                    idle++;
+                    Monitor.Wait(Offered);
+                    idle--;
+                }
+
+                return loop;
+            }
+        }
+    }
+
+    /// <summary>Threads that come late find it closed, so that nobody waits for helpers that are busy with loops inside of loops.</summary>
+    private sealed class Loop(int from, int to, Action<int> body)
     {
         private readonly object gate = new();
         private Exception? failure;

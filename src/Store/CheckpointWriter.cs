@@ -185,6 +185,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             // Once all pages are hashed, the last of them are still being compressed.
             sink.Flush();
             Clock.Enter("pack");
+            using var early = held is null && MayOpenEarly ? Open() : null;
             var named = manifest.Body.Processes.Where(p => !p.Zombie).Select(p => p.Space).ToHashSet();
             var kept = spaces.Values.Where(s => named.Contains(s.Id.Value)).ToList();
             var moved = new PatchCleaner(snapshot.Database, sink).Run(kept);
@@ -202,11 +203,10 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             var header = manifest.Header;
             var body = manifest.Body;
             Fill(header, body, maps, moved);
-            ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is locked
+            ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is written
             var indexBytes = index.GetAwaiter().GetResult();
-            var verb = string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}");
-            Clock.Enter("write lock");
-            var access = held ?? WriteAccess.Take(store, verb, toFree: false, Locked);
+            using var late = held is null && early is null ? Open() : null;
+            var access = held ?? (early ?? late)!.Await(Clock);
             try
             {
                 FaultPoint.Hit("commit.opened");
@@ -242,15 +242,20 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             FaultPoint.Hit("commit.closed");
             Clock.Stop();
             return header;
-
-            void Locked()
-            {
-                FaultPoint.Hit("commit.locked");
-                SessionFile.Sweep(paths, out _);
-                Clock.Enter("open to write");
-            }
         });
     }
+
+    /// <summary>
+    /// Others wait for the write lock no longer than a moment more, as what is left to be packed is little; and what is written meanwhile doesn't take the
+    /// room that RocksDB needs to open.
+    /// </summary>
+    private bool MayOpenEarly => store.Keeper is null && sink.Fresh.Count <= options.IndexFileEntries && DiskRoom.IsPlenty(paths);
+
+    private EarlyOpening Open() => EarlyOpening.Begin(store, string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}"), () =>
+    {
+        FaultPoint.Hit("commit.locked");
+        SessionFile.Sweep(paths, out _);
+    });
 
     /// <inheritdoc/>
     public void Dispose()
@@ -367,8 +372,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private byte[] Write(RocksDb db, CheckpointHeader header, byte[] bodyBytes, List<(SpaceId Id, PageMapResult Map)> maps,
         ulong indexBytes, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
     {
-        db.Ingest(ColumnFamily.Chunks, sink.Frames.Files);
-        db.Ingest(ColumnFamily.Patches, sink.Patches.Files);
+        AllCores.For(0, 2, i => db.Ingest(i == 0 ? ColumnFamily.Chunks : ColumnFamily.Patches, (i == 0 ? sink.Frames : sink.Patches).Files)); // each waits for syncs
         FaultPoint.Hit("commit.frames-ingested");
         using var batch = db.NewBatch();
         PutSmall(batch, sink.Frames);

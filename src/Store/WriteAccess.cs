@@ -39,9 +39,16 @@ internal sealed class WriteAccess : IDisposable
     /// <param name="store">Which.</param>
     /// <param name="verb">What for, for those who wait.</param>
     /// <param name="toFree">To free space: the reserve may be used up.</param>
-    /// <param name="locked">Called with the lock just taken.</param>
     /// <exception cref="StoreBusyException">The lock could not be had in time.</exception>
-    public static WriteAccess Take(CheckpointStore store, string verb, bool toFree, Action? locked = null)
+    public static WriteAccess Take(CheckpointStore store, string verb, bool toFree) => Take(store, verb, toFree, store.Options.Cancel, locked: null);
+
+    /// <summary>The same.</summary>
+    /// <param name="store">Which.</param>
+    /// <param name="verb">What for, for those who wait.</param>
+    /// <param name="toFree">To free space: the reserve may be used up.</param>
+    /// <param name="cancel">Ends the waiting.</param>
+    /// <param name="locked">Called with the lock just taken.</param>
+    public static WriteAccess Take(CheckpointStore store, string verb, bool toFree, CancellationToken cancel, Action? locked)
     {
         if (store.Keeper?.Use() is { } kept)
         {
@@ -57,7 +64,7 @@ internal sealed class WriteAccess : IDisposable
             }
         }
 
-        var held = WriteLock.Take(store.Paths, verb, store.Options, store.Keeper?.Bell);
+        var held = WriteLock.Take(store.Paths, verb, store.Options with { Cancel = cancel }, store.Keeper?.Bell);
         RocksDb? database = null;
         try
         {

@@ -26,10 +26,13 @@ internal sealed class BufferFiller : IDisposable
     private int _slowSmall;
 
     /// <summary>Adds a segment to what is to be filled.</summary>
-    public void Add(MappedMemory segment)
+    public void Add(MappedMemory segment) => Add(segment, segment.SizeBytes);
+
+    /// <summary>Adds the beginning of a segment: so many bytes of it at the least, if it has them.</summary>
+    public void Add(MappedMemory segment, long bytes)
     {
         lock (_pieces)
-            for (var offset = 0; offset < segment.SizeBytes; offset += PieceBytes)
+            for (var offset = 0; offset < Math.Min(bytes, segment.SizeBytes); offset += PieceBytes)
                 _pieces.Enqueue((segment, offset, Math.Min(PieceBytes, segment.SizeBytes - offset)));
     }
 

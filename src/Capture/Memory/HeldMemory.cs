@@ -18,10 +18,10 @@ public sealed class HeldMemory(PageBuffer buffer) : IDisposable
     public void Prepare(long bytes)
     {
         using var filler = new BufferFiller();
-        for (var free = FreeBytes(); free < bytes; free += _segmentBytes)
+        for (var left = bytes - FreeBytes(); left > 0; left -= _segmentBytes)
         {
             if (!TryGrow()) break;
-            filler.Add(_segments[^1]);
+            filler.Add(_segments[^1], left); // the rest of the last one is mapped, and nothing more
         }
 
         filler.Finish();

@@ -541,7 +541,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             foreach (var run in _runs)
             {
                 populated += run.Range.Count;
-                if (run.Flags == SharedData.Unknown || (tracked && (run.Flags & _tracking.Dirty) == 0)) continue;
+                if (run.Flags == SharedData.Unknown || !PagePlan.MayRead(vma, run.Flags) || (tracked && (run.Flags & _tracking.Dirty) == 0)) continue;
                 pages += run.Range.Count;
                 if (SnapshotGuard.Has(vma)) inSnapshot += run.Range.Count;
                 if (vma.Trackable && (run.Flags & PageCategories.File) == 0) trackable += run.Range.Count;

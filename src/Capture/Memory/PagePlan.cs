@@ -92,6 +92,9 @@ public sealed class PagePlan
         }
     }
 
+    /// <summary>False: pages with these flags are never read, and need no room.</summary>
+    public static bool MayRead(PlannedVma vma, PageCategories flags) => (flags & (PageCategories.Guard | PageCategories.ZeroFrame)) == 0 && !IsBackingsOwn(vma, flags);
+
     // A clean page of a private file mapping is the file's. One that is neither in memory nor the file's may be a marker that
     // MADV_DONTNEED left on a write-protected file mapping, or truly swapped: read, whatever the tracker says.
     private static bool IsBackingsOwn(PlannedVma vma, PageCategories flags) =>

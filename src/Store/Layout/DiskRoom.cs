@@ -35,15 +35,18 @@ internal static class DiskRoom
     /// <summary>The same where the database is open already: RocksDB tells of a full disk then, and where much is free nothing is tried.</summary>
     public static void EnsureOpen(StorePaths paths, bool toFree)
     {
-        if (FileCalls.FileSystem(paths.Root).FreeBytes < Plenty) Ensure(paths, toFree);
+        if (!IsPlenty(paths)) Ensure(paths, toFree);
     }
+
+    /// <summary>So much is free that a capture which completes its last files meanwhile does not take the room to open.</summary>
+    public static bool IsPlenty(StorePaths paths) => FileCalls.FileSystem(paths.Root).FreeBytes >= Plenty;
 
     /// <summary>Makes the reserve, if there is none and enough space. A failure is nobody's business: the next writer tries again.</summary>
     public static void KeepReserve(StorePaths paths)
     {
         try
         {
-            if (File.Exists(paths.Reserve) || FileCalls.FileSystem(paths.Root).FreeBytes < Plenty) return;
+            if (File.Exists(paths.Reserve) || !IsPlenty(paths)) return;
             var made = false;
             try
             {

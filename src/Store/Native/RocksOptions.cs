@@ -8,7 +8,10 @@ internal sealed class RocksOptions : IDisposable
     private readonly nint cache;
     private readonly Dictionary<ColumnFamily, nint> families = [];
 
-    public RocksOptions(RocksMode mode)
+    /// <summary>Makes them.</summary>
+    /// <param name="mode">How the database is opened.</param>
+    /// <param name="only">The one column family that is wanted; null: all. Each takes parsing.</param>
+    public RocksOptions(RocksMode mode, ColumnFamily? only = null)
     {
         cache = RocksNative.rocksdb_cache_create_lru(CacheBytes);
         var plain = RocksNative.rocksdb_options_create();
@@ -21,7 +24,8 @@ internal sealed class RocksOptions : IDisposable
                 RocksNative.rocksdb_options_set_create_missing_column_families(Database, 1);
             }
 
-            foreach (var family in Enum.GetValues<ColumnFamily>()) families[family] = FamilyOptions(Database, family);
+            foreach (var family in Enum.GetValues<ColumnFamily>())
+                if (only is null || only == family) families[family] = FamilyOptions(Database, family);
         }
         finally
         {

@@ -5,7 +5,7 @@ namespace Crstore.Store.Native;
 /// <summary>Builds one SST file from keys in ascending order, with no database and no lock.</summary>
 internal sealed unsafe class RocksSstWriter : IDisposable
 {
-    private readonly RocksOptions options = new(RocksMode.ReadWrite);
+    private readonly RocksOptions options;
     private readonly nint environment = RocksNative.rocksdb_envoptions_create();
     private readonly string path;
     private nint writer;
@@ -14,6 +14,7 @@ internal sealed unsafe class RocksSstWriter : IDisposable
     public RocksSstWriter(string path, ColumnFamily family)
     {
         this.path = path;
+        options = new RocksOptions(RocksMode.ReadWrite, only: family);
         writer = RocksNative.rocksdb_sstfilewriter_create(environment, options.Of(family));
         try
         {

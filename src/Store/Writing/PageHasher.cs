@@ -33,6 +33,7 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
     private readonly ContentHash[] hashes = new ContentHash[BatchPages];
     private readonly PageFate[] fates = new PageFate[BatchPages];
     private readonly ChunkLocation[] locations = new ChunkLocation[BatchPages];
+    private readonly int[] asked = new int[BatchPages];
     private readonly bool hasIndex = HasIndex(snapshot);
     private readonly FilterReadAhead filters = new(snapshot);
     private ReadOnlyMemory<byte> pages;
@@ -53,10 +54,17 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
     public void Process(ReadOnlyMemory<byte> batch)
     {
         pages = batch;
-        var units = (batch.Length / VirtualPage.Size + UnitPages - 1) / UnitPages;
-        if (units == 1) Unit(0);
-        else AllCores.For(0, units, Unit);
+        var count = batch.Length / VirtualPage.Size;
+        Units(count, Hash);
         pages = default;
+        if (hasIndex) Units(Ask(count), Probe);
+    }
+
+    private static void Units(int count, Action<int, int> body)
+    {
+        var units = (count + UnitPages - 1) / UnitPages;
+        if (units == 1) body(0, count);
+        else AllCores.For(0, units, unit => body(unit * UnitPages, Math.Min(count, (unit + 1) * UnitPages)));
     }
 
     // The first capture of a store: a probe that finds nothing costs a twentieth of compressing the page.
@@ -66,15 +74,10 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
         return first.SeekToFirst();
     }
 
-    private void Unit(int unit)
+    private void Hash(int from, int to)
     {
-        var first = unit * UnitPages;
-        var count = Math.Min(UnitPages, pages.Length / VirtualPage.Size - first);
         var memory = pages.Span;
-        Span<byte> keys = stackalloc byte[UnitPages * ContentHash.Size];
-        Span<int> asked = stackalloc int[UnitPages];
-        var questions = 0;
-        for (var i = first; i < first + count; i++)
+        for (var i = from; i < to; i++)
         {
             var page = memory.Slice(i * VirtualPage.Size, VirtualPage.Size);
             fates[i] = page.ContainsAnyExcept((byte)0) ? PageFate.Fresh : PageFate.Zero;
@@ -83,39 +86,38 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
             taken.Prefetch(hashes[i]);
         }
 
-        for (var i = first; i < first + count; i++)
-        {
-            if (fates[i] == PageFate.Zero) continue;
-            var hash = hashes[i];
-            if (taken.TryFind(hash, out _))
-            {
-                fates[i] = PageFate.Taken;
-                continue;
-            }
-
-            if (!hasIndex)
-            {
-                fates[i] = PageFate.Fresh;
-                continue;
-            }
-
-            hash.Write(keys[(questions * ContentHash.Size)..]);
-            asked[questions++] = i;
-        }
-
-        if (questions > 0) Probe(keys[..(questions * ContentHash.Size)], asked[..questions]);
+        for (var i = from; i < to; i++)
+            if (fates[i] == PageFate.Fresh && taken.TryFind(hashes[i], out _)) fates[i] = PageFate.Taken;
     }
 
-    private void Probe(ReadOnlySpan<byte> keys, ReadOnlySpan<int> asked)
+    // What the index is asked, by the first byte of the content address: neighbours share parts of filters and of the index, which RocksDB looks up
+    // for 32 keys at a time, in their order.
+    private int Ask(int count)
     {
-        Span<byte> values = stackalloc byte[UnitPages * Keys.LocationSize];
-        Span<bool> found = stackalloc bool[asked.Length];
-        filters.Count(asked.Length);
-        snapshot.MultiGet(ColumnFamily.Index, keys, ContentHash.Size, values, Keys.LocationSize, found);
-        for (var q = 0; q < asked.Length; q++)
+        const int buckets = 256, shift = 56;
+        Span<int> next = stackalloc int[buckets];
+        next.Clear();
+        for (var i = 0; i < count; i++)
+            if (fates[i] == PageFate.Fresh) next[(int)(hashes[i].A >> shift)]++;
+        var sum = 0;
+        foreach (ref var n in next) (n, sum) = (sum, sum + n);
+        for (var i = 0; i < count; i++)
+            if (fates[i] == PageFate.Fresh) asked[next[(int)(hashes[i].A >> shift)]++] = i;
+        return sum;
+    }
+
+    private void Probe(int from, int to)
+    {
+        Span<byte> keys = stackalloc byte[UnitPages * ContentHash.Size], values = stackalloc byte[UnitPages * Keys.LocationSize];
+        Span<bool> found = stackalloc bool[to - from];
+        for (var i = from; i < to; i++) hashes[asked[i]].Write(keys[((i - from) * ContentHash.Size)..]);
+        filters.Count(found.Length);
+        snapshot.MultiGet(ColumnFamily.Index, keys[..(found.Length * ContentHash.Size)], ContentHash.Size, values, Keys.LocationSize, found);
+        for (var i = from; i < to; i++)
         {
-            fates[asked[q]] = found[q] ? PageFate.Stored : PageFate.Fresh;
-            if (found[q]) locations[asked[q]] = Keys.LocationOf(values.Slice(q * Keys.LocationSize, Keys.LocationSize));
+            if (!found[i - from]) continue;
+            fates[asked[i]] = PageFate.Stored;
+            locations[asked[i]] = Keys.LocationOf(values.Slice((i - from) * Keys.LocationSize, Keys.LocationSize));
         }
     }
 }

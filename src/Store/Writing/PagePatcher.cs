@@ -49,7 +49,7 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
         if (patches.Length == 0) patches = buffers.Patches;
         var found = candidates.ToArray();
         Units(found.Length, (from, to) => FindAnchors(found.AsSpan(from..to)));
-        Array.Sort(found);
+        found = InOrderOfAnchors(found);
         var tried = Array.FindIndex(found, c => c.Anchor.Crid.IsSome); // those without one come first
         if (tried >= 0) Units(found.Length - tried, (from, to) => Try(found.AsSpan((tried + from)..(tried + to)), batch.Span));
     }
@@ -59,6 +59,17 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
     {
         anchor = anchors[index];
         return lengths[index] > 0 ? patches.AsSpan(index * MaxBytes, lengths[index]) : default;
+    }
+
+    // Array.Sort of a struct of our own is left to the JIT, which doesn't take long to compile it, and doesn't make it fast.
+    private static Candidate[] InOrderOfAnchors(Candidate[] found)
+    {
+        var (crids, ordinals) = (new ulong[found.Length], new uint[found.Length]);
+        for (var i = 0; i < found.Length; i++) (crids[i], ordinals[i]) = (found[i].Anchor.Crid.Value, found[i].Anchor.Ordinal);
+        if (StoredOrder.Of(crids, ordinals, found.Length) is not { } order) return found;
+        var sorted = new Candidate[found.Length];
+        for (var i = 0; i < sorted.Length; i++) sorted[i] = found[order[i]];
+        return sorted;
     }
 
     private static void Units(int count, Action<int, int> body)
@@ -123,9 +134,5 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
         }
     }
 
-    private readonly record struct Candidate(int Index, PageMap Parent, VirtualPage Page, ChunkLocation Anchor) : IComparable<Candidate>
-    {
-        public int CompareTo(Candidate other) =>
-            Anchor.Crid != other.Anchor.Crid ? Anchor.Crid.CompareTo(other.Anchor.Crid) : Anchor.Ordinal.CompareTo(other.Anchor.Ordinal);
-    }
+    private readonly record struct Candidate(int Index, PageMap Parent, VirtualPage Page, ChunkLocation Anchor);
 }

@@ -97,8 +97,25 @@ internal sealed class PatchCleaner(RocksDb snapshot, ChunkSink sink)
         }
 
         // The oldest first: which of those with as many it is must not depend on a table's order.
-        foreach (var (group, n) in current.OrderBy(g => g.Key.Crid.Value).ThenBy(g => g.Key.Number).ToList())
+        foreach (var (group, n) in OldestFirst())
             if (n > Sparse || left[n]-- <= 0) current.Remove(group);
+    }
+
+    private KeyValuePair<PatchGroupId, int>[] OldestFirst()
+    {
+        var all = new KeyValuePair<PatchGroupId, int>[current.Count];
+        var (crids, numbers) = (new ulong[all.Length], new uint[all.Length]);
+        var at = 0;
+        foreach (var group in current)
+        {
+            (crids[at], numbers[at]) = (group.Key.Crid.Value, group.Key.Number);
+            all[at++] = group;
+        }
+
+        if (StoredOrder.Of(crids, numbers, all.Length) is not { } order) return all;
+        var sorted = new KeyValuePair<PatchGroupId, int>[all.Length];
+        for (var i = 0; i < sorted.Length; i++) sorted[i] = all[order[i]];
+        return sorted;
     }
 
     private int LengthAt(int first)

@@ -40,6 +40,31 @@ public sealed class TrapTests
         Assert.InRange(third.KeptWithin(area, 2000), tracker == TrackerKind.SoftDirty ? 2000UL - 1024 : 2000UL, 2000UL);
     }
 
+    /// <summary>Of a program of 100 MiB room for all of it was faulted in before each freeze, and given back unused.</summary>
+    [Fact]
+    public void Pages_of_files_and_zero_pages_that_are_there_take_no_room_in_the_buffer()
+    {
+        const int pages = 8000;
+        var path = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllBytes(path, new byte[pages * (int)Page]);
+            using var target = Started();
+            target.Ask($"file a {path} {pages}");
+            target.Ask($"read a 0 {pages}");
+            target.Ask($"map b {pages} noreserve");
+            target.Ask($"read b 0 {pages}");
+            var area = Area(target.Ask("map c 1000"));
+            var capture = TestCapture.Take(target, null, tracker: null);
+            Assert.Equal(1000UL, capture.ReadWithin(area, 1000));
+            Assert.InRange(capture.EstimatedBytes, (long)capture.Dirty * (long)Page, ((long)capture.Dirty + pages / 2) * (long)Page);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
     [Theory, MemberData(nameof(Trackers))]
     public void A_new_mapping_is_read(TrackerKind tracker)
     {

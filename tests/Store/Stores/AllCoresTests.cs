@@ -36,4 +36,21 @@ public class AllCoresTests
 
     [Fact]
     public void No_numbers_are_no_work() => AllCores.For(5, 5, _ => Assert.Fail("called"));
+
+    /// <summary>Frames that wait in the pool to be compressed kept the loops of the thread that feeds it from being helped.</summary>
+    [Fact]
+    public void Who_helps_does_not_come_from_the_pool()
+    {
+        Assert.SkipUnless(AllCores.Threads > 1, "one processor");
+        var pooled = new bool[2];
+        using var both = new Barrier(2);
+        var caller = new Thread(() => AllCores.For(0, 2, i =>
+        {
+            both.SignalAndWait(); // neither thread does both
+            pooled[i] = Thread.CurrentThread.IsThreadPoolThread;
+        }));
+        caller.Start();
+        caller.Join();
+        Assert.Equal([false, false], pooled);
+    }
 }

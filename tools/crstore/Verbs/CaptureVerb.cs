@@ -87,10 +87,12 @@ internal sealed class CaptureVerb : Verb
         }
 
         CheckpointManifest manifest;
+        RestartObstacles? obstacles = null;
+        if (!quiet) options = options with { Described = described => obstacles = RestartObstacles.Find(described.Body) };
         var full = parsed.GetValue(_full);
         using (var writer = memoryOnly ? store.BeginMemoryCapture(series, full, () => MemoryEstimate.Of(target.Pid)) : store.BeginCapture(series, full)) manifest = Capture(writer, options);
         progress.Dispose();
-        Tell(manifest, parsed, memoryOnly ? Outcome.InMemory : Outcome.Committed);
+        Tell(manifest, obstacles?.Of(manifest.Crid), parsed, memoryOnly ? Outcome.InMemory : Outcome.Committed);
         return ExitCode.Ok;
     }
 
@@ -108,7 +110,7 @@ internal sealed class CaptureVerb : Verb
                     {
                         writer.Announce(manifest, content);
                         progress.Dispose();
-                        Tell(manifest, parsed, Outcome.Announced);
+                        Tell(manifest, parsed.GetValue(_quiet) ? null : RestartObstacles.Of(manifest), parsed, Outcome.Announced);
                         worker?.LetGo(Context);
                     },
                 });
@@ -131,11 +133,11 @@ internal sealed class CaptureVerb : Verb
         }
     }
 
-    private void Tell(CheckpointManifest manifest, ParseResult parsed, Outcome outcome)
+    private void Tell(CheckpointManifest manifest, string? obstacles, ParseResult parsed, Outcome outcome)
     {
         var quiet = parsed.GetValue(_quiet);
         foreach (var warning in manifest.Body.Warnings) CommandContext.Warn(warning);
-        if (!quiet && RestartObstacles.Of(manifest) is { } obstacles) CommandContext.Tell(obstacles);
+        if (obstacles is not null) CommandContext.Tell(obstacles);
         Print(manifest, quiet, parsed.GetValue(_json), outcome);
     }
 

@@ -34,6 +34,7 @@ internal sealed class TestCapture
     public required Crid Crid { get; init; }
     public required IReadOnlyList<PlanRun> Plan { get; init; }
     public required IReadOnlyList<string> Warnings { get; init; }
+    public required long EstimatedBytes { get; init; }
 
     /// <summary>What the capture did with a page.</summary>
     public PageAction? ActionAt(ulong address)
@@ -86,7 +87,8 @@ internal sealed class TestCapture
         }
 
         using var capture = MemoryCapture.Prepare(request);
-        buffer.Prepare(capture.EstimatedBytes);
+        var estimated = capture.EstimatedBytes;
+        buffer.Prepare(estimated);
         Witness? witness = null;
         if (snapshot) Assert.Equal("", capture.WhyNoSnapshot([pid]));
         beforeFreeze?.Invoke();
@@ -117,6 +119,7 @@ internal sealed class TestCapture
             Crid = crid,
             Plan = [.. capture.Plan.Runs],
             Warnings = [.. capture.Warnings],
+            EstimatedBytes = estimated,
         };
     }
 
