@@ -16,9 +16,6 @@ internal static class DictionaryMaker
     /// <summary>Bytes of the largest one. Twice as much would save 2 % of the frames, and cost each process that reads any of them as much memory again.</summary>
     public const int MostBytes = 16 << 20;
 
-    /// <summary>One that is smaller isn't worth it.</summary>
-    public const int LeastBytes = 64 << 10;
-
     private const uint TrainedMagic = 0xEC30A437; // ZSTD_MAGIC_DICTIONARY, zstd.h: content must not look like it
 
     /// <summary>Counts what comes in frames.</summary>
@@ -63,10 +60,11 @@ internal static class DictionaryMaker
     /// <param name="id">Its number.</param>
     /// <param name="seen">What was counted.</param>
     /// <param name="bytes">Of the pages that it is for.</param>
-    public static StoredDictionary? Make(RocksDb db, DictionaryId id, Repetitions seen, long bytes)
+    /// <param name="least">A smaller one isn't worth it.</param>
+    public static StoredDictionary? Make(RocksDb db, DictionaryId id, Repetitions seen, long bytes, int least)
     {
         var best = seen.Best((int)(Math.Min(bytes / Share, MostBytes) / Repetitions.PartBytes));
-        if (best.Count * Repetitions.PartBytes < LeastBytes) return null;
+        if (best.Count == 0 || best.Count * Repetitions.PartBytes < least) return null;
         var content = new byte[best.Count * Repetitions.PartBytes];
         var pages = new byte[ChunkLocation.SlotsPerFrame * VirtualPage.Size];
         FrameId? unpacked = null;

@@ -31,6 +31,12 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     /// <summary>Bytes of pages for which one dictionary is made: as many as the largest one is good for.</summary>
     public long BytesPerDictionary { get; init; } = (long)DictionaryMaker.MostBytes * DictionaryMaker.Share;
 
+    /// <summary>A smaller dictionary isn't worth it.</summary>
+    public int LeastDictionaryBytes { get; init; } = 64 << 10;
+
+    /// <summary>Dictionaries that were put.</summary>
+    public int Dictionaries { get; private set; }
+
     private StorePaths Paths => store.Paths;
 
     /// <summary>Runs to the end of what is committed now.</summary>
@@ -116,10 +122,10 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
 
         forFrames = frames;
         var last = new DictionaryId(StoreMeta.Read(db, StoreMeta.Dictionaries));
-        if (bytes < (long)DictionaryMaker.LeastBytes * DictionaryMaker.Share / 4) return;
+        if (bytes < LeastDictionaryBytes) return;
         var content = DictionaryUses.IsThere(db, last) && db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
             ? known
-            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes);
+            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes);
         if (content is not null) dictionary = new PackingDictionary(content);
     }
 
@@ -179,6 +185,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             content.Put(batch);
             saved -= (long)(batch.BytesPut - before);
             StoreMeta.Put(batch, StoreMeta.Dictionaries, content.Id.Value);
+            Dictionaries++;
         }
 
         DictionaryUses.Put(batch, content.Id, user);
