@@ -108,7 +108,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         using var reader = store.OpenReader();
         var db = reader.Database;
         var walk = new Walk(HardPacking.Frames, end, this);
-        var seen = new Repetitions(BytesPerDictionary);
+        var seen = new Repetitions(Math.Min(BytesPerDictionary, 8 * (long)StoreSizes.Of(db, ColumnFamily.Chunks))); // pages hardly ever shrink to less
         long bytes = 0, frames = 0;
         for (var more = true; more && bytes < BytesPerDictionary;)
         {
