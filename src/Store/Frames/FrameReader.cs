@@ -17,10 +17,9 @@ public sealed class FrameReader
     private readonly ReadOnlyMemory<byte> _frame;
     private readonly FrameCodec _codec;
     private readonly ReadOnlyMemory<byte> _payload;
+    private readonly DictionaryCache? _dictionaries;
     private byte[]? _unpacked;
     private int _checked;
-
-    private readonly DictionaryCache? _dictionaries;
 
     private FrameReader(FrameId id, ReadOnlyMemory<byte> frame, DictionaryCache? dictionaries)
     {
