@@ -74,7 +74,8 @@ internal sealed class StoredDictionary
     }
 
     /// <summary>Puts all its pieces.</summary>
-    public void Put(RocksWriteBatch batch)
+    /// <returns>Bytes of their records.</returns>
+    public long Put(RocksWriteBatch batch)
     {
         var records = new byte[DictionaryPiece.CountOf(Size)][];
         AllCores.For(0, records.Length, i => records[i] = DictionaryPiece.Encode(Id, (uint)i, Content));
@@ -84,6 +85,8 @@ internal sealed class StoredDictionary
             Keys.DictionaryPiece(Id, i, key);
             batch.Put(ColumnFamily.Dictionaries, key, records[i]);
         }
+
+        return records.Sum(r => (long)r.Length);
     }
 
     /// <summary>Unpacks a frame's payload that was packed with it.</summary>

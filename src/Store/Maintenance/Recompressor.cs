@@ -181,9 +181,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         if (!put && !DictionaryUses.IsThere(db, content.Id))
         {
             put = true;
-            var before = batch.BytesPut;
-            content.Put(batch);
-            saved -= (long)(batch.BytesPut - before);
+            saved -= content.Put(batch);
             StoreMeta.Put(batch, StoreMeta.Dictionaries, content.Id.Value);
             Dictionaries++;
         }
