@@ -197,6 +197,26 @@ public sealed class DictionaryTests
         Assert.True(damaged.Content[(2 * DictionaryPiece.Size)..].SequenceEqual(content.AsSpan(2 * DictionaryPiece.Size)));
     }
 
+    [Fact]
+    public void What_comes_in_several_frames_is_found_wherever_it_lies_and_what_one_frame_repeats_by_itself_is_not()
+    {
+        var shared = pool[0].AsSpan(0, 2500);
+        var seen = new Repetitions(1 << 20);
+        for (uint f = 0; f < 5; f++)
+        {
+            var pages = new byte[4 * VirtualPage.Size];
+            random.NextBytes(pages);
+            shared.CopyTo(pages.AsSpan(random.Next(VirtualPage.Size)));
+            for (var i = 2; i < 4; i++) pool[1 + f].CopyTo(pages, i * VirtualPage.Size); // twice, but nowhere else
+            seen.Add(new FrameId(new Crid(1), f), Repetitions.Of(pages));
+        }
+
+        var best = seen.Best(100);
+        Assert.InRange(best.Count, 2, 6); // about once, of whichever frame
+        Assert.All(best, b => Assert.InRange(b.Part, 0, 2 * VirtualPage.Size / Repetitions.PartBytes - 1));
+        Assert.Equal(best.OrderBy(b => b.Frame.Number).ThenBy(b => b.Part), best);
+    }
+
     private static RecompressResult Recompress(CheckpointStore store) => new Recompressor(store, null, default) { LeastDictionaryBytes = Least }.Run();
 
     private static List<ulong> Dictionaries(TempStore temp) =>
