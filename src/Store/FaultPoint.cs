@@ -32,7 +32,7 @@ internal static class FaultPoint
         "create.database",        // a new store: RocksDB made, no format file yet
         "forget.before-write", "forget.written",
         "gc.locked", "gc.marked", "gc.index-dropped", "gc.unlocked", "gc.sessions-over", "gc.relocked", "gc.remarked",
-        "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.patches-rewritten", "gc.segments-deleted", "gc.before-compact", "gc.compacted",
+        "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.patches-rewritten", "gc.segments-deleted", "gc.dictionaries-deleted", "gc.before-compact", "gc.compacted",
         "gc.done",
         "recompress.packed",      // in memory, nothing changed
         "recompress.written",     // some frames or groups are replaced, and it is said how far

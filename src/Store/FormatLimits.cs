@@ -31,6 +31,9 @@ public sealed record FormatLimits
     /// <summary>Bytes of a frame's payload, packed or not: a frame that would not shrink is stored as it is.</summary>
     public int MaxFramePayloadBytes { get; init; } = Model.ChunkLocation.SlotsPerFrame * Model.VirtualPage.Size;
 
+    /// <summary>Bytes of a dictionary.</summary>
+    public int MaxDictionaryBytes { get; init; } = 64 << 20;
+
     /// <summary>Slots of a patch group: its bitmap has 64 bits.</summary>
     public int MaxPatchSlots { get; init; } = Patches.PatchGroupId.Slots;
 

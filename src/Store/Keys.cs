@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Crstore.Model;
+using Crstore.Store.Dictionaries;
 using Crstore.Store.Frames;
 using Crstore.Store.Patches;
 
@@ -20,6 +21,9 @@ internal static class Keys
 
     /// <summary>Bytes of a page-map segment's key.</summary>
     public const int SegmentSize = 20;
+
+    /// <summary>Bytes of the key that says that a CRID needs a dictionary.</summary>
+    public const int DictionaryUseSize = 20;
 
     /// <summary>Bytes of a chunk location as the index holds it.</summary>
     public const int LocationSize = 12;
@@ -77,6 +81,28 @@ internal static class Keys
         BinaryPrimitives.WriteUInt32BigEndian(key[8..], space.Value);
         BinaryPrimitives.WriteUInt64BigEndian(key[12..], segment);
     }
+
+    /// <summary>Dictionary ‖ piece number: as long as a frame's key. The uses follow the pieces.</summary>
+    public static void DictionaryPiece(DictionaryId id, uint piece, Span<byte> key)
+    {
+        BinaryPrimitives.WriteUInt64BigEndian(key, id.Value);
+        BinaryPrimitives.WriteUInt32BigEndian(key[8..], piece);
+    }
+
+    /// <summary>Dictionary ‖ 2^32 − 1 ‖ CRID.</summary>
+    public static void DictionaryUse(DictionaryId id, Crid user, Span<byte> key)
+    {
+        DictionaryPiece(id, uint.MaxValue, key);
+        BinaryPrimitives.WriteUInt64BigEndian(key[12..], user.Value);
+    }
+
+    /// <summary>The dictionary of a key, and the CRID that needs it; null if it is the key of a piece.</summary>
+    public static (DictionaryId Id, Crid? User) DictionaryOf(ReadOnlySpan<byte> key) => key.Length switch
+    {
+        FrameSize => (new DictionaryId(BinaryPrimitives.ReadUInt64BigEndian(key)), null),
+        DictionaryUseSize => (new DictionaryId(BinaryPrimitives.ReadUInt64BigEndian(key)), new Crid(BinaryPrimitives.ReadUInt64BigEndian(key[12..]))),
+        _ => throw new StoreDamagedException($"a key of {key.Length} bytes among the dictionaries"),
+    };
 
     /// <summary>Name of a series.</summary>
     public static byte[] Series(string name) => Encoding.UTF8.GetBytes(name);

@@ -27,6 +27,9 @@ internal static class StoreMeta
     /// <summary>The highest CRID ever committed, for a lost counter.</summary>
     public const string HighestCrid = "highest_crid";
 
+    /// <summary>The last dictionary's number.</summary>
+    public const string Dictionaries = "dictionaries";
+
     /// <summary>The first and the second half of the store id.</summary>
     public const string IdHigh = "store_id_high", IdLow = "store_id_low";
 

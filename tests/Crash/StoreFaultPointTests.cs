@@ -7,7 +7,7 @@ namespace Crstore.Tests.Crash;
 public sealed class StoreFaultPointTests
 {
     /// <summary>Captures small and big, some with the store kept open, some lazily, some in memory first, forgets, gcs, packs harder: passes every point, on a store that has something to lose.</summary>
-    private const string Script = "ckblcbkmmamacbffffgclckbkcffffgcbgz";
+    private const string Script = "ckblcbkmmamacbzffffgclckbkczffffgcbgz";
 
     public static TheoryData<string> Points => [.. FaultPoint.Names];
 

@@ -60,11 +60,12 @@ public sealed class StoreKillLoopTests
         Assert.True(state.Forgotten.Count > 0, "nothing was forgotten");
         Assert.True(state.Notes.GetValueOrDefault("kept") > 0, "the store was never kept open");
         Assert.True(state.Notes.GetValueOrDefault("recompressed") > 0, "nothing was packed harder");
+        Assert.True(state.Notes.GetValueOrDefault("dictionary") > 0, "nothing was packed with a dictionary");
         Assert.True(patched > rounds / 2, $"patches in {patched} of {rounds} rounds: hardly anything was stored as one");
     }
 
     private static bool HasSeenAll(string oracles) => Oracle.ReadAll(oracles) is var state && state.Forgotten.Count > 0
-        && new[] { "gc-freed", "kept", "recompressed" }.All(note => state.Notes.GetValueOrDefault(note) > 0);
+        && new[] { "gc-freed", "kept", "recompressed", "dictionary" }.All(note => state.Notes.GetValueOrDefault(note) > 0);
 
     private static bool HoldsPatches(string directory)
     {

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Numerics;
 using Crstore.Model;
 using Crstore.Store.Codec;
+using Crstore.Store.Dictionaries;
 using Crstore.Store.Native;
 
 namespace Crstore.Store.Frames;
@@ -16,7 +17,7 @@ public static class FrameEncoder
     private const int WorthwhileShift = 5;
 
     /// <summary>Room that any frame fits into while it is being made.</summary>
-    public static readonly int WorkBytes = FrameLayout.Overhead(ChunkLocation.SlotsPerFrame) + ZstdCompressor.Bound(ChunkLocation.SlotsPerFrame * VirtualPage.Size);
+    public static readonly int WorkBytes = FrameLayout.Overhead(ChunkLocation.SlotsPerFrame) + FrameLayout.DictionaryIdSize + ZstdCompressor.Bound(ChunkLocation.SlotsPerFrame * VirtualPage.Size);
 
     /// <summary>Encodes a full or last frame: all slots live.</summary>
     /// <param name="id">Its key, which the checksum covers.</param>
@@ -39,7 +40,7 @@ public static class FrameEncoder
     public static int Encode(FrameId id, ReadOnlySpan<ContentHash> hashes, ReadOnlySpan<byte> pages, Compression compression, Span<byte> work)
     {
         if (hashes.Length is < 1 or > ChunkLocation.SlotsPerFrame) throw new ArgumentException($"{hashes.Length} slots", nameof(hashes));
-        return Encode(id, hashes.Length, (ushort)((1u << hashes.Length) - 1), hashes, pages, compression, work);
+        return Encode(id, hashes.Length, (ushort)((1u << hashes.Length) - 1), hashes, pages, compression, dictionary: null, work);
     }
 
     /// <summary>The frame without some of its slots, under the same key; null if none would be left.</summary>
@@ -47,7 +48,11 @@ public static class FrameEncoder
     /// <param name="deadSlots">Bit N set: slot N goes. Slots that are dead already may be set.</param>
     /// <param name="compression">How to compress the rest.</param>
     /// <exception cref="StoreDamagedException">A remaining page is not what its address says: nothing is rewritten.</exception>
-    public static byte[]? Without(FrameReader frame, ushort deadSlots, Compression compression)
+    public static byte[]? Without(FrameReader frame, ushort deadSlots, Compression compression) => Without(frame, deadSlots, compression, dictionary: null);
+
+    /// <summary>The same with a dictionary, instead of what the compression says.</summary>
+    /// <exception cref="StoreDamagedException">A remaining page is not what its address says: nothing is rewritten.</exception>
+    internal static byte[]? Without(FrameReader frame, ushort deadSlots, Compression compression, PackingDictionary? dictionary)
     {
         var live = (ushort)(frame.Live & ~deadSlots);
         var count = BitOperations.PopCount(live);
@@ -63,10 +68,11 @@ public static class FrameEncoder
         }
 
         var work = new byte[WorkBytes];
-        return work[..Encode(frame.Id, frame.Slots, live, hashes, pages, compression, work)];
+        return work[..Encode(frame.Id, frame.Slots, live, hashes, pages, compression, dictionary, work)];
     }
 
-    private static int Encode(FrameId id, int slots, ushort live, ReadOnlySpan<ContentHash> hashes, ReadOnlySpan<byte> pages, Compression compression, Span<byte> work)
+    private static int Encode(FrameId id, int slots, ushort live, ReadOnlySpan<ContentHash> hashes, ReadOnlySpan<byte> pages, Compression compression, PackingDictionary? dictionary,
+        Span<byte> work)
     {
         if (pages.Length != hashes.Length * VirtualPage.Size) throw new ArgumentException($"{pages.Length} bytes for {hashes.Length} slots", nameof(pages));
         if (work.Length < WorkBytes) throw new ArgumentException($"{work.Length} bytes are too few", nameof(work));
@@ -77,16 +83,23 @@ public static class FrameEncoder
             position += ContentHash.Size;
         }
 
-        var payload = Pack(pages, compression, work[position..], out var codec);
+        var payload = Pack(pages, compression, dictionary, work[position..], out var codec);
         FrameLayout.WriteHeader(work, codec, slots, live, payload);
         position += payload;
         BinaryPrimitives.WriteUInt32LittleEndian(work[position..], FrameLayout.Checksum(id, work[..position]));
         return position + Crc32C.Size;
     }
 
-    private static int Pack(ReadOnlySpan<byte> pages, Compression compression, Span<byte> payload, out FrameCodec codec)
+    private static int Pack(ReadOnlySpan<byte> pages, Compression compression, PackingDictionary? dictionary, Span<byte> payload, out FrameCodec codec)
     {
-        if (compression.ZstdLevel is { } level)
+        if (dictionary is not null)
+        {
+            codec = FrameCodec.ZstdWithDictionary;
+            BinaryPrimitives.WriteUInt64LittleEndian(payload, dictionary.Content.Id.Value);
+            var length = FrameLayout.DictionaryIdSize + dictionary.Wrap(pages, payload[FrameLayout.DictionaryIdSize..^Crc32C.Size]);
+            if (length < pages.Length - (pages.Length >> WorthwhileShift)) return length;
+        }
+        else if (compression.ZstdLevel is { } level)
         {
             codec = FrameCodec.Zstd;
             var zstd = ZstdCompressor.ThisThread;

@@ -13,6 +13,9 @@ public enum FrameCodec : byte
 
     /// <summary>One zstd frame.</summary>
     Zstd = 1,
+
+    /// <summary>The number of a dictionary (u64), and one zstd frame that only it unpacks.</summary>
+    ZstdWithDictionary = 2,
 }
 
 /// <summary>
@@ -24,6 +27,7 @@ internal static class FrameLayout
 {
     internal const byte Version = 1;
     internal const int HeaderSize = 12;
+    internal const int DictionaryIdSize = 8;
 
     internal static int Overhead(int live) => HeaderSize + live * ContentHash.Size + Crc32C.Size;
 

@@ -3,6 +3,7 @@ using System.Numerics;
 using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store.Codec;
+using Crstore.Store.Dictionaries;
 using Crstore.Store.Native;
 
 namespace Crstore.Store.Frames;
@@ -16,18 +17,22 @@ public sealed class FrameReader
     private readonly ReadOnlyMemory<byte> _frame;
     private readonly FrameCodec _codec;
     private readonly ReadOnlyMemory<byte> _payload;
+    private readonly DictionaryCache? _dictionaries;
     private byte[]? _unpacked;
     private int _checked;
 
-    private FrameReader(FrameId id, ReadOnlyMemory<byte> frame)
+    private FrameReader(FrameId id, ReadOnlyMemory<byte> frame, DictionaryCache? dictionaries)
     {
-        (Id, _frame) = (id, frame);
+        (Id, _frame, _dictionaries) = (id, frame, dictionaries);
         var bytes = frame.Span;
         _codec = (FrameCodec)bytes[1];
         Slots = bytes[2];
         Live = BinaryPrimitives.ReadUInt16LittleEndian(bytes[4..]);
         var hashes = LiveCount * ContentHash.Size;
         _payload = frame[(FrameLayout.HeaderSize + hashes)..^Crc32C.Size];
+        if (_codec != FrameCodec.ZstdWithDictionary) return;
+        Dictionary = new DictionaryId(BinaryPrimitives.ReadUInt64LittleEndian(_payload.Span));
+        _payload = _payload[FrameLayout.DictionaryIdSize..];
     }
 
     /// <summary>Its key.</summary>
@@ -42,6 +47,9 @@ public sealed class FrameReader
     /// <summary>Slots with content.</summary>
     public int LiveCount => BitOperations.PopCount(Live);
 
+    /// <summary>The dictionary without which its pages are lost; null if it needs none.</summary>
+    internal DictionaryId? Dictionary { get; }
+
     /// <summary>Bytes of the payload as it is stored.</summary>
     public int StoredPayloadBytes => _payload.Length;
 
@@ -53,7 +61,15 @@ public sealed class FrameReader
     /// <param name="frame">Its bytes, kept until the reader is dropped.</param>
     /// <param name="limits">Null for the default ones.</param>
     /// <exception cref="StoreDamagedException">It is not a frame, or another one's bytes.</exception>
-    public static FrameReader Parse(FrameId id, ReadOnlyMemory<byte> frame, FormatLimits? limits = null)
+    public static FrameReader Parse(FrameId id, ReadOnlyMemory<byte> frame, FormatLimits? limits = null) => Parse(id, frame, dictionaries: null, limits);
+
+    /// <summary>The same, of a frame that may need a dictionary.</summary>
+    /// <param name="id">The key it was found under.</param>
+    /// <param name="frame">Its bytes, kept until the reader is dropped.</param>
+    /// <param name="dictionaries">The store's; asked when it is unpacked, so the database must be open then.</param>
+    /// <param name="limits">Null for the default ones.</param>
+    /// <exception cref="StoreDamagedException">It is not a frame, or another one's bytes.</exception>
+    internal static FrameReader Parse(FrameId id, ReadOnlyMemory<byte> frame, DictionaryCache? dictionaries, FormatLimits? limits = null)
     {
         limits ??= FormatLimits.Default;
         var bytes = frame.Span;
@@ -64,14 +80,14 @@ public sealed class FrameReader
         var payload = BinaryPrimitives.ReadUInt32LittleEndian(bytes[8..]);
         var count = BitOperations.PopCount(live);
         if (slots < 1 || slots > limits.MaxFrameSlots || count < 1 || live >> slots != 0) throw Damaged(id, "impossible slots");
-        if (codec is not (FrameCodec.None or FrameCodec.Zstd)) throw Damaged(id, $"unknown codec {bytes[1]}");
+        if (codec > FrameCodec.ZstdWithDictionary) throw Damaged(id, $"unknown codec {bytes[1]}");
         if (bytes[3] != 0 || bytes[6] != 0 || bytes[7] != 0) throw Damaged(id, "reserved bytes that are not 0");
-        var fits = codec == FrameCodec.None ? payload == count * VirtualPage.Size : payload > 0 && payload < count * VirtualPage.Size;
+        var fits = codec == FrameCodec.None ? payload == count * VirtualPage.Size : payload > (codec == FrameCodec.Zstd ? 0 : FrameLayout.DictionaryIdSize) && payload < count * VirtualPage.Size;
         if (payload > limits.MaxFramePayloadBytes || !fits) throw Damaged(id, $"a payload of {payload} bytes for {count} pages");
         if (bytes.Length != FrameLayout.Overhead(count) + (int)payload) throw Damaged(id, $"{bytes.Length} bytes, not what its header says");
         if (FrameLayout.Checksum(id, bytes[..^Crc32C.Size]) != BinaryPrimitives.ReadUInt32LittleEndian(bytes[^Crc32C.Size..]))
             throw Damaged(id, "wrong checksum");
-        return new FrameReader(id, frame);
+        return new FrameReader(id, frame, dictionaries);
     }
 
     /// <summary>Content address of a live slot.</summary>
@@ -118,7 +134,8 @@ public sealed class FrameReader
             return;
         }
 
-        var length = ZstdDecompressor.ThisThread.Unwrap(_payload.Span, destination, out var error);
+        string error;
+        var length = Dictionary is null ? ZstdDecompressor.ThisThread.Unwrap(_payload.Span, destination, out error) : NeededDictionary().Unwrap(_payload.Span, destination, out error);
         if (length < 0) throw Damaged(Id, $"zstd: {error}");
         if (length != destination.Length) throw Damaged(Id, $"unpacks to {length} bytes instead of {destination.Length}");
     }
@@ -137,7 +154,8 @@ public sealed class FrameReader
     /// <exception cref="StoreDamagedException">The slot is dead, or its bytes are not what its address says.</exception>
     public void Check(int slot, ReadOnlySpan<byte> page)
     {
-        if (PageHash.Of(page) != Hash(slot)) throw Damaged(Id, $"slot {slot} is not what its content address says");
+        if (PageHash.Of(page) != Hash(slot))
+            throw Damaged(Id, $"slot {slot} is not what its content address says{(Dictionary is { } id && _dictionaries?.Find(id)?.Damage is { } damage ? $"; {damage}" : "")}");
     }
 
     /// <summary>A live slot's page, checked; valid as long as the reader.</summary>
@@ -165,6 +183,8 @@ public sealed class FrameReader
         if (Volatile.Read(ref _unpacked) is not { } pages) Volatile.Write(ref _unpacked, pages = Unpack());
         return pages;
     }
+
+    private StoredDictionary NeededDictionary() => _dictionaries?.Find(Dictionary!.Value) ?? throw Damaged(Id, $"it was packed with {Dictionary}, which is missing");
 
     private byte[] Unpack()
     {

@@ -29,7 +29,7 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, BadChunks
         {
             cancel.ThrowIfCancellationRequested();
             progress?.Report(new StoreProgress("checking frames, chunks", done, referred.Count));
-            var work = batch.Select(f => new Item(f.Frame, f.Slots, Load(f.Frame), Chosen())).ToArray();
+            var work = batch.Select(f => new Item(f.Frame, f.Slots, Load(f.Frame)) { Content = Chosen() }).ToArray();
             AllCores.ForEach(work, Check);
             foreach (var item in work)
             {
@@ -63,7 +63,8 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, BadChunks
         FrameReader frame;
         try
         {
-            item.Reader = frame = FrameReader.Parse(item.Frame, item.Bytes ?? ReadOnlyMemory<byte>.Empty);
+            item.Reader = frame = FrameReader.Parse(item.Frame, item.Bytes ?? ReadOnlyMemory<byte>.Empty, db.Dictionaries);
+            if (frame.Dictionary is { } needed && db.Dictionaries.Find(needed) is not { Damage: null }) item.Content = true; // which pages that costs, only they tell
         }
         catch (StoreDamagedException e)
         {
@@ -89,8 +90,10 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, BadChunks
         }
     }
 
-    private sealed record Item(FrameId Frame, ushort Slots, byte[]? Bytes, bool Content)
+    private sealed record Item(FrameId Frame, ushort Slots, byte[]? Bytes)
     {
+        public bool Content { get; set; }
+
         public FrameReader? Reader { get; set; }
 
         public ushort Good { get; set; }

@@ -1,3 +1,4 @@
+using Crstore.Store.Dictionaries;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
 using Crstore.Store.Patches;
@@ -19,31 +20,35 @@ internal sealed record HardPacking(ColumnFamily Family, string Words, string Cri
     /// <summary>Pages that are stored as patches.</summary>
     public static readonly HardPacking PatchGroups = new(ColumnFamily.Patches, "patch groups", "recompressed_patches_crid", "recompressed_patches_number") { Pack = PackGroup };
 
-    // Levels 9 and 12 gain half of it (docs/PERFORMANCE.md).
+    // Few: with a dictionary it is as hard as that says. Levels 9 and 12 gain half of it (docs/PERFORMANCE.md).
     private static readonly Compression Hard = new(19);
 
+    // Small as they are, packed together again and again: the difference to 19 is not worth its time.
+    private static readonly Compression HardPatches = new(12);
+
     /// <summary>
-    /// From key and record as it is to the record packed harder; null if that gains too little. What comes out was unpacked and compared.
+    /// From key and record as it is, and a dictionary if there is one, to the record packed harder; null if that gains too little. What comes out was unpacked and compared.
     /// </summary>
     /// <exception cref="Crstore.Model.StoreDamagedException">It is damaged.</exception>
-    public required Func<byte[], byte[], byte[]?> Pack { get; init; }
+    public required Func<byte[], byte[], PackingDictionary?, byte[]?> Pack { get; init; }
 
-    private static byte[]? PackFrame(byte[] key, byte[] value)
+    private static byte[]? PackFrame(byte[] key, byte[] value, PackingDictionary? dictionary)
     {
         var frame = FrameReader.Parse(Keys.FrameOf(key), value);
-        var packed = FrameEncoder.Without(frame, 0, Hard)!; // it has live slots, or it would not parse
+        if (frame.Dictionary is not null) return null; // a run that was cut short has been here
+        var packed = FrameEncoder.Without(frame, 0, Hard, dictionary)!; // it has live slots, or it would not parse
         if (!IsWorthIt(packed, value)) return null;
-        var again = FrameReader.Parse(frame.Id, packed);
+        var again = FrameReader.Parse(frame.Id, packed, dictionary?.Reader);
         var same = again.Live == frame.Live && again.Slots == frame.Slots;
         for (var slot = 0; slot < frame.Slots && same; slot++)
             if (frame.IsLive(slot)) same = again.Hash(slot) == frame.Hash(slot) && again.Page(slot).SequenceEqual(frame.Page(slot));
         return same ? packed : throw Wrong($"{frame.Id}");
     }
 
-    private static byte[]? PackGroup(byte[] key, byte[] value)
+    private static byte[]? PackGroup(byte[] key, byte[] value, PackingDictionary? dictionary)
     {
         var group = PatchGroup.Parse(Keys.PatchGroupOf(key), value);
-        var packed = group.Without(0, Hard)!;
+        var packed = group.Without(0, HardPatches)!;
         if (!IsWorthIt(packed, value)) return null;
         var again = PatchGroup.Parse(group.Id, packed);
         var same = again.Live == group.Live && again.Slots == group.Slots;

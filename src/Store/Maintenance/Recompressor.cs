@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Crstore.Model;
+using Crstore.Store.Dictionaries;
 using Crstore.Store.Frames;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
@@ -10,7 +11,8 @@ namespace Crstore.Store.Maintenance;
 /// Packs frames and patch groups again, harder than a capture has the time for. Each stays under its key with its slots, so no page map and no
 /// index entry moves, and each is replaced by one put: whoever reads finds the one or the other. Packing works on a snapshot, without a lock; under the write lock a
 /// record is replaced only if it still is what was packed (gc may have taken pages out of it, or all of it away). How far it came is written with
-/// what was replaced, so whatever cuts it short, the next run goes on there.
+/// what was replaced, so whatever cuts it short, the next run goes on there. Frames are packed with a dictionary of what comes again and again in all of them
+/// (<see cref="Repetitions"/>), which is put with the first of them.
 /// </summary>
 internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgress>? progress, CancellationToken cancel)
 {
@@ -18,10 +20,22 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     private const ulong BytesPerBatch = 8 << 20;
     private static readonly TimeSpan LetOthersIn = TimeSpan.FromMilliseconds(150); // waiters look every 50 to 100 ms
     private readonly long began = Stopwatch.GetTimestamp();
-    private ulong looked, records, saved, damaged;
+    private ulong looked, records, damaged;
+    private long saved;
+    private PackingDictionary? dictionary; // of the frames that are packed now; null if they have none
+    private long forFrames; // so many more
 
     /// <summary>Stored bytes that are packed between two times under the lock, all in memory.</summary>
     public int BytesAtOnce { get; init; } = 16 << 20;
+
+    /// <summary>Bytes of pages for which one dictionary is made: as many as the largest one is good for.</summary>
+    public long BytesPerDictionary { get; init; } = (long)DictionaryMaker.MostBytes * DictionaryMaker.Share;
+
+    /// <summary>A smaller dictionary isn't worth it.</summary>
+    public int LeastDictionaryBytes { get; init; } = 64 << 10;
+
+    /// <summary>Dictionaries that were put.</summary>
+    public int Dictionaries { get; private set; }
 
     private StorePaths Paths => store.Paths;
 
@@ -33,9 +47,18 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
 
         // What a capture that is under way will commit under a lower CRID would never be looked at: up to there, then, and the rest another time.
         var end = SessionFile.Sweep(Paths, out _).Select(s => s.Crid).DefaultIfEmpty(new Crid(ulong.MaxValue)).Min();
-        Pack(HardPacking.Frames, end);
+        try
+        {
+            Pack(HardPacking.Frames, end);
+        }
+        finally
+        {
+            dictionary?.Dispose();
+            dictionary = null;
+        }
+
         Pack(HardPacking.PatchGroups, end);
-        return new RecompressResult(looked, records, saved, damaged, before, StoreSizes.DirectoryBytes(Paths.Database), Stopwatch.GetElapsedTime(began));
+        return new RecompressResult(looked, records, (ulong)Math.Max(saved, 0), damaged, before, StoreSizes.DirectoryBytes(Paths.Database), Stopwatch.GetElapsedTime(began));
     }
 
     private void Pack(HardPacking what, Crid end)
@@ -46,6 +69,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         for (var more = true; more;)
         {
             cancel.ThrowIfCancellationRequested();
+            if (what == HardPacking.Frames && forFrames <= 0) ChooseDictionary(end);
             List<(byte[] Key, byte[] Value)> found;
             using (var reader = store.OpenReader()) found = walk.Next(reader.Database, BytesAtOnce, out more);
             var packed = new byte[]?[found.Count];
@@ -55,6 +79,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
                 packed[i] = TryPack(what, found[i].Key, found[i].Value);
             });
             looked += (ulong)found.Count;
+            forFrames -= found.Count;
             if (found.Count == 0 && touched.Count == 0) return;
             progress?.Report(new StoreProgress($"packing {what.Words} harder", looked, 0));
             FaultPoint.Hit("recompress.packed");
@@ -73,11 +98,42 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         }
     }
 
+    /// <summary>
+    /// Looks through the frames that come next, for a dictionary: a new one, or the last one if that is as large as a new one could be. None for a few.
+    /// </summary>
+    private void ChooseDictionary(Crid end)
+    {
+        dictionary?.Dispose();
+        (dictionary, forFrames) = (null, long.MaxValue);
+        using var reader = store.OpenReader();
+        var db = reader.Database;
+        var walk = new Walk(HardPacking.Frames, end, this);
+        var seen = new Repetitions(Math.Min(BytesPerDictionary, 8 * (long)StoreSizes.Of(db, ColumnFamily.Chunks))); // pages hardly ever shrink to less
+        long bytes = 0, frames = 0;
+        for (var more = true; more && bytes < BytesPerDictionary;)
+        {
+            cancel.ThrowIfCancellationRequested();
+            var found = walk.Next(db, BytesAtOnce, out more);
+            bytes += DictionaryMaker.Count(db, found, seen, cancel);
+            frames += found.Count;
+            if (more) progress?.Report(new StoreProgress("looking for what comes again in frames", (ulong)frames, 0));
+            else frames = long.MaxValue;
+        }
+
+        forFrames = frames;
+        var last = new DictionaryId(StoreMeta.Read(db, StoreMeta.Dictionaries));
+        if (bytes < LeastDictionaryBytes) return;
+        var content = DictionaryUses.IsThere(db, last) && db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
+            ? known
+            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes);
+        if (content is not null) dictionary = new PackingDictionary(content);
+    }
+
     private byte[]? TryPack(HardPacking what, byte[] key, byte[] value)
     {
         try
         {
-            return what.Pack(key, value);
+            return what.Pack(key, value, dictionary);
         }
         catch (StoreDamagedException)
         {
@@ -90,20 +146,22 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     private void Replace(RocksDb db, HardPacking what, List<(byte[] Key, byte[] Value)> found, byte[]?[] packed, FrameId position, List<byte[]> touched)
     {
         var batch = db.NewBatch();
+        var (user, put) = (default(Crid), false); // in this batch
         try
         {
             for (var i = 0; i < packed.Length; i++)
             {
                 var (key, value) = found[i];
                 if (packed[i] is not { } smaller || !IsStill(db, what.Family, key, value)) continue;
+                if (what == HardPacking.Frames && dictionary is not null && user != Keys.CridOf(key)) PutUse(db, batch, user = Keys.CridOf(key), ref put);
                 batch.Put(what.Family, key, smaller);
                 touched.Add(key);
                 records++;
-                saved += (ulong)(value.Length - smaller.Length);
+                saved += value.Length - smaller.Length;
                 if (batch.BytesPut < BytesPerBatch) continue;
                 db.Write(batch);
                 batch.Dispose();
-                batch = db.NewBatch();
+                (batch, user, put) = (db.NewBatch(), default, false);
             }
 
             StoreMeta.Put(batch, what.CridDone, position.Crid.Value);
@@ -114,6 +172,21 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         {
             batch.Dispose();
         }
+    }
+
+    /// <summary>In the batch that puts the CRID's frames, so that none is ever without its dictionary. A gc beside this may have taken the dictionary with all that needed it.</summary>
+    private void PutUse(RocksDb db, RocksWriteBatch batch, Crid user, ref bool put)
+    {
+        var content = dictionary!.Content;
+        if (!put && !DictionaryUses.IsThere(db, content.Id))
+        {
+            put = true;
+            saved -= content.Put(batch);
+            StoreMeta.Put(batch, StoreMeta.Dictionaries, content.Id.Value);
+            Dictionaries++;
+        }
+
+        DictionaryUses.Put(batch, content.Id, user);
     }
 
     private static bool IsStill(RocksDb db, ColumnFamily family, byte[] key, byte[] value)

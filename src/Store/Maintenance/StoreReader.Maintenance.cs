@@ -44,7 +44,7 @@ public sealed partial class StoreReader
         }
 
         return new StoreStats(checkpoints, logical, chunks * VirtualPage.Size,
-            StoreSizes.Of(Database, ColumnFamily.Chunks) + StoreSizes.Of(Database, ColumnFamily.Patches), StoreSizes.Of(Database, ColumnFamily.Maps), StoreSizes.Of(Database, ColumnFamily.Index),
+            StoreSizes.Of(Database, ColumnFamily.Chunks) + StoreSizes.Of(Database, ColumnFamily.Patches) + StoreSizes.Of(Database, ColumnFamily.Dictionaries), StoreSizes.Of(Database, ColumnFamily.Maps), StoreSizes.Of(Database, ColumnFamily.Index),
             StoreSizes.DirectoryBytes(Paths.Root), chunks, Series(damaged));
     }
 }

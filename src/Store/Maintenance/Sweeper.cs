@@ -1,5 +1,6 @@
 using System.Numerics;
 using Crstore.Model;
+using Crstore.Store.Dictionaries;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
 using Crstore.Store.PageMaps;
@@ -29,6 +30,7 @@ internal sealed class Sweeper
     private readonly List<FrameId> _touched = [];
     private readonly HashSet<FrameId> _damaged = [];
     private ulong _segmentsDeleted;
+    private int _dictionariesDeleted;
 
     private Sweeper(Condemned condemned, Reachability now, Compression compression, GcTally tally, IProgress<StoreProgress>? progress)
     {
@@ -81,6 +83,7 @@ internal sealed class Sweeper
 
         yield return DropDamagedEntries;
         foreach (var segments in _condemned.Segments.Chunk(EntriesPerBatch)) yield return db => DropSegments(db, segments);
+        yield return DropDictionaries;
         yield return DropRoots;
     }
 
@@ -102,6 +105,7 @@ internal sealed class Sweeper
             yield return db => db.Compact(ColumnFamily.Index, [], [], rewriteBottom: true);
         if (_segmentsDeleted * 4 >= (ulong)_now.Segments.Count && _segmentsDeleted > 0)
             yield return db => db.Compact(ColumnFamily.Maps, [], [], rewriteBottom: true);
+        if (_dictionariesDeleted > 0) yield return db => db.Compact(ColumnFamily.Dictionaries, [], [], rewriteBottom: true);
         yield return db =>
         {
             Housekeeping.FlushAll(db);
@@ -125,7 +129,7 @@ internal sealed class Sweeper
         Keys.Frame(id, key);
         try
         {
-            return db.Get(ColumnFamily.Chunks, key) is { } bytes ? FrameReader.Parse(id, bytes) : null;
+            return db.Get(ColumnFamily.Chunks, key) is { } bytes ? FrameReader.Parse(id, bytes, db.Dictionaries) : null;
         }
         catch (StoreDamagedException)
         {
@@ -299,6 +303,20 @@ internal sealed class Sweeper
         db.Write(batch);
         _tally.Segments = _segmentsDeleted;
         FaultPoint.Hit("gc.segments-deleted");
+    }
+
+    private void DropDictionaries(RocksDb db)
+    {
+        try
+        {
+            _dictionariesDeleted = DictionaryUses.Sweep(db);
+        }
+        catch (StoreDamagedException damage)
+        {
+            _tally.LeftAlone["the dictionaries"] = damage.Message;
+        }
+
+        FaultPoint.Hit("gc.dictionaries-deleted");
     }
 
     /// <summary>The last deletion: everything that was condemned is gone.</summary>

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Text;
 using Crstore.Linux.Files;
 using Crstore.Model;
+using Crstore.Store.Dictionaries;
 using Crstore.Store.Layout;
 
 namespace Crstore.Store.Native;
@@ -35,6 +36,9 @@ internal enum ColumnFamily
 
     /// <summary>CRID ‖ group → patch group.</summary>
     Patches,
+
+    /// <summary>Dictionary ‖ piece → part of its content, and which CRIDs have frames that need it.</summary>
+    Dictionaries,
 }
 
 /// <summary>How to open.</summary>
@@ -57,7 +61,7 @@ internal enum RocksMode
 /// </summary>
 internal sealed unsafe class RocksDb : IDisposable
 {
-    private static readonly string[] Names = ["default", "chunks", "index", "maps", "manifests", "bodies", "series", "meta", "patches"];
+    private static readonly string[] Names = ["default", "chunks", "index", "maps", "manifests", "bodies", "series", "meta", "patches", "dictionaries"];
     private readonly Lock gate = new();
     private readonly HashSet<RocksIterator> iterators = [];
     private readonly RocksOptions options;
@@ -73,6 +77,7 @@ internal sealed unsafe class RocksDb : IDisposable
         ReadOnly = mode == RocksMode.ReadOnly;
         options = new RocksOptions(mode);
         families = new nint[Names.Length];
+        Dictionaries = new DictionaryCache(this);
         try
         {
             db = OpenNative(mode);
@@ -96,6 +101,9 @@ internal sealed unsafe class RocksDb : IDisposable
 
     /// <summary>Opened with <see cref="RocksMode.ReadOnly"/>.</summary>
     public bool ReadOnly { get; }
+
+    /// <summary>The dictionaries that frames are unpacked with.</summary>
+    public DictionaryCache Dictionaries { get; }
 
     /// <summary>Opens a database. Errors are <see cref="EnvironmentException"/>, <see cref="StoreBusyException"/> or <see cref="StoreDamagedException"/>.</summary>
     public static RocksDb Open(string path, RocksMode mode)

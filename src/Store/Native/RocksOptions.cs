@@ -78,6 +78,7 @@ internal sealed class RocksOptions : IDisposable
         // Most probes are for what is not there: a filter of the memtable too, some 13 bits for each of its entries.
         ColumnFamily.Index => "compression=kNoCompression;write_buffer_size=16777216;memtable_prefix_bloom_size_ratio=0.02;memtable_whole_key_filtering=true",
         ColumnFamily.Maps => "compression=kNoCompression;write_buffer_size=8388608",
+        ColumnFamily.Dictionaries => "compression=kNoCompression;write_buffer_size=16777216",
         ColumnFamily.Bodies => "compression=kZSTD;write_buffer_size=8388608",
         _ => "compression=kNoCompression;write_buffer_size=4194304",
     };
@@ -106,8 +107,8 @@ internal sealed class RocksOptions : IDisposable
 
         // Small blocks, so that one frame is one block.
         RocksNative.rocksdb_block_based_options_set_block_size(table, 4096);
-        if (family is ColumnFamily.Chunks or ColumnFamily.Patches)
-            RocksNative.rocksdb_block_based_options_set_no_block_cache(table, 1); // frames have their own cache
+        if (family is ColumnFamily.Chunks or ColumnFamily.Patches or ColumnFamily.Dictionaries)
+            RocksNative.rocksdb_block_based_options_set_no_block_cache(table, 1); // frames and dictionaries have their own cache
         else
             RocksNative.rocksdb_block_based_options_set_block_cache(table, cache);
         if (family == ColumnFamily.Index) FindByParts(table);

@@ -13,12 +13,21 @@ public sealed class ZstdCompressor : IDisposable
     private static ZstdCompressor? _thisThread;
 
     private const int CompressionLevel = 100, HashLog = 102, TargetLength = 106; // ZSTD_cParameter, zstd.h
+    private const int AttachDictionary = 1001, Always = 1; // of its experimental part since 1.3.5; ZSTD_dictForceAttach: else its tables are copied for each frame
     private const int LiteralCompressionMode = 1002, Huffman = 1; // the same, of its experimental part since 1.4; ZSTD_ps_enable
     private readonly ZstdCompressionContext _context = new();
     private readonly bool _isFast;
 
     /// <summary>A context of its own.</summary>
     public ZstdCompressor() => _isFast = Set(LiteralCompressionMode, Huffman) && Set(CompressionLevel, 1) && Set(HashLog, 11) && Set(TargetLength, 2);
+
+    /// <summary>A context of its own, with a dictionary: <see cref="WrapWithDictionary"/> is all that it can do.</summary>
+    internal ZstdCompressor(ZstdDictionaryTables tables)
+    {
+        var result = ZstdNative.ZSTD_CCtx_refCDict(_context, tables);
+        if (ZstdNative.ZSTD_isError(result) != 0) throw new EnvironmentException($"ZSTD_CCtx_refCDict: {ZstdNative.ErrorName(result)}");
+        Set(AttachDictionary, Always);
+    }
 
     /// <summary>The calling thread's compressor; never dispose it.</summary>
     public static ZstdCompressor ThisThread => _thisThread ??= new ZstdCompressor();
@@ -60,7 +69,16 @@ public sealed class ZstdCompressor : IDisposable
     /// <exception cref="EnvironmentException">The library refused (no memory).</exception>
     public int WrapFast(ReadOnlySpan<byte> source, Span<byte> destination)
     {
-        if (!_isFast) return Wrap(source, destination, 1);
+        return _isFast ? WrapAsSet(source, destination) : Wrap(source, destination, 1);
+    }
+
+    /// <summary>Compresses into one zstd frame that only the same dictionary unpacks.</summary>
+    /// <returns>Bytes written.</returns>
+    /// <exception cref="EnvironmentException">The library refused (no memory).</exception>
+    internal int WrapWithDictionary(ReadOnlySpan<byte> source, Span<byte> destination) => WrapAsSet(source, destination);
+
+    private int WrapAsSet(ReadOnlySpan<byte> source, Span<byte> destination)
+    {
         var result = ZstdNative.ZSTD_compress2(_context, ref MemoryMarshal.GetReference(destination), (nuint)destination.Length,
             in MemoryMarshal.GetReference(source), (nuint)source.Length);
         return ZstdNative.ZSTD_isError(result) == 0 ? (int)result
@@ -92,8 +110,25 @@ public sealed class ZstdDecompressor : IDisposable
     public int Unwrap(ReadOnlySpan<byte> source, Span<byte> destination, out string error)
     {
         error = "";
-        var result = ZstdNative.ZSTD_decompressDCtx(_context, ref MemoryMarshal.GetReference(destination), (nuint)destination.Length,
-            in MemoryMarshal.GetReference(source), (nuint)source.Length);
+        return Checked(ZstdNative.ZSTD_decompressDCtx(_context, ref MemoryMarshal.GetReference(destination), (nuint)destination.Length,
+            in MemoryMarshal.GetReference(source), (nuint)source.Length), ref error);
+    }
+
+    /// <summary>The same of a frame that was made with a dictionary. With another one, or a damaged one, something else may come out.</summary>
+    /// <param name="source">The frame.</param>
+    /// <param name="destination">Where to.</param>
+    /// <param name="dictionary">Content, which must not begin as a trained dictionary does.</param>
+    /// <param name="error">Why it failed.</param>
+    /// <returns>Bytes written, or -1 with an error.</returns>
+    internal int Unwrap(ReadOnlySpan<byte> source, Span<byte> destination, ReadOnlySpan<byte> dictionary, out string error)
+    {
+        error = "";
+        return Checked(ZstdNative.ZSTD_decompress_usingDict(_context, ref MemoryMarshal.GetReference(destination), (nuint)destination.Length,
+            in MemoryMarshal.GetReference(source), (nuint)source.Length, in MemoryMarshal.GetReference(dictionary), (nuint)dictionary.Length), ref error);
+    }
+
+    private static int Checked(nuint result, ref string error)
+    {
         if (ZstdNative.ZSTD_isError(result) == 0) return (int)result;
         error = ZstdNative.ErrorName(result);
         return -1;

@@ -37,6 +37,20 @@ internal static partial class ZstdNative
         ref readonly byte source, nuint size);
 
     [LibraryImport(Library)]
+    internal static partial nuint ZSTD_decompress_usingDict(ZstdDecompressionContext context, ref byte destination, nuint capacity,
+        ref readonly byte source, nuint size, ref readonly byte dictionary, nuint dictionarySize);
+
+    [LibraryImport(Library)]
+    internal static partial nuint ZSTD_CCtx_refCDict(ZstdCompressionContext context, ZstdDictionaryTables tables);
+
+    // Of its experimental part, since 1.3: the one way to say that a dictionary is content and nothing else, and how its tables are to be.
+    [LibraryImport(Library)]
+    internal static partial nint ZSTD_createCDict_advanced(ref readonly byte dictionary, nuint size, int loadMethod, int contentType, ZstdParameters parameters, ZstdMemory memory);
+
+    [LibraryImport(Library)]
+    internal static partial nuint ZSTD_freeCDict(nint tables);
+
+    [LibraryImport(Library)]
     internal static partial uint ZSTD_isError(nuint result);
 
     [LibraryImport(Library)]
@@ -98,4 +112,32 @@ internal sealed class ZstdDecompressionContext : SafeHandleZeroOrMinusOneIsInval
 
     /// <inheritdoc/>
     protected override bool ReleaseHandle() => ZstdNative.ZSTD_isError(ZstdNative.ZSTD_freeDCtx(handle)) == 0;
+}
+
+/// <summary>ZSTD_compressionParameters (zstd.h).</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal readonly record struct ZstdParameters(uint WindowLog, uint ChainLog, uint HashLog, uint SearchLog, uint MinMatch, uint TargetLength, int Strategy);
+
+/// <summary>ZSTD_customMem (zstd.h): all zero for malloc.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal readonly record struct ZstdMemory(nint Allocate, nint Free, nint Opaque);
+
+/// <summary>A ZSTD_CDict: tables over a dictionary, which it refers to. Any number of threads may use it.</summary>
+internal sealed class ZstdDictionaryTables : SafeHandleZeroOrMinusOneIsInvalid
+{
+    private const int ByReference = 1, RawContent = 1; // ZSTD_dlm_byRef, ZSTD_dct_rawContent
+
+    // Level 9, with tables for all of a dictionary (docs/PERFORMANCE.md). 5: ZSTD_lazy2.
+    private static readonly ZstdParameters Parameters = new(WindowLog: 26, ChainLog: 22, HashLog: 23, SearchLog: 4, MinMatch: 5, TargetLength: 16, Strategy: 5);
+
+    /// <summary>Makes the tables.</summary>
+    /// <param name="dictionary">Must stay where it is as long as they are used.</param>
+    internal ZstdDictionaryTables(ReadOnlySpan<byte> dictionary) : base(true)
+    {
+        SetHandle(ZstdNative.ZSTD_createCDict_advanced(in MemoryMarshal.GetReference(dictionary), (nuint)dictionary.Length, ByReference, RawContent, Parameters, default));
+        if (IsInvalid) throw new EnvironmentException($"ZSTD_createCDict_advanced: no memory for the tables of a dictionary of {dictionary.Length} bytes");
+    }
+
+    /// <inheritdoc/>
+    protected override bool ReleaseHandle() => ZstdNative.ZSTD_isError(ZstdNative.ZSTD_freeCDict(handle)) == 0;
 }

@@ -29,7 +29,7 @@ internal sealed class ChunkLookup(RocksDb db)
     {
         Span<byte> key = stackalloc byte[Keys.FrameSize];
         Keys.Frame(id, key);
-        return FrameReader.Parse(id, db.Get(ColumnFamily.Chunks, key) ?? ReadOnlyMemory<byte>.Empty);
+        return FrameReader.Parse(id, db.Get(ColumnFamily.Chunks, key) ?? ReadOnlyMemory<byte>.Empty, db.Dictionaries);
     }
 
     /// <summary>Reads a patch group.</summary>

@@ -36,7 +36,7 @@ internal sealed class FrameScratch
     {
         Span<byte> key = stackalloc byte[Keys.FrameSize];
         Keys.Frame(id, key);
-        return FrameReader.Parse(id, Fetch(db, ColumnFamily.Chunks, key));
+        return FrameReader.Parse(id, Fetch(db, ColumnFamily.Chunks, key), db.Dictionaries);
     }
 
     /// <summary>

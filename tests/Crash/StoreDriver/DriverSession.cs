@@ -1,5 +1,6 @@
 using Crstore.Model;
 using Crstore.Store;
+using Crstore.Store.Maintenance;
 
 namespace Crstore.Tests.Crash.Driver;
 
@@ -197,7 +198,14 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
     private void Recompress()
     {
         using var store = Open();
-        if (store.Recompress(null, CancellationToken.None).Packed > 0) oracle.Note("recompressed");
+        var recompressor = new Recompressor(store, null, CancellationToken.None)
+        {
+            LeastDictionaryBytes = 4096,
+            BytesPerDictionary = random.Next(2) == 0 ? 1 << 20 : 1 << 24,
+            BytesAtOnce = random.Next(2) == 0 ? 64 << 10 : 16 << 20,
+        };
+        if (recompressor.Run().Packed > 0) oracle.Note("recompressed");
+        if (recompressor.Dictionaries > 0) oracle.Note("dictionary");
     }
 
     private string? ReadOne()

@@ -193,7 +193,7 @@ public class FrameTests
 
     [Theory]
     [InlineData(0, 2, "version")]
-    [InlineData(1, 2, "codec")]
+    [InlineData(1, 3, "codec")]
     [InlineData(2, 0, "slots")]
     [InlineData(2, 17, "slots")]
     [InlineData(2, 1, "slots")] // fewer than the bitmap says

@@ -159,7 +159,7 @@ public sealed class RecompressTests
     private static long Bytes(TempStore temp) => StoreSurgery.Open(temp, db =>
     {
         long sum = 0;
-        foreach (var family in new[] { ColumnFamily.Chunks, ColumnFamily.Patches })
+        foreach (var family in new[] { ColumnFamily.Chunks, ColumnFamily.Patches, ColumnFamily.Dictionaries })
         {
             using var i = db.Iterate(family);
             for (var there = i.SeekToFirst(); there; there = i.Next()) sum += i.Value.Length;

@@ -1,0 +1,286 @@
+using Crstore.Model;
+using Crstore.Store;
+using Crstore.Store.Dictionaries;
+using Crstore.Store.Frames;
+using Crstore.Store.Maintenance;
+using Crstore.Store.Native;
+using Crstore.Tests.Store.Stores;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Store.Maintenance;
+
+/// <summary>gc --recompress with what comes again and again in many frames kept once.</summary>
+public sealed class DictionaryTests
+{
+    private const int Least = 16 << 10;
+    private static readonly GcOptions Now = new(false, TimeSpan.FromMinutes(10));
+    private readonly byte[][] pool;
+    private readonly Random random = Seeds.Random();
+
+    public DictionaryTests()
+    {
+        pool = new byte[20][];
+        for (var i = 0; i < pool.Length; i++) random.NextBytes(pool[i] = new byte[3000]); // nothing that a frame by itself could pack
+    }
+
+    [Fact]
+    public void What_many_frames_repeat_at_other_places_is_stored_once_and_everything_reads_as_before()
+    {
+        using var temp = new TempStore();
+        var all = Two(temp);
+        using var store = temp.Open();
+        var keys = StoreSurgery.AllKeys(temp, ColumnFamily.Chunks);
+        var before = Bytes(temp);
+        var result = Recompress(store);
+        Assert.Equal(keys, StoreSurgery.AllKeys(temp, ColumnFamily.Chunks));
+        Assert.Equal(before - Bytes(temp), (long)result.BytesSaved); // the dictionary counts
+        Assert.InRange(Bytes(temp), 1, before * 6 / 10);
+        Assert.Equal([1UL], Dictionaries(temp));
+        AssertSound(store, all);
+
+        // What is captured later is packed with the same one, as long as a new one would be no larger; what is packed goes on serving captures.
+        var next = all.Values.First().Clone();
+        for (ulong p = 0; p < 60; p++) next.Set(p * 3, Page());
+        all.Add(new Crid(Chain.Increment(temp, all.Values.First(), next, "a")), next);
+        Assert.True(Recompress(store).Packed > 0);
+        Assert.Equal([1UL], Dictionaries(temp));
+        AssertSound(store, all);
+    }
+
+    [Fact]
+    public void A_dictionary_goes_with_the_last_frame_that_may_need_it()
+    {
+        using var temp = new TempStore();
+        var all = Two(temp);
+        using var store = temp.Open();
+        Recompress(store);
+        foreach (var crid in all.Keys.ToList())
+        {
+            Assert.Equal([1UL], Dictionaries(temp));
+            store.Forget([crid], dryRun: false);
+            all.Remove(crid);
+            store.CollectGarbage(Now, null, default);
+            AssertSound(store, all);
+        }
+
+        Assert.Empty(StoreSurgery.AllKeys(temp, ColumnFamily.Dictionaries));
+        Two(temp);
+        Recompress(store);
+        Assert.Equal([2UL], Dictionaries(temp)); // no number comes again
+    }
+
+    [Fact]
+    public void A_frame_that_gc_rewrites_needs_no_dictionary_any_more()
+    {
+        using var temp = new TempStore();
+        var first = Memory(480);
+        var a = new Crid(temp.Capture(first).Crid);
+        var rest = first.Clone();
+        for (ulong p = 0; p < 480; p++)
+            if (p % 16 >= 4) rest.Remove(p);
+        var b = new Crid(Chain.Increment(temp, first, rest));
+        using var store = temp.Open();
+        Recompress(store);
+        Assert.NotNull(StoreSurgery.Open(temp, db => FrameReader.Parse(new FrameId(a, 0), StoreSurgery.Frame(db, new FrameId(a, 0))).Dictionary));
+        store.Forget([a], dryRun: false);
+        Assert.Equal(30UL, store.CollectGarbage(Now, null, default).FramesRewritten);
+        Assert.Null(StoreSurgery.Open(temp, db => FrameReader.Parse(new FrameId(a, 0), StoreSurgery.Frame(db, new FrameId(a, 0))).Dictionary));
+        AssertSound(store, new() { [b] = rest });
+    }
+
+    [Fact]
+    public void A_dictionary_that_gc_takes_away_between_two_steps_is_put_again_with_the_next_frames()
+    {
+        using var temp = new TempStore();
+        var all = Two(temp);
+        using var store = temp.Open();
+        var a = all.Keys.First();
+        var gone = false;
+        var recompressor = new Recompressor(store, new Sink(_ =>
+        {
+            if (gone || Dictionaries(temp).Count == 0 || Users(temp).Any(u => u != a)) return;
+            gone = true; // of A, and of it alone, some frames are packed with it
+            store.Forget([a], dryRun: false);
+            all.Remove(a);
+            store.CollectGarbage(Now, null, default);
+            Assert.Empty(Dictionaries(temp));
+        }), default) { BytesAtOnce = 256 << 10, LeastDictionaryBytes = Least };
+        recompressor.Run();
+        Assert.True(gone, "gc came too late");
+        Assert.Equal(2, recompressor.Dictionaries);
+        Assert.Equal([1UL], Dictionaries(temp));
+        Assert.Equal(all.Keys, Users(temp));
+        AssertSound(store, all);
+    }
+
+    [Fact]
+    public void Cut_short_anywhere_no_frame_is_without_its_dictionary_and_the_rest_is_packed_with_the_same_one()
+    {
+        using var temp = new TempStore();
+        var all = Two(temp);
+        using var store = temp.Open();
+        var runs = 0;
+        for (var done = false; !done; runs++)
+        {
+            using var cancel = new CancellationTokenSource();
+            var pieces = 0;
+            try
+            {
+                new Recompressor(store, new Sink(p => { if (p.Phase.Contains("packing", StringComparison.Ordinal) && ++pieces == 2) cancel.Cancel(); }), cancel.Token) { BytesAtOnce = 512 << 10, LeastDictionaryBytes = Least }.Run();
+                done = true;
+            }
+            catch (OperationCanceledException)
+            {
+                if (runs == 1) AssertSound(store, all);
+            }
+
+            Assert.True(runs < 100, "it never ends");
+        }
+
+        Assert.True(runs > 2, "it was hardly ever cut short");
+        Assert.Equal([1UL], Dictionaries(temp));
+        AssertSound(store, all);
+    }
+
+    [Fact]
+    public void Without_its_dictionary_a_frame_is_damaged_verify_says_so_and_captures_store_its_pages_again()
+    {
+        using var temp = new TempStore();
+        var memory = Memory(480);
+        var a = new Crid(temp.Capture(memory).Crid);
+        using var store = temp.Open();
+        Recompress(store);
+        StoreSurgery.Edit(temp, (batch, db) =>
+        {
+            var key = new byte[Keys.FrameSize];
+            Keys.DictionaryPiece(new DictionaryId(1), 0, key);
+            batch.Delete(ColumnFamily.Dictionaries, key);
+        });
+        using (var reader = store.OpenReader())
+        {
+            var result = reader.Verify([], new VerifyOptions(0), null, default); // also without reading content
+            Assert.Equal([a], result.Broken);
+            Assert.Contains(result.Problems, p => p.Text.Contains("dictionary 1", StringComparison.Ordinal));
+            using var image = reader.OpenImage(a);
+            Assert.Contains("dictionary 1", Assert.Throws<StoreDamagedException>(() => memory.AssertEquals(image)).Message, StringComparison.Ordinal);
+        }
+
+        store.Forget([a], dryRun: false);
+        store.CollectGarbage(Now, null, default);
+        AssertSound(store, new() { [new Crid(temp.Capture(memory, "again").Crid)] = memory });
+    }
+
+    [Fact]
+    public void Damage_to_one_piece_of_a_dictionary_costs_only_what_is_made_from_it()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory(1));
+        var content = new byte[DictionaryPiece.Size * 2 + 500];
+        random.NextBytes(content);
+        var id = new DictionaryId(7);
+        StoreSurgery.Edit(temp, (batch, _) => StoredDictionary.Of(id, content).Put(batch));
+        var whole = StoreSurgery.Open(temp, db => db.Dictionaries.Find(id))!;
+        Assert.Null(whole.Damage);
+        Assert.True(whole.Content.SequenceEqual(content));
+        StoreSurgery.Edit(temp, (batch, db) =>
+        {
+            var key = new byte[Keys.FrameSize];
+            Keys.DictionaryPiece(id, 1, key);
+            var record = db.Get(ColumnFamily.Dictionaries, key)!;
+            record[record.Length / 2] ^= 1;
+            batch.Put(ColumnFamily.Dictionaries, key, record);
+        });
+        var damaged = StoreSurgery.Open(temp, db => db.Dictionaries.Find(id))!;
+        Assert.Equal("dictionary 7, piece 1: wrong checksum", damaged.Damage);
+        Assert.True(damaged.Content[..DictionaryPiece.Size].SequenceEqual(content.AsSpan(0, DictionaryPiece.Size)));
+        Assert.True(damaged.Content[(2 * DictionaryPiece.Size)..].SequenceEqual(content.AsSpan(2 * DictionaryPiece.Size)));
+    }
+
+    [Fact]
+    public void What_comes_in_several_frames_is_found_wherever_it_lies_and_what_one_frame_repeats_by_itself_is_not()
+    {
+        var shared = pool[0].AsSpan(0, 2500);
+        var seen = new Repetitions(1 << 20);
+        for (uint f = 0; f < 5; f++)
+        {
+            var pages = new byte[4 * VirtualPage.Size];
+            random.NextBytes(pages);
+            shared.CopyTo(pages.AsSpan(random.Next(VirtualPage.Size)));
+            for (var i = 2; i < 4; i++) pool[1 + f].CopyTo(pages, i * VirtualPage.Size); // twice, but nowhere else
+            seen.Add(new FrameId(new Crid(1), f), Repetitions.Of(pages));
+        }
+
+        var best = seen.Best(100);
+        Assert.InRange(best.Count, 2, 6); // about once, of whichever frame
+        Assert.All(best, b => Assert.InRange(b.Part, 0, 2 * VirtualPage.Size / Repetitions.PartBytes - 1));
+        Assert.Equal(best.OrderBy(b => b.Frame.Number).ThenBy(b => b.Part), best);
+    }
+
+    private static RecompressResult Recompress(CheckpointStore store) => new Recompressor(store, null, default) { LeastDictionaryBytes = Least }.Run();
+
+    private static List<ulong> Dictionaries(TempStore temp) =>
+        [.. ReadKeys(temp).Where(k => k.User is null).Select(k => k.Id.Value).Distinct()];
+
+    private static List<Crid> Users(TempStore temp) => [.. ReadKeys(temp).Where(k => k.User is not null).Select(k => k.User!.Value)];
+
+    private static List<(DictionaryId Id, Crid? User)> ReadKeys(TempStore temp)
+    {
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        using var i = reader.Database.Iterate(ColumnFamily.Dictionaries);
+        var keys = new List<(DictionaryId Id, Crid? User)>();
+        for (var there = i.SeekToFirst(); there; there = i.Next()) keys.Add(Keys.DictionaryOf(i.Key));
+        return keys;
+    }
+
+    private static long Bytes(TempStore temp) => StoreSurgery.Open(temp, db =>
+    {
+        long sum = 0;
+        foreach (var family in new[] { ColumnFamily.Chunks, ColumnFamily.Dictionaries })
+        {
+            using var i = db.Iterate(family);
+            for (var there = i.SeekToFirst(); there; there = i.Next()) sum += i.Value.Length;
+        }
+
+        return sum;
+    });
+
+    private static void AssertSound(CheckpointStore store, SortedDictionary<Crid, Memory> all)
+    {
+        Chain.AssertAll(store, all);
+        using var reader = store.OpenReader();
+        var result = reader.Verify([], new VerifyOptions(100), null, default);
+        Assert.Empty(result.Problems);
+        Assert.Empty(result.StoreProblems);
+    }
+
+    /// <summary>Two checkpoints of two series whose pages share much and none of which is another one's.</summary>
+    private SortedDictionary<Crid, Memory> Two(TempStore temp)
+    {
+        var (a, b) = (Memory(500), Memory(500));
+        return new() { [new Crid(temp.Capture(a, "a").Crid)] = a, [new Crid(temp.Capture(b, "b").Crid)] = b };
+    }
+
+    private Memory Memory(int pages)
+    {
+        var memory = new Memory();
+        for (ulong p = 0; p < (ulong)pages; p++) memory.Set(p, Page());
+        return memory;
+    }
+
+    /// <summary>Most of one of a few contents, at any place.</summary>
+    private byte[] Page()
+    {
+        var page = new byte[VirtualPage.Size];
+        random.NextBytes(page.AsSpan(0, 64));
+        var of = pool[random.Next(pool.Length)];
+        of.CopyTo(page, random.Next(64, page.Length - of.Length));
+        return page;
+    }
+
+    private sealed class Sink(Action<StoreProgress> report) : IProgress<StoreProgress>
+    {
+        public void Report(StoreProgress value) => report(value);
+    }
+}
