@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
@@ -8,6 +9,7 @@ using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
+using Process = Crstore.Model.Format.Process;
 
 namespace Crstore.Capture;
 
@@ -20,6 +22,7 @@ internal sealed class CaptureAttempt(
 {
     private const long NoGcBytes = 32 << 20;
     private const int PrepareRounds = 4;
+    private static readonly TimeSpan FirstLook = TimeSpan.FromMilliseconds(10);
     private readonly Dictionary<int, ProcessCapture> _prepared = [];
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
@@ -125,6 +128,25 @@ internal sealed class CaptureAttempt(
         foreach (var capture in _prepared.Values)
             if (capture.Memory.TakeRound() is { } round) rounds.Add(capture.Pid, round);
         return rounds;
+    }
+
+    /// <summary>Before a first round: estimated, how much of what it would read the processes change while they are looked at.</summary>
+    /// <param name="time">How long that is, if they change anything at all.</param>
+    /// <returns>Bytes, and the time.</returns>
+    public (long Bytes, TimeSpan Time) WatchWrites(TimeSpan time)
+    {
+        clock.Enter("watch writes");
+        var began = Stopwatch.GetTimestamp();
+        foreach (var process in Watchable) process.Memory.WatchWrites();
+        Pause.Sleep((int)FirstLook.TotalMicroseconds);
+        var written = Watchable.Sum(p => p.Memory.WrittenBytes());
+        if (written > 0 && time - Stopwatch.GetElapsedTime(began) is { Ticks: > 0 } rest)
+        {
+            Pause.Sleep((int)rest.TotalMicroseconds);
+            written = Watchable.Sum(p => p.Memory.WrittenBytes());
+        }
+
+        return (written, Stopwatch.GetElapsedTime(began));
     }
 
     /// <summary>Before a round: room for what it reads.</summary>

@@ -192,6 +192,7 @@ public static class CaptureSession
             if (snapshots == SnapshotPolicy.Always && options.PreCopy != PreCopyPolicy.Always) Guard(() => ChooseSnapshots(attempt, 0));
             while (!attempt.UseSnapshots && attempt.CanPreCopy && policy.IsWorthAnother(attempt.RoundBytes, attempt.WalkedBytes, attempt.IsBase))
             {
+                if (policy.Done == 0 && options.PreCopy == PreCopyPolicy.Auto && IsHopeless()) break;
                 Dictionary<int, PreCopiedRound> round;
                 using (attempt)
                 {
@@ -231,6 +232,17 @@ public static class CaptureSession
                     attempt.Dispose();
                     throw;
                 }
+            }
+
+            bool IsHopeless()
+            {
+                var (hopeless, bytes) = (false, attempt.RoundBytes);
+                Guard(() =>
+                {
+                    var (written, time) = attempt.WatchWrites(RoundPolicy.WatchTime(bytes));
+                    hopeless = policy.IsHopeless(bytes, written, time, attempt.IsBase, snapshots == SnapshotPolicy.Auto);
+                });
+                return hopeless;
             }
 
             void ChooseSnapshots(CaptureAttempt last, long leastBytes)
