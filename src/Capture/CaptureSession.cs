@@ -33,7 +33,7 @@ public static class CaptureSession
         var (files, buffer) = (kit.Files, kit.Buffer);
         using var thread = new PtraceThread(); // its end lets go of threads that could not be detached, since they did not stop in time
         using var watchdog = new FreezeWatchdog(options.MaxFrozen);
-        using var way = new GivingWay(options.Nice, options.MayStayNice, thread);
+        using var way = new GivingWay(options.Nice, options.UsualNice, options.MayStayNice, thread);
         way.Give(last: false);
 
         buffer.SetBudget(options.BufferBytes);

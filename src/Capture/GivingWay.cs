@@ -7,7 +7,7 @@ namespace Crstore.Capture;
 /// From the first thread stopped to the last one running again, in the rounds between, and while the store's write lock is held they are as they were.
 /// Who may not take it back (the unprivileged) can do it only once, when no freeze is left to come.
 /// </summary>
-internal sealed class GivingWay : IDisposable
+public sealed class GivingWay : IDisposable
 {
     private readonly int _nice;
     private readonly int _usual;
@@ -16,17 +16,29 @@ internal sealed class GivingWay : IDisposable
     private bool _given;
 
     /// <summary>Nothing is changed yet.</summary>
-    /// <param name="nice">Nice value to give way with; one that is no more than the present one: they don't.</param>
+    /// <param name="nice">Nice value to give way with; one that is no more than the usual one: they don't.</param>
+    /// <param name="usual">What <see cref="Begin"/> has returned; null: what the threads have now.</param>
     /// <param name="mayStay">This process ends behind the capture, and begins no other: it need not be taken back.</param>
     /// <param name="freezing">If it can't be, this one is left alone: another freeze may follow where a tracker has lied. What it makes, the crew among it, is as it is.</param>
-    public GivingWay(int nice, bool mayStay, PtraceThread freezing)
+    public GivingWay(int nice, int? usual, bool mayStay, PtraceThread freezing)
     {
         _freezing = freezing;
-        _usual = Niceness.Of(0) ?? Niceness.Most;
+        _usual = usual ?? Niceness.Of(0) ?? Niceness.Most;
         _nice = nice;
+        _given = usual is not null;
         if (nice <= _usual) return;
         CanTakeBack = Niceness.MayBeLowered();
         _mayStay = mayStay;
+    }
+
+    /// <summary>For a program that has nothing in mind but a capture: gives way already while it prepares, if it can be taken back.</summary>
+    /// <param name="nice">Nice value to give way with.</param>
+    /// <returns>The usual one, which the capture takes back; null: nothing was changed.</returns>
+    public static int? Begin(int nice)
+    {
+        if (Niceness.Of(0) is not { } usual || nice <= usual || !Niceness.MayBeLowered()) return null;
+        Niceness.SetAll(nice);
+        return usual;
     }
 
     /// <summary><see cref="TakeBack"/> will.</summary>
