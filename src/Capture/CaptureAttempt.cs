@@ -22,7 +22,6 @@ internal sealed class CaptureAttempt(
 {
     private const long NoGcBytes = 32 << 20;
     private const int PrepareRounds = 4;
-    private static readonly TimeSpan FirstLook = TimeSpan.FromMilliseconds(10);
     private readonly Dictionary<int, ProcessCapture> _prepared = [];
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
@@ -131,16 +130,17 @@ internal sealed class CaptureAttempt(
     }
 
     /// <summary>Before a first round: estimated, how much of what it would read the processes change while they are looked at.</summary>
-    /// <param name="time">How long that is, if they change anything at all.</param>
+    /// <param name="first">How long that is, if they change nothing by then.</param>
+    /// <param name="whole">Else.</param>
     /// <returns>Bytes, and the time.</returns>
-    public (long Bytes, TimeSpan Time) WatchWrites(TimeSpan time)
+    public (long Bytes, TimeSpan Time) WatchWrites(TimeSpan first, TimeSpan whole)
     {
         clock.Enter("watch writes");
         var began = Stopwatch.GetTimestamp();
         foreach (var process in Watchable) process.Memory.WatchWrites();
-        Pause.Sleep((int)FirstLook.TotalMicroseconds);
+        Pause.Sleep((int)first.TotalMicroseconds);
         var written = Watchable.Sum(p => p.Memory.WrittenBytes());
-        if (written > 0 && time - Stopwatch.GetElapsedTime(began) is { Ticks: > 0 } rest)
+        if (written > 0 && whole - Stopwatch.GetElapsedTime(began) is { Ticks: > 0 } rest)
         {
             Pause.Sleep((int)rest.TotalMicroseconds);
             written = Watchable.Sum(p => p.Memory.WrittenBytes());

@@ -236,11 +236,12 @@ public static class CaptureSession
 
             bool IsHopeless()
             {
-                var (hopeless, bytes) = (false, attempt.RoundBytes);
+                var (hopeless, bytes, maySnapshot) = (false, attempt.RoundBytes, snapshots == SnapshotPolicy.Auto);
+                var (whole, first) = RoundPolicy.WatchTime(bytes, maySnapshot);
                 Guard(() =>
                 {
-                    var (written, time) = attempt.WatchWrites(RoundPolicy.WatchTime(bytes));
-                    hopeless = policy.IsHopeless(bytes, written, time, attempt.IsBase, snapshots == SnapshotPolicy.Auto);
+                    var (written, time) = attempt.WatchWrites(first, whole);
+                    hopeless = policy.IsHopeless(bytes, written, time, attempt.IsBase, maySnapshot);
                 });
                 return hopeless;
             }

@@ -20,7 +20,7 @@ public sealed class RoundPolicy(CaptureOptions options)
     /// <summary>Faster than that nothing is read from a running target while it is written to: half of what is usual.</summary>
     public const long HopelessBytesPerSecond = 512L << 20;
 
-    private static readonly TimeSpan LeastWatch = TimeSpan.FromMilliseconds(15);
+    private static readonly TimeSpan LeastWatch = TimeSpan.FromMilliseconds(15), FirstLook = TimeSpan.FromMilliseconds(3), LongFirstLook = TimeSpan.FromMilliseconds(10);
     private const double WatchedBytesPerSecond = 20e9; // what is read of a running process takes at least four times as long
     private const double NearlyAll = 0.75;
 
@@ -53,8 +53,11 @@ public sealed class RoundPolicy(CaptureOptions options)
         return isMuch && converges && Done < options.MaxRounds;
     }
 
-    /// <summary>How long to look at what the target writes before the first round, for so many bytes that it would read.</summary>
-    public static TimeSpan WatchTime(long bytes) => LeastWatch + TimeSpan.FromSeconds(bytes / WatchedBytesPerSecond);
+    /// <summary>How long to look at what the target writes before the first round, for so many bytes that it would read; and after what time it may be left at that, if nothing has changed.</summary>
+    /// <param name="bytes">What the round would read.</param>
+    /// <param name="maySnapshot">As in <see cref="IsHopeless"/>: one that writes a little in a long time counts as well.</param>
+    public static (TimeSpan Whole, TimeSpan First) WatchTime(long bytes, bool maySnapshot) =>
+        (LeastWatch + TimeSpan.FromSeconds(bytes / WatchedBytesPerSecond), maySnapshot ? LongFirstLook : FirstLook);
 
     /// <summary>
     /// Asked before the first round: whether it would be for nothing, since the target writes to it all again meanwhile. <see cref="GivenUpBytes"/> is set then.
