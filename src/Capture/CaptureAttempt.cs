@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Capture.Snapshots;
@@ -7,6 +8,7 @@ using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Objects.Files;
+using Process = Crstore.Model.Format.Process;
 
 namespace Crstore.Capture;
 
@@ -124,6 +126,26 @@ internal sealed class CaptureAttempt(
         foreach (var capture in _prepared.Values)
             if (capture.Memory.TakeRound() is { } round) rounds.Add(capture.Pid, round);
         return rounds;
+    }
+
+    /// <summary>Before a first round: estimated, how much of what it would read the processes change while they are looked at.</summary>
+    /// <param name="first">How long that is, if they change nothing by then.</param>
+    /// <param name="whole">Else.</param>
+    /// <returns>Bytes, and the time.</returns>
+    public (long Bytes, TimeSpan Time) WatchWrites(TimeSpan first, TimeSpan whole)
+    {
+        clock.Enter("watch writes");
+        var began = Stopwatch.GetTimestamp();
+        foreach (var process in Watchable) process.Memory.WatchWrites();
+        Pause.Sleep((int)first.TotalMicroseconds);
+        var written = Watchable.Sum(p => p.Memory.WrittenBytes());
+        if (written > 0 && whole - Stopwatch.GetElapsedTime(began) is { Ticks: > 0 } rest)
+        {
+            Pause.Sleep((int)rest.TotalMicroseconds);
+            written = Watchable.Sum(p => p.Memory.WrittenBytes());
+        }
+
+        return (written, Stopwatch.GetElapsedTime(began));
     }
 
     /// <summary>Before a round: room for what it reads.</summary>

@@ -100,6 +100,15 @@ public sealed record CaptureOptions
     /// <summary>The longest the target may be frozen.</summary>
     public TimeSpan MaxFrozen { get; init; } = TimeSpan.FromSeconds(10);
 
+    /// <summary>Nice value of crstore's threads while the target runs, but for what is between two freezes; if it is more than what they have: <see cref="GivingWay"/>.</summary>
+    public int Nice { get; init; }
+
+    /// <summary>What they had, if they give way already (<see cref="GivingWay.Begin"/>); null: what they have now.</summary>
+    public int? UsualNice { get; init; }
+
+    /// <summary>This process is over behind the capture: who may not take <see cref="Nice"/> back may have it for what comes behind the last freeze.</summary>
+    public bool MayStayNice { get; init; }
+
     /// <summary>How to wait for another capture of the same target.</summary>
     public LockWait LockWait { get; init; } = LockWait.Default;
 

@@ -33,6 +33,8 @@ public static class CaptureSession
         var (files, buffer) = (kit.Files, kit.Buffer);
         using var thread = new PtraceThread(); // its end lets go of threads that could not be detached, since they did not stop in time
         using var watchdog = new FreezeWatchdog(options.MaxFrozen);
+        using var way = new GivingWay(options.Nice, options.UsualNice, options.MayStayNice, thread);
+        way.Give(last: false);
 
         buffer.SetBudget(options.BufferBytes);
         using var held = new HeldMemory(buffer);
@@ -73,6 +75,7 @@ public static class CaptureSession
             do
             {
                 Await();
+                way.TakeBack();
                 cancel.ThrowIfCancellationRequested();
                 try
                 {
@@ -99,6 +102,7 @@ public static class CaptureSession
             }
 
             Announce(attempt);
+            way.Give(last: true);
             AwaitParent();
             clock.Enter("store");
             var (found, liar) = (0, TrackerKind.Unspecified);
@@ -137,6 +141,7 @@ public static class CaptureSession
             if (options.RequireRestartable) Admission.RequireRestartable(manifest);
             cancel.ThrowIfCancellationRequested();
             clock.Stop();
+            way.TakeBack(); // others wait for the lock that it takes
             options.Described?.Invoke(manifest);
             writer.Commit(manifest, distrust, header => header.TotalNs = (ulong)(System.Diagnostics.Stopwatch.GetElapsedTime(options.StartedAt).Ticks * 100));
             manifest.Body.Phases.Clear();
@@ -188,19 +193,23 @@ public static class CaptureSession
             if (snapshots == SnapshotPolicy.Always && options.PreCopy != PreCopyPolicy.Always) Guard(() => ChooseSnapshots(attempt, 0));
             while (!attempt.UseSnapshots && attempt.CanPreCopy && policy.IsWorthAnother(attempt.RoundBytes, attempt.WalkedBytes, attempt.IsBase))
             {
+                if (policy.Done == 0 && options.PreCopy == PreCopyPolicy.Auto && IsHopeless()) break;
                 Dictionary<int, PreCopiedRound> round;
                 using (attempt)
                 {
                     if (writer.ParentIsPending && (attempt.StoresInRound || attempt.RoundBytes > buffer.BudgetBytes / 2)) throw new ParentPendingException();
                     policy.Begin(attempt.RoundBytes, attempt.IsBase);
                     attempt.PrepareHeld();
+                    way.TakeBack();
                     cancel.ThrowIfCancellationRequested();
                     thread.Run(attempt.Arm);
                     frozen += attempt.FrozenTime;
                     var name = $"round {policy.Done} ";
                     clock.AddFrozen(watchdog.Phases, name);
                     clock.Enter(name + "pre-copy");
+                    if (attempt.StoresInRound) way.Give(last: false); // others are read within milliseconds, in which little is written
                     round = attempt.PreCopy();
+                    way.TakeBack();
                 }
 
                 attempt = Prepare(round);
@@ -226,6 +235,18 @@ public static class CaptureSession
                 }
             }
 
+            bool IsHopeless()
+            {
+                var (hopeless, bytes, maySnapshot) = (false, attempt.RoundBytes, snapshots == SnapshotPolicy.Auto);
+                var (whole, first) = RoundPolicy.WatchTime(bytes, maySnapshot);
+                Guard(() =>
+                {
+                    var (written, time) = attempt.WatchWrites(first, whole);
+                    hopeless = policy.IsHopeless(bytes, written, time, attempt.IsBase, maySnapshot);
+                });
+                return hopeless;
+            }
+
             void ChooseSnapshots(CaptureAttempt last, long leastBytes)
             {
                 var (copied, populated) = last.SnapshotSize;
@@ -237,7 +258,8 @@ public static class CaptureSession
 
             CaptureAttempt Prepare(Dictionary<int, PreCopiedRound>? round)
             {
-                var prepared = new CaptureAttempt(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, Connections = connections, StoppedBefore = stopped, PreCopied = round ?? [], Held = held };
+                var prepared = thread.Run(NewAttempt); // its crew is of that thread's priority
+                CaptureAttempt NewAttempt() => new(options, writer, spaces, files, buffer, watchdog, clock) { ReadEverything = readEverything, Connections = connections, StoppedBefore = stopped, PreCopied = round ?? [], Held = held };
                 try
                 {
                     try

@@ -20,6 +20,10 @@ public sealed class RoundPolicy(CaptureOptions options)
     /// <summary>Faster than that nothing is read from a running target while it is written to: half of what is usual.</summary>
     public const long HopelessBytesPerSecond = 512L << 20;
 
+    private static readonly TimeSpan LeastWatch = TimeSpan.FromMilliseconds(15), FirstLook = TimeSpan.FromMilliseconds(3), LongFirstLook = TimeSpan.FromMilliseconds(10);
+    private const double WatchedBytesPerSecond = 20e9; // what is read of a running process takes at least four times as long
+    private const double NearlyAll = 0.75;
+
     private long _last;
     private long _since;
     private bool _lastWasBase;
@@ -47,6 +51,28 @@ public sealed class RoundPolicy(CaptureOptions options)
         var converges = bytes <= _last / 4 || (_lastWasBase && bytes / sinceLast.TotalSeconds <= HopelessBytesPerSecond);
         GivenUpBytes = isMuch && !converges && !_lastWasBase ? Math.Max(_last, bytes) : 0;
         return isMuch && converges && Done < options.MaxRounds;
+    }
+
+    /// <summary>How long to look at what the target writes before the first round, for so many bytes that it would read; and after what time it may be left at that, if nothing has changed.</summary>
+    /// <param name="bytes">What the round would read.</param>
+    /// <param name="maySnapshot">As in <see cref="IsHopeless"/>: one that writes a little in a long time counts as well.</param>
+    public static (TimeSpan Whole, TimeSpan First) WatchTime(long bytes, bool maySnapshot) =>
+        (LeastWatch + TimeSpan.FromSeconds(bytes / WatchedBytesPerSecond), maySnapshot ? LongFirstLook : FirstLook);
+
+    /// <summary>
+    /// Asked before the first round: whether it would be for nothing, since the target writes to it all again meanwhile. <see cref="GivenUpBytes"/> is set then.
+    /// </summary>
+    /// <param name="bytes">What it would read.</param>
+    /// <param name="written">How much of that has been changed in <paramref name="time"/>.</param>
+    /// <param name="time">No longer than the round would take.</param>
+    /// <param name="isBase">Nothing can be kept so far: the round takes seconds.</param>
+    /// <param name="maySnapshot">There is something better than copying all of it in the freeze, so that a guess is enough.</param>
+    public bool IsHopeless(long bytes, long written, TimeSpan time, bool isBase, bool maySnapshot)
+    {
+        var tooFast = written / time.TotalSeconds >= (isBase ? HopelessBytesPerSecond : 2 * HopelessBytesPerSecond);
+        if (written < NearlyAll * bytes && !(maySnapshot && tooFast)) return false;
+        GivenUpBytes = bytes;
+        return true;
     }
 
     /// <summary>A round begins.</summary>

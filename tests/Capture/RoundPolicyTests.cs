@@ -65,5 +65,21 @@ public sealed class RoundPolicyTests
         Assert.False(policy.IsWorthAnother(45 * MiB, Walked, false, Soon));
     }
 
+    [Theory]
+    [InlineData(800, 30, false, false, true)]   // all of it again, while it is read
+    [InlineData(700, 30, false, false, false)]  // a round saves a third of the copying
+    [InlineData(60, 60, false, true, false)]    // 1000 MiB/s: a round follows
+    [InlineData(70, 60, false, true, true)]     // and here it doesn't: a snapshot instead
+    [InlineData(70, 60, false, false, false)]   // which may not be made
+    [InlineData(20, 60, true, true, false)]
+    [InlineData(40, 60, true, true, true)]      // of a base, which takes seconds
+    [InlineData(0, 15, true, true, false)]
+    public void A_first_round_for_nothing_is_left_out(long writtenMib, int ms, bool isBase, bool maySnapshot, bool expected)
+    {
+        var policy = New();
+        Assert.Equal(expected, policy.IsHopeless(Walked, writtenMib * MiB, TimeSpan.FromMilliseconds(ms), isBase, maySnapshot));
+        Assert.Equal(expected ? Walked : 0, policy.GivenUpBytes); // there will be as much to copy
+    }
+
     private static RoundPolicy New(PreCopyPolicy policy = PreCopyPolicy.Auto, int maxRounds = 4) => new(new CaptureOptions { Pid = 1, PreCopy = policy, MaxRounds = maxRounds });
 }

@@ -13,7 +13,7 @@ public sealed class PreCopyTests
     private const int WriterMib = 160;
 
     [Fact]
-    public void A_target_that_writes_as_fast_as_it_can_is_given_up_and_its_pages_are_whole()
+    public void A_target_that_writes_as_fast_as_it_can_gets_few_rounds_and_its_pages_are_whole()
     {
         using var store = new CliStore();
         using var target = TargetProcess.Start("pattern_writer", $"{WriterMib}", "5");
@@ -28,7 +28,7 @@ public sealed class PreCopyTests
         Assert.Equal("ok", target.Ask("verify"));
 
         var rounds = Rounds(store.Json("show", second));
-        Assert.InRange(rounds, 1, 2);
+        Assert.InRange(rounds, 0, 2); // none, where it writes all of it within the 25 ms that it is looked at
         Assert.Equal(1, Rounds(store.Json("show", third)));
         foreach (var crid in new[] { second, third })
         {

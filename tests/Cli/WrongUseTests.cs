@@ -18,6 +18,7 @@ public sealed class WrongUseTests
     [InlineData("'5x' is not a time", "capture", "1", "--max-frozen", "5x")]
     [InlineData("--max-frozen", "capture", "self", "--max-frozen", "0")]
     [InlineData("--max-rounds", "capture", "self", "--max-rounds", "0")]
+    [InlineData("--nice", "capture", "self", "--nice", "20")]
     [InlineData("'lots' is not a size", "capture", "1", "--buffer", "lots")]
     [InlineData("--buffer 4096 is too small", "capture", "self", "--buffer", "4096")]
     [InlineData("--compression 'zip'", "capture", "1", "--compression", "zip")]

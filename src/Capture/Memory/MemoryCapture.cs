@@ -36,6 +36,8 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private PageBuffer? _buffer;
     private static readonly RunList<PageRange> NothingTrusted = new();
     private ProcessSnapshot? _snapshot;
+    private readonly RunList<PageRange> _private = new(); // of what a round would read
+    private WriteSample? _writes;
     private int _userfaultfds;
     private readonly List<PageRange> _afterSnapshot = []; // what the kernel may have written since the snapshot: in order, apart from each other
     private int _nextAfter; // of those, to be copied
@@ -133,6 +135,34 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         {
             capture.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>After <see cref="Prepare"/>, while it runs, before a first round: from now on <see cref="WrittenBytes"/> tells what it writes. Nothing is done to it.</summary>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public void WatchWrites()
+    {
+        try
+        {
+            _writes = new WriteSample(_request.Pid, _private);
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
+        }
+    }
+
+    /// <summary>After <see cref="WatchWrites"/>: estimated from a sample, how much of what a round would read has been changed since.</summary>
+    /// <exception cref="TargetException">The target is gone or refused.</exception>
+    public long WrittenBytes()
+    {
+        try
+        {
+            return _writes is { Count: > 0 } sample ? (long)((double)SnapshotBytes * sample.CountChanged() / sample.Count) : 0;
+        }
+        catch (LinuxException e)
+        {
+            throw Refused(_request.Pid, e);
         }
     }
 
@@ -421,6 +451,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _writes?.Dispose();
         _snapshot?.Dispose();
         _samples.Dispose();
         _away.Dispose();
@@ -543,7 +574,12 @@ public sealed class MemoryCapture : IScanSink, IDisposable
                 populated += run.Range.Count;
                 if (run.Flags == SharedData.Unknown || !PagePlan.MayRead(vma, run.Flags) || (tracked && (run.Flags & _tracking.Dirty) == 0)) continue;
                 pages += run.Range.Count;
-                if (SnapshotGuard.Has(vma)) inSnapshot += run.Range.Count;
+                if (SnapshotGuard.Has(vma))
+                {
+                    inSnapshot += run.Range.Count;
+                    if (vma.Readable) _private.Add(run.Range);
+                }
+
                 if (vma.Trackable && (run.Flags & PageCategories.File) == 0) trackable += run.Range.Count;
             }
         }

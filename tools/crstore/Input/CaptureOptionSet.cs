@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Crstore.Capture;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store;
@@ -11,6 +12,7 @@ namespace Crstore.Cli;
 internal sealed class CaptureOptionSet
 {
     private const long SmallestBuffer = 1 << 20;
+    private const int DefaultNice = 10; // a tenth of a processor that somebody else wants, and all of one that nobody does
 
     private readonly Argument<int?> _pid = new("PID")
     {
@@ -88,6 +90,12 @@ internal sealed class CaptureOptionSet
         Description = "Let the target go and give up past this time (500ms, 2s); default: 10s",
         CustomParser = Quantities.Parser(Quantities.Duration, "a time such as 500ms or 2s"),
     };
+    private readonly Option<int> _nice = new("--nice")
+    {
+        HelpName = "N",
+        Description = "Nice value (0 to 19) of crstore's own threads while the target runs; its freeze and the commit are made with what crstore was started with, as is all of it with 0; default: 10",
+        DefaultValueFactory = _ => DefaultNice,
+    };
     private readonly Option<Compression?> _compression = new("--compression")
     {
         HelpName = "none|zstd:N",
@@ -105,7 +113,7 @@ internal sealed class CaptureOptionSet
         _preCopy.AcceptOnlyFromAmong("auto", "never", "always");
         _snapshot.AcceptOnlyFromAmong("never", "auto", "always");
         foreach (var option in new Option[] { _pidFile, _name, _series, _tracker, _tree, _exclude,
-             _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _maxRounds, _snapshot, _tcp, _maxFrozen, _compression, _requireRestartable, _hook })
+             _embedFiles, _withFiles, _dontDump, _buffer, _preCopy, _maxRounds, _snapshot, _tcp, _maxFrozen, _nice, _compression, _requireRestartable, _hook })
         {
             verb.Options.Add(option);
         }
@@ -141,6 +149,8 @@ internal sealed class CaptureOptionSet
         var maxRounds = parsed.GetValue(_maxRounds);
         if (maxRounds <= 0) throw new UsageException("--max-rounds must be 1 at least", "--pre-copy never does without");
         if (maxFrozen <= TimeSpan.Zero) throw new UsageException("--max-frozen must be more than nothing", "give for instance 500ms");
+        var nice = parsed.GetValue(_nice);
+        if (nice is < 0 or > Niceness.Most) throw new UsageException($"--nice {nice} is no nice value that crstore gives way with", "give 0 to 19; 0: it doesn't");
         var (tcp, patience) = TcpOf(parsed.GetRequiredValue(_tcp));
         return new CaptureOptions
         {
@@ -174,6 +184,7 @@ internal sealed class CaptureOptionSet
             Tcp = tcp,
             TcpPatience = patience,
             MaxFrozen = maxFrozen,
+            Nice = nice,
             RequireRestartable = parsed.GetValue(_requireRestartable),
             LockWait = context.LockWait(lockTimeout),
             StartedAt = context.StartedAt,

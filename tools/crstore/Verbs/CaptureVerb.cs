@@ -61,6 +61,7 @@ internal sealed class CaptureVerb : Verb
         var target = _how.Target(parsed);
         var options = _how.Of(target, parsed, Context, parsed.GetValue(_lockTimeout)) with { KeepStopped = parsed.GetValue(_keepStopped) };
         var hooks = _how.Hooks(parsed, Context.Cancel);
+        if (!hooks.Any) options = options with { UsualNice = GivingWay.Begin(options.Nice), MayStayNice = true }; // they would have it as well
         // What is refused anyway makes no store and uses no CRID.
         Admission.CheckAccess(target.Pid);
         if (!hooks.Any) options = Admission.CheckState(options, Context.Cancel);

@@ -1,0 +1,78 @@
+using Crstore.Linux.Memory;
+using Crstore.Model;
+
+namespace Crstore.Capture.Memory;
+
+/// <summary>
+/// How much of its memory a running process changes within milliseconds: some pages chosen at random, read twice. It is not stopped for that, and nothing is protected. No proof depends on it,
+/// only whether rounds are made: what is written with the content that it had goes unseen.
+/// </summary>
+internal sealed class WriteSample : IDisposable
+{
+    /// <summary>Pages, if there are as many.</summary>
+    public const int MaxPages = 512;
+
+    private readonly int _pid;
+    private readonly List<VirtualPage> _pages = new(MaxPages);
+    private readonly bool[] _read = new bool[MaxPages];
+    private readonly byte[] _content = GC.AllocateUninitializedArray<byte>(MaxPages * VirtualPage.Size);
+    private readonly byte[] _now = GC.AllocateUninitializedArray<byte>(VirtualPage.Size);
+    private readonly IPageScanner _scanner;
+    private readonly RunList<PageRun> _found = new(4);
+
+    /// <summary>Chooses the pages and takes the first look.</summary>
+    /// <param name="pid">Process, which has no userfaultfd but crstore's: reading must not wait for it.</param>
+    /// <param name="memory">Private anonymous memory of its own, in address order.</param>
+    public WriteSample(int pid, IReadOnlyList<PageRange> memory)
+    {
+        _pid = pid;
+        _scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: false);
+        ulong all = 0;
+        foreach (var range in memory) all += range.Count;
+        Choose(memory, all);
+        for (var i = 0; i < _pages.Count; i++) _read[i] = TryRead(_pages[i], _content.AsSpan(i * VirtualPage.Size, VirtualPage.Size));
+    }
+
+    /// <summary>Pages that are in the sample.</summary>
+    public int Count => _pages.Count;
+
+    /// <summary>How many of them have another content now than at the first look, or are not there any more.</summary>
+    public int CountChanged()
+    {
+        var changed = 0;
+        for (var i = 0; i < _pages.Count; i++)
+            if (_read[i] && !(TryRead(_pages[i], _now) && _now.AsSpan().SequenceEqual(_content.AsSpan(i * VirtualPage.Size, VirtualPage.Size)))) changed++;
+        return changed;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _scanner.Dispose();
+
+    // One from each of as many equal shares: spread over all of it, and none twice.
+    private void Choose(IReadOnlyList<PageRange> memory, ulong all)
+    {
+        var wanted = (ulong)Math.Min((long)all, MaxPages);
+        ulong before = 0, next = 0;
+        foreach (var range in memory)
+        {
+            for (; next < wanted; next++)
+            {
+                var (first, behind) = (all * next / wanted, all * (next + 1) / wanted);
+                var pick = Math.Max(before, first + (ulong)Random.Shared.NextInt64((long)(behind - first)));
+                if (pick >= before + range.Count) break;
+                _pages.Add(range.Start + (pick - before));
+            }
+
+            before += range.Count;
+        }
+    }
+
+    // Asked for right before: something else may be mapped there by now, of which reading would fill holes.
+    private bool TryRead(VirtualPage page, Span<byte> content)
+    {
+        _found.Clear();
+        _scanner.Scan(new PageRange(page, 1), fileMapping: true, _found);
+        if (_found.Count != 1 || (_found[0].Flags & (PageCategories.Present | PageCategories.File)) != PageCategories.Present) return false;
+        return RemoteMemory.TryRead(_pid, [new RemoteSpan(page.Address, VirtualPage.Size)], content) == VirtualPage.Size;
+    }
+}
