@@ -48,11 +48,23 @@ internal static class AllCores
             {
                 Offered.Enqueue(loop);
                 if (idle >= Offered.Count) Monitor.Pulse(Offered);
-                else if (threads < Math.Max(1, Environment.ProcessorCount - 1)) Start(++threads);
+                else if (threads < Math.Max(1, Environment.ProcessorCount - 1)) TryStart();
             }
         }
 
-        private static void Start(int number) => new Thread(Run) { IsBackground = true, Name = $"crstore loop {number}" }.Start();
+        // Where no more threads may be made (pids.max, RLIMIT_NPROC) a loop goes on with those that there are: an error would leave them in it.
+        private static void TryStart()
+        {
+            try
+            {
+                new Thread(Run) { IsBackground = true, Name = $"crstore loop {threads + 1}" }.Start();
+                threads++;
+            }
+            catch (OutOfMemoryException)
+            {
+                if (threads == 0) Offered.Clear(); // nobody comes for them
+            }
+        }
 
         private static void Run()
         {

@@ -15,7 +15,7 @@ internal static class FaultPoint
         "capture.registered",     // the session file is there
         "lazy.announced",         // frozen, and the next capture may build on it: the series is free
         "lazy.parent-settled",    // what it is built on is committed
-        "capture.sst-written",    // an SST of frames or of patch groups is complete in incoming/
+        "capture.sst-written",    // an SST of frames or of patch groups is complete in incoming/; the last ones beside the next two points
         "commit.locked",          // the write lock is held, RocksDB not open yet
         "commit.opened",          // RocksDB is open for writing
         "commit.frames-ingested", // frames and patch groups are in (unless they are few), nothing refers to them

@@ -47,12 +47,16 @@ public sealed class RestartScene : IDisposable
 
     /// <summary>Of a checkpoint.</summary>
     public RestartScene(CheckpointBody body)
+        : this(IdsInside.Translate(body))
     {
-        ArgumentNullException.ThrowIfNull(body);
-        (Body, Ids) = IdsInside.Translate(body);
-        body = Body;
+    }
+
+    /// <summary>Of one that is translated already.</summary>
+    public RestartScene((CheckpointBody Body, IdsInside Ids) translated)
+    {
+        (Body, Ids) = translated;
         var uses = new Dictionary<uint, List<FdUse>>();
-        foreach (var process in body.Processes)
+        foreach (var process in Body.Processes)
         {
             foreach (var fd in process.Fds)
             {
@@ -61,7 +65,7 @@ public sealed class RestartScene : IDisposable
             }
         }
 
-        Files = [.. body.OpenFiles.Where(f => uses.ContainsKey(f.Id)).Select(f => new FileObject(f, uses[f.Id]))];
+        Files = [.. Body.OpenFiles.Where(f => uses.ContainsKey(f.Id)).Select(f => new FileObject(f, uses[f.Id]))];
     }
 
     /// <summary>The checkpoint, with the ids that its processes see.</summary>

@@ -86,9 +86,7 @@ public sealed class EarlyOpeningTests
             using var writer = store.BeginCapture("s", full: true);
             var memory = Memory.Random(2, 3);
             memory.WriteTo(writer.OpenSpace(new SpaceId(0), null));
-            var manifest = Memory.Manifest();
-            manifest.Body.Processes.Add(new Crstore.Model.Format.Process { Space = 0 }); // no two have one space
-            Assert.Throws<EnvironmentException>(() => writer.Commit(manifest));
+            Assert.Throws<EnvironmentException>(() => writer.Commit(Refused()));
             Assert.False(IsLocked(temp));
         }
 
@@ -99,27 +97,27 @@ public sealed class EarlyOpeningTests
     }
 
     /// <summary>What opening takes is there when RocksDB takes it: beside a capture that completes its files it is not tried on a disk that is nearly full.</summary>
-    [Fact]
-    public void Where_little_is_free_it_is_opened_when_all_files_are_complete()
+    [Theory]
+    [InlineData("60m", false)]
+    [InlineData("200m", true)]
+    public void Where_little_is_free_it_is_not_opened_before_all_files_are_complete(string size, bool early)
     {
-        using var mount = Mount.Tmpfs("60m");
-        var directory = Path.Combine(mount.Path, "store");
-        var complete = false;
-        HeldLock? held = null;
-        using var store = CheckpointStore.OpenOrCreate(new StoreOptions(directory)
-        {
-            Waiting = _ =>
-            {
-                complete = File.Exists(new StorePaths(directory).IncomingFile(new Crid(1), "index", 0));
-                held!.Dispose();
-            },
-        }, out _);
-        held = HeldLock.Take(new StorePaths(directory).WriteLock, "gc", "the store", TimeSpan.Zero, null);
-        Assert.False(DiskRoom.IsPlenty(new StorePaths(directory)));
+        using var mount = Mount.Tmpfs(size);
+        var paths = new StorePaths(Path.Combine(mount.Path, "store"));
+        using var store = CheckpointStore.OpenOrCreate(new StoreOptions(paths.Root), out _);
         using var writer = store.BeginCapture("s", full: true);
-        Memory.Random(1, 6000).WriteTo(writer.OpenSpace(new SpaceId(0), null));
-        Assert.Equal(1UL, writer.Commit(Memory.Manifest()).Crid);
-        Assert.True(complete);
+        Memory.Random(1, 3).WriteTo(writer.OpenSpace(new SpaceId(0), null));
+        File.Delete(paths.Turn); // whoever wants the write lock makes it
+        Assert.Throws<EnvironmentException>(() => writer.Commit(Refused()));
+        Assert.Equal(early, File.Exists(paths.Turn));
+    }
+
+    // When it comes to what is wrong with it, all files are complete.
+    private static CheckpointManifest Refused()
+    {
+        var manifest = Memory.Manifest();
+        manifest.Body.Processes.Add(new Crstore.Model.Format.Process { Space = 0 }); // no two have one space
+        return manifest;
     }
 
     private static bool IsLocked(TempStore temp)
