@@ -136,7 +136,8 @@ internal sealed class CaptureAttempt(
     {
         clock.Enter("watch writes");
         var began = Stopwatch.GetTimestamp();
-        foreach (var process in Watchable) process.Memory.WatchWrites();
+        var all = (double)RoundBytes;
+        foreach (var process in Watchable) process.Memory.WatchWrites((int)Math.Ceiling(WriteSample.MaxPages * process.Memory.TrackableBytes / all)); // one sample of them all
         Pause.Sleep((int)first.TotalMicroseconds);
         var written = Watchable.Sum(p => p.Memory.WrittenBytes());
         if (written > 0 && whole - Stopwatch.GetElapsedTime(began) is { Ticks: > 0 } rest)

@@ -100,7 +100,7 @@ public sealed record CaptureOptions
     /// <summary>The longest the target may be frozen.</summary>
     public TimeSpan MaxFrozen { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>Nice value of crstore's threads while the target runs, but for what is between two freezes; if it is more than what they have: <see cref="GivingWay"/>.</summary>
+    /// <summary>Nice value of crstore's threads while the target runs, but for what is between two freezes; if it is more than what they have, and than 0: <see cref="GivingWay"/>.</summary>
     public int Nice { get; init; }
 
     /// <summary>What they had, if they give way already (<see cref="GivingWay.Begin"/>); null: what they have now.</summary>

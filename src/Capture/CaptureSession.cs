@@ -237,10 +237,11 @@ public static class CaptureSession
 
             bool IsHopeless()
             {
-                var (hopeless, bytes, maySnapshot) = (false, attempt.RoundBytes, snapshots == SnapshotPolicy.Auto);
-                var (whole, first) = RoundPolicy.WatchTime(bytes, maySnapshot);
+                var (hopeless, bytes) = (false, attempt.RoundBytes);
                 Guard(() =>
                 {
+                    var maySnapshot = snapshots == SnapshotPolicy.Auto && SnapshotPays(attempt, bytes) && attempt.WhyNoSnapshots().Length == 0;
+                    var (whole, first) = RoundPolicy.WatchTime(bytes, maySnapshot);
                     var (written, time) = attempt.WatchWrites(first, whole);
                     hopeless = policy.IsHopeless(bytes, written, time, attempt.IsBase, maySnapshot);
                 });
@@ -249,11 +250,16 @@ public static class CaptureSession
 
             void ChooseSnapshots(CaptureAttempt last, long leastBytes)
             {
-                var (copied, populated) = last.SnapshotSize;
-                if (!SnapshotChoice.Pays(snapshots, Math.Max(copied, leastBytes), populated)) return;
+                if (!SnapshotPays(last, leastBytes)) return;
                 var whyNot = last.WhyNoSnapshots();
                 last.UseSnapshots = whyNot.Length == 0;
                 if (snapshots == SnapshotPolicy.Always && whyNot.Length > 0) GiveUpSnapshots($"no snapshot: {whyNot}");
+            }
+
+            bool SnapshotPays(CaptureAttempt last, long leastBytes)
+            {
+                var (copied, populated) = last.SnapshotSize;
+                return SnapshotChoice.Pays(snapshots, Math.Max(copied, leastBytes), populated);
             }
 
             CaptureAttempt Prepare(Dictionary<int, PreCopiedRound>? round)

@@ -16,7 +16,7 @@ public sealed class GivingWay : IDisposable
     private bool _given;
 
     /// <summary>Nothing is changed yet.</summary>
-    /// <param name="nice">Nice value to give way with; one that is no more than the usual one: they don't.</param>
+    /// <param name="nice">Nice value to give way with; 0, or one that is no more than the usual one: they don't.</param>
     /// <param name="usual">What <see cref="Begin"/> has returned; null: what the threads have now.</param>
     /// <param name="mayStay">This process ends behind the capture, and begins no other: it need not be taken back.</param>
     /// <param name="freezing">If it can't be, this one is left alone: another freeze may follow where a tracker has lied. What it makes, the crew among it, is as it is.</param>
@@ -26,8 +26,8 @@ public sealed class GivingWay : IDisposable
         _usual = usual ?? Niceness.Of(0) ?? Niceness.Most;
         _nice = nice;
         _given = usual is not null;
-        if (nice <= _usual) return;
-        CanTakeBack = Niceness.MayBeLowered();
+        if (!IsMore(nice, _usual)) return;
+        CanTakeBack = _given || Niceness.MayBeLowered(); // Begin has found out already: from where it can't be tried any more, if that is the largest
         _mayStay = mayStay;
     }
 
@@ -36,7 +36,7 @@ public sealed class GivingWay : IDisposable
     /// <returns>The usual one, which the capture takes back; null: nothing was changed.</returns>
     public static int? Begin(int nice)
     {
-        if (Niceness.Of(0) is not { } usual || nice <= usual || !Niceness.MayBeLowered()) return null;
+        if (Niceness.Of(0) is not { } usual || !IsMore(nice, usual) || !Niceness.MayBeLowered()) return null;
         Niceness.SetAll(nice);
         return usual;
     }
@@ -48,7 +48,7 @@ public sealed class GivingWay : IDisposable
     /// <param name="last">No freeze follows, but for one that nobody expects.</param>
     public void Give(bool last)
     {
-        if (_nice <= _usual || !(CanTakeBack || (last && _mayStay))) return;
+        if (!IsMore(_nice, _usual) || !(CanTakeBack || (last && _mayStay))) return;
         Niceness.SetAll(_nice, but: CanTakeBack ? 0 : _freezing.Run(ThisProcess.ThreadId));
         _given = true;
     }
@@ -63,4 +63,7 @@ public sealed class GivingWay : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => TakeBack();
+
+    // With 0 it never does, whatever the usual one is.
+    private static bool IsMore(int nice, int usual) => nice > Math.Max(usual, 0);
 }

@@ -22,6 +22,7 @@ public sealed class RoundPolicy(CaptureOptions options)
 
     private static readonly TimeSpan LeastWatch = TimeSpan.FromMilliseconds(15), FirstLook = TimeSpan.FromMilliseconds(3), LongFirstLook = TimeSpan.FromMilliseconds(10);
     private const double WatchedBytesPerSecond = 20e9; // what is read of a running process takes at least four times as long
+    private static readonly TimeSpan MostWatch = TimeSpan.FromSeconds(0.5); // Ctrl-C waits for it
     private const double NearlyAll = 0.75;
 
     private long _last;
@@ -57,20 +58,21 @@ public sealed class RoundPolicy(CaptureOptions options)
     /// <param name="bytes">What the round would read.</param>
     /// <param name="maySnapshot">As in <see cref="IsHopeless"/>: one that writes a little in a long time counts as well.</param>
     public static (TimeSpan Whole, TimeSpan First) WatchTime(long bytes, bool maySnapshot) =>
-        (LeastWatch + TimeSpan.FromSeconds(bytes / WatchedBytesPerSecond), maySnapshot ? LongFirstLook : FirstLook);
+        (TimeSpan.FromTicks(Math.Min(MostWatch.Ticks, (LeastWatch + TimeSpan.FromSeconds(bytes / WatchedBytesPerSecond)).Ticks)), maySnapshot ? LongFirstLook : FirstLook);
 
     /// <summary>
     /// Asked before the first round: whether it would be for nothing, since the target writes to it all again meanwhile. <see cref="GivenUpBytes"/> is set then.
     /// </summary>
     /// <param name="bytes">What it would read.</param>
     /// <param name="written">How much of that has been changed in <paramref name="time"/>.</param>
-    /// <param name="time">No longer than the round would take.</param>
+    /// <param name="time">If it is much longer than <see cref="WatchTime"/>, on a busy machine, the round may have been done sooner.</param>
     /// <param name="isBase">Nothing can be kept so far: the round takes seconds.</param>
     /// <param name="maySnapshot">There is something better than copying all of it in the freeze, so that a guess is enough.</param>
     public bool IsHopeless(long bytes, long written, TimeSpan time, bool isBase, bool maySnapshot)
     {
         var tooFast = written / time.TotalSeconds >= (isBase ? HopelessBytesPerSecond : 2 * HopelessBytesPerSecond);
-        if (written < NearlyAll * bytes && !(maySnapshot && tooFast)) return false;
+        var inTime = time <= 2 * WatchTime(bytes, maySnapshot).Whole;
+        if (!(inTime && written >= NearlyAll * bytes) && !(maySnapshot && tooFast)) return false;
         GivenUpBytes = bytes;
         return true;
     }

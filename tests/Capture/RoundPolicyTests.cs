@@ -67,6 +67,7 @@ public sealed class RoundPolicyTests
 
     [Theory]
     [InlineData(800, 30, false, false, true)]   // all of it again, while it is read
+    [InlineData(800, 200, false, false, false)] // the look came late: the round might have been done by then
     [InlineData(700, 30, false, false, false)]  // a round saves a third of the copying
     [InlineData(60, 60, false, true, false)]    // 1000 MiB/s: a round follows
     [InlineData(70, 60, false, true, true)]     // and here it doesn't: a snapshot instead

@@ -18,6 +18,7 @@ public sealed class NiceTests
 
     [Theory]
     [InlineData(true, 0, new string[0])]
+    [InlineData(true, 0, new[] { "--nice", "19" })]
     [InlineData(false, 10, new string[0])]
     [InlineData(false, 3, new[] { "--nice", "3" })]
     [InlineData(false, 0, new[] { "--nice", "0" })]

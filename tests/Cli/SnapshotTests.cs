@@ -131,6 +131,33 @@ public sealed class SnapshotTests
     }
 
     [Fact]
+    public void Where_there_can_be_none_one_that_writes_fast_gets_its_rounds()
+    {
+        // It writes half of its memory all the time, under a filter that allows everything: BPF_RET | BPF_K, SECCOMP_RET_ALLOW.
+        const string script = """
+            import ctypes, mmap, struct
+            libc = ctypes.CDLL(None)
+            own = mmap.mmap(-1, 96 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            at = ctypes.addressof(ctypes.c_char.from_buffer(own))
+            ctypes.memset(at, 1, 96 << 20)
+            allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000), 8)
+            program = struct.pack("HxxxxxxQ", 1, ctypes.addressof(allow))
+            if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program): raise OSError("prctl")
+            n = print("ready", flush=True) or 0
+            while True:
+                n += 1
+                ctypes.memset(at, n & 255, 48 << 20)
+            """;
+        using var store = new CliStore();
+        using var target = TargetProcess.Python(script);
+        target.Expect("ready");
+        var shown = store.Json("show", store.Capture(target.Pid, "--series", "s", "--snapshot", "auto"));
+        Requires.That(shown.GetProperty("tracker").GetString() == "uffd", "a kernel with userfaultfd write-protect in async mode");
+        Assert.Equal(0, Phases(shown, "snapshot"));
+        Assert.True(Phases(shown, "pre-copy") > 0, "all of it was copied in the freeze");
+    }
+
+    [Fact]
     public void One_that_is_refused_in_the_freeze_costs_no_round()
     {
         using var store = new CliStore();

@@ -37,7 +37,7 @@ public sealed class FreezeWatchdog : IDisposable
         _limit = limit;
         _grace = grace ?? DefaultGrace;
         _hardExit = hardExit ?? (message => ThisProcess.ExitNow((int)ExitCode.FrozenTooLong, "crstore: " + message));
-        _thread = new Thread(Guard) { IsBackground = true, Name = "freeze watchdog" };
+        _thread = new Thread(() => Niceness.Watch(Guard)) { IsBackground = true, Name = "freeze watchdog" };
         _thread.Start();
     }
 

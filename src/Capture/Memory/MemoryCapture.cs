@@ -138,31 +138,30 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
-    /// <summary>After <see cref="Prepare"/>, while it runs, before a first round: from now on <see cref="WrittenBytes"/> tells what it writes. Nothing is done to it.</summary>
-    /// <exception cref="TargetException">The target is gone or refused.</exception>
-    public void WatchWrites()
+    /// <summary>After <see cref="Prepare"/>, while it runs, before a first round: from now on <see cref="WrittenBytes"/> tells what it writes. Nothing is done to it. Of one that is gone, what comes next tells.</summary>
+    /// <param name="mostPages">Pages in the sample.</param>
+    public void WatchWrites(int mostPages)
     {
         try
         {
-            _writes = new WriteSample(_request.Pid, _private);
+            _writes = new WriteSample(_request.Pid, _private, mostPages);
         }
-        catch (LinuxException e)
+        catch (LinuxException)
         {
-            throw Refused(_request.Pid, e);
+            _writes = null;
         }
     }
 
     /// <summary>After <see cref="WatchWrites"/>: estimated from a sample, how much of what a round would read has been changed since.</summary>
-    /// <exception cref="TargetException">The target is gone or refused.</exception>
     public long WrittenBytes()
     {
         try
         {
             return _writes is { Count: > 0 } sample ? (long)((double)SnapshotBytes * sample.CountChanged() / sample.Count) : 0;
         }
-        catch (LinuxException e)
+        catch (LinuxException)
         {
-            throw Refused(_request.Pid, e);
+            return 0;
         }
     }
 

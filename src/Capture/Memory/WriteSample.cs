@@ -9,13 +9,13 @@ namespace Crstore.Capture.Memory;
 /// </summary>
 internal sealed class WriteSample : IDisposable
 {
-    /// <summary>Pages, if there are as many.</summary>
+    /// <summary>Pages in all, if there are as many.</summary>
     public const int MaxPages = 512;
 
     private readonly int _pid;
-    private readonly List<VirtualPage> _pages = new(MaxPages);
-    private readonly bool[] _read = new bool[MaxPages];
-    private readonly byte[] _content = GC.AllocateUninitializedArray<byte>(MaxPages * VirtualPage.Size);
+    private readonly List<VirtualPage> _pages;
+    private readonly bool[] _read;
+    private readonly byte[] _content;
     private readonly byte[] _now = GC.AllocateUninitializedArray<byte>(VirtualPage.Size);
     private readonly IPageScanner _scanner;
     private readonly RunList<PageRun> _found = new(4);
@@ -23,13 +23,16 @@ internal sealed class WriteSample : IDisposable
     /// <summary>Chooses the pages and takes the first look.</summary>
     /// <param name="pid">Process, which has no userfaultfd but crstore's: reading must not wait for it.</param>
     /// <param name="memory">Private anonymous memory of its own, in address order.</param>
-    public WriteSample(int pid, IReadOnlyList<PageRange> memory)
+    /// <param name="most">Pages, if there are as many.</param>
+    public WriteSample(int pid, IReadOnlyList<PageRange> memory, int most = MaxPages)
     {
         _pid = pid;
         _scanner = KernelProbes.Current.OpenScanner(pid, needSoftDirty: false);
         ulong all = 0;
         foreach (var range in memory) all += range.Count;
-        Choose(memory, all);
+        var count = (int)Math.Min(all, (ulong)most);
+        (_pages, _read, _content) = (new(count), new bool[count], GC.AllocateUninitializedArray<byte>(count * VirtualPage.Size));
+        Choose(memory, all, (ulong)count);
         for (var i = 0; i < _pages.Count; i++) _read[i] = TryRead(_pages[i], _content.AsSpan(i * VirtualPage.Size, VirtualPage.Size));
     }
 
@@ -49,9 +52,8 @@ internal sealed class WriteSample : IDisposable
     public void Dispose() => _scanner.Dispose();
 
     // One from each of as many equal shares: spread over all of it, and none twice.
-    private void Choose(IReadOnlyList<PageRange> memory, ulong all)
+    private void Choose(IReadOnlyList<PageRange> memory, ulong all, ulong wanted)
     {
-        var wanted = (ulong)Math.Min((long)all, MaxPages);
         ulong before = 0, next = 0;
         foreach (var range in memory)
         {

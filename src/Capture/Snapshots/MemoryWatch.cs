@@ -25,7 +25,7 @@ public sealed class MemoryWatch : IDisposable
     public MemoryWatch(IReadOnlyList<(int Pid, ProcessSnapshot Snapshot)> watched, Func<int, MemoryRoom>? read = null)
     {
         (_watched, _read) = (watched, read ?? MemoryRoom.Read);
-        _thread = new Thread(Watch) { IsBackground = true, Name = "memory" };
+        _thread = new Thread(() => Niceness.Watch(Watch)) { IsBackground = true, Name = "memory" };
         _thread.Start();
     }
 

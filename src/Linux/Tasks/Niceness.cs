@@ -9,6 +9,7 @@ public static class Niceness
     /// <summary>The largest there is.</summary>
     public const int Most = 19;
 
+    private static readonly HashSet<int> Watchers = []; // locked
     private const long GetPriority = 140, SetPriority = 141, WhoProcess = 0; // syscall_64.tbl; PRIO_PROCESS, which means a thread
 
     /// <summary>A thread's, 0 for the calling one's; null if it is gone.</summary>
@@ -22,7 +23,7 @@ public static class Niceness
     public static bool TrySet(int tid, int nice) => RawSyscall.Errno(SetPriority, WhoProcess, tid, nice) == 0;
 
     /// <summary>
-    /// Sets that of all threads of this process, of those too that are made meanwhile, as far as it is permitted.
+    /// Sets that of all threads of this process, of those too that are made meanwhile, as far as it is permitted. None is raised of those that <see cref="Watch"/>.
     /// </summary>
     /// <param name="nice">The value.</param>
     /// <param name="but">A thread to leave alone; 0: none.</param>
@@ -33,7 +34,22 @@ public static class Niceness
         {
             changed = false;
             foreach (var tid in TaskList.Threads(Environment.ProcessId))
-                if (tid != but && Of(tid) is { } now && now != nice) changed |= TrySet(tid, nice);
+                if (tid != but && Of(tid) is { } now && now != nice && (now > nice || !IsWatcher(tid))) changed |= TrySet(tid, nice);
+        }
+    }
+
+    /// <summary>Does it on the calling thread, whose value <see cref="SetAll"/> doesn't raise meanwhile: it sleeps mostly, and has to be in time on a busy machine.</summary>
+    public static void Watch(Action work)
+    {
+        var tid = ThisProcess.ThreadId();
+        lock (Watchers) Watchers.Add(tid);
+        try
+        {
+            work();
+        }
+        finally
+        {
+            lock (Watchers) Watchers.Remove(tid);
         }
     }
 
@@ -49,5 +65,10 @@ public static class Niceness
         trial.Start();
         trial.Join();
         return may;
+    }
+
+    private static bool IsWatcher(int tid)
+    {
+        lock (Watchers) return Watchers.Contains(tid);
     }
 }

@@ -151,14 +151,14 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private static bool MayPass(Exception error) =>
         error is LinuxException or IOException or UnauthorizedAccessException or CrstoreException and not StoreDamagedException and not UsageException;
 
-    // With the store open no lock is waited for: who has the series, or the target, may be waiting for the store.
+    // With the store open no lock is waited for: who has the series, or the target, may be waiting for the store. Nor does it give way: they would wait for longer.
     private CheckpointManifest Capture()
     {
         if (_keeper is { IsOpen: true })
         {
             try
             {
-                return CaptureOnce(options with { LockWait = options.LockWait with { Timeout = TimeSpan.Zero } });
+                return CaptureOnce(options with { Nice = 0, LockWait = options.LockWait with { Timeout = TimeSpan.Zero } });
             }
             catch (StoreBusyException)
             {
