@@ -35,7 +35,7 @@ internal static class DictionaryUses
             Keys.DictionaryPiece(id, 0, first);
             try
             {
-                // Not from piece to piece: the next key is all that tells, and they are large.
+                // Past the pieces, which are large: that the first one is there, and the uses, tell.
                 if (!i.Seek(first) || Keys.DictionaryOf(i.Key).Id != id || IsNeeded(db, i, id, batch)) continue;
                 Keys.DictionaryPiece(new DictionaryId(number + 1), 0, behind);
                 batch.DeleteRange(ColumnFamily.Dictionaries, first, behind);
