@@ -17,41 +17,55 @@ internal static class DictionaryUses
         batch.Put(ColumnFamily.Dictionaries, key, []);
     }
 
-    /// <summary>True if the dictionary is in the store. One without its first piece is damaged, and is not to be used again.</summary>
-    public static bool IsThere(RocksDb db, DictionaryId id)
-    {
-        Span<byte> key = stackalloc byte[Keys.FrameSize];
-        Keys.DictionaryPiece(id, 0, key);
-        using var value = db.GetPinned(ColumnFamily.Dictionaries, key);
-        return value.Exists;
-    }
-
     /// <summary>Deletes the dictionaries that no frame can need any more. The caller holds the write lock.</summary>
+    /// <param name="db">The store.</param>
+    /// <param name="unreadable">Told of one that can't be read: it stays.</param>
     /// <returns>How many.</returns>
-    public static int Sweep(RocksDb db)
+    public static int Sweep(RocksDb db, Action<DictionaryId, StoreDamagedException> unreadable)
     {
-        var users = new Dictionary<DictionaryId, int>();
-        var all = new List<(byte[] Key, DictionaryId Id, Crid? User)>();
-        using (var i = db.Iterate(ColumnFamily.Dictionaries))
-            for (var there = i.SeekToFirst(); there; there = i.Next())
-            {
-                var (id, user) = Keys.DictionaryOf(i.Key);
-                all.Add((i.Key.ToArray(), id, user));
-                users.TryAdd(id, 0);
-            }
-
+        var swept = 0;
+        Span<byte> first = stackalloc byte[Keys.FrameSize];
+        Span<byte> behind = stackalloc byte[Keys.FrameSize];
         using var batch = db.NewBatch();
-        foreach (var (key, id, user) in all)
+        using var i = db.Iterate(ColumnFamily.Dictionaries);
+        var last = StoreMeta.Read(db, StoreMeta.Dictionaries);
+        for (ulong number = 1; number <= last; number++)
         {
-            if (user is not { } crid) continue;
-            if (HasFrames(db, crid)) users[id]++;
-            else batch.Delete(ColumnFamily.Dictionaries, key);
+            var id = new DictionaryId(number);
+            Keys.DictionaryPiece(id, 0, first);
+            try
+            {
+                // Past the pieces, which are large: that the first one is there, and the uses, tell.
+                if (!i.Seek(first) || Keys.DictionaryOf(i.Key).Id != id || IsNeeded(db, i, id, batch)) continue;
+                Keys.DictionaryPiece(new DictionaryId(number + 1), 0, behind);
+                batch.DeleteRange(ColumnFamily.Dictionaries, first, behind);
+                swept++;
+            }
+            catch (StoreDamagedException damage)
+            {
+                unreadable(id, damage);
+            }
         }
 
-        foreach (var (key, id, user) in all)
-            if (user is null && users[id] == 0) batch.Delete(ColumnFamily.Dictionaries, key);
         if (batch.Count > 0) db.Write(batch);
-        return users.Values.Count(u => u == 0);
+        return swept;
+    }
+
+    /// <summary>Goes through its uses; deletes those that are over.</summary>
+    private static bool IsNeeded(RocksDb db, RocksIterator i, DictionaryId id, RocksWriteBatch batch)
+    {
+        Span<byte> use = stackalloc byte[Keys.DictionaryUseSize];
+        Keys.DictionaryUse(id, default, use);
+        var needed = false;
+        for (var there = i.Seek(use); there; there = i.Next())
+        {
+            var (of, user) = Keys.DictionaryOf(i.Key);
+            if (of != id) break;
+            if (user is { } crid && !HasFrames(db, crid)) batch.Delete(ColumnFamily.Dictionaries, i.Key);
+            else needed = true;
+        }
+
+        return needed;
     }
 
     private static bool HasFrames(RocksDb db, Crid crid)

@@ -10,7 +10,7 @@ namespace Crstore.Store.Dictionaries;
 /// </summary>
 internal sealed class StoredDictionary
 {
-    private readonly MappedMemory memory;
+    private readonly MappedMemory? memory; // null only if there was none to be had
 
     private StoredDictionary(DictionaryId id, int size)
     {
@@ -23,6 +23,7 @@ internal sealed class StoredDictionary
     /// <summary>Frees what the garbage collector doesn't see.</summary>
     ~StoredDictionary()
     {
+        if (memory is null) return;
         GC.RemoveMemoryPressure(memory.SizeBytes);
         ((IDisposable)memory).Dispose();
     }
@@ -37,7 +38,7 @@ internal sealed class StoredDictionary
     public string? Damage { get; private set; }
 
     /// <summary>Its content; whoever uses it keeps the dictionary alive (<see cref="GC.KeepAlive"/>).</summary>
-    public Span<byte> Content => memory.GetSpan()[..Size];
+    public Span<byte> Content => memory!.GetSpan()[..Size];
 
     /// <summary>One that is new.</summary>
     public static StoredDictionary Of(DictionaryId id, ReadOnlySpan<byte> content)
@@ -71,6 +72,15 @@ internal sealed class StoredDictionary
         var loaded = new StoredDictionary(id, size);
         AllCores.For(0, DictionaryPiece.CountOf(size), i => loaded.Unpack((uint)i, records[i]));
         return loaded;
+    }
+
+    /// <summary>True if it is whole and its content is another one's.</summary>
+    public bool IsSame(StoredDictionary other)
+    {
+        var same = Damage is null && Content.SequenceEqual(other.Content);
+        GC.KeepAlive(this);
+        GC.KeepAlive(other);
+        return same;
     }
 
     /// <summary>Puts all its pieces.</summary>

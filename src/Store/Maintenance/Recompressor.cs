@@ -123,10 +123,18 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         forFrames = frames;
         var last = new DictionaryId(StoreMeta.Read(db, StoreMeta.Dictionaries));
         if (bytes < LeastDictionaryBytes) return;
-        var content = DictionaryUses.IsThere(db, last) && db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
+        var content = db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
             ? known
             : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes);
-        if (content is not null) dictionary = new PackingDictionary(content);
+        try
+        {
+            if (content is not null) dictionary = new PackingDictionary(content);
+        }
+        catch (EntryPointNotFoundException missing)
+        {
+            Warn($"frames are packed each by itself, for this machine's libzstd can't pack with a dictionary: {missing.Message}");
+            forFrames = long.MaxValue;
+        }
     }
 
     private byte[]? TryPack(HardPacking what, byte[] key, byte[] value)
@@ -146,14 +154,15 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     private void Replace(RocksDb db, HardPacking what, List<(byte[] Key, byte[] Value)> found, byte[]?[] packed, FrameId position, List<byte[]> touched)
     {
         var batch = db.NewBatch();
-        var (user, put) = (default(Crid), false); // in this batch
+        var user = default(Crid); // in this batch
+        var isThere = false; // the dictionary
         try
         {
             for (var i = 0; i < packed.Length; i++)
             {
                 var (key, value) = found[i];
                 if (packed[i] is not { } smaller || !IsStill(db, what.Family, key, value)) continue;
-                if (what == HardPacking.Frames && dictionary is not null && user != Keys.CridOf(key)) PutUse(db, batch, user = Keys.CridOf(key), ref put);
+                if (what == HardPacking.Frames && dictionary is not null && user != Keys.CridOf(key)) PutUse(db, batch, user = Keys.CridOf(key), ref isThere);
                 batch.Put(what.Family, key, smaller);
                 touched.Add(key);
                 records++;
@@ -161,7 +170,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
                 if (batch.BytesPut < BytesPerBatch) continue;
                 db.Write(batch);
                 batch.Dispose();
-                (batch, user, put) = (db.NewBatch(), default, false);
+                (batch, user) = (db.NewBatch(), default);
             }
 
             StoreMeta.Put(batch, what.CridDone, position.Crid.Value);
@@ -174,16 +183,26 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         }
     }
 
-    /// <summary>In the batch that puts the CRID's frames, so that none is ever without its dictionary. A gc beside this may have taken the dictionary with all that needed it.</summary>
-    private void PutUse(RocksDb db, RocksWriteBatch batch, Crid user, ref bool put)
+    /// <summary>
+    /// In the batch that puts the CRID's frames, so that none is ever without its dictionary. A gc beside this may have taken the dictionary with all that needed it.
+    /// </summary>
+    /// <exception cref="StoreDamagedException">The store's is not the one that they were packed with.</exception>
+    private void PutUse(RocksDb db, RocksWriteBatch batch, Crid user, ref bool isThere)
     {
         var content = dictionary!.Content;
-        if (!put && !DictionaryUses.IsThere(db, content.Id))
+        if (!isThere)
         {
-            put = true;
-            saved -= content.Put(batch);
-            StoreMeta.Put(batch, StoreMeta.Dictionaries, content.Id.Value);
-            Dictionaries++;
+            isThere = true;
+            if (db.Dictionaries.Find(content.Id) is not { } there)
+            {
+                saved -= content.Put(batch);
+                StoreMeta.Put(batch, StoreMeta.Dictionaries, content.Id.Value);
+                Dictionaries++;
+            }
+            else if (!there.IsSame(content))
+            {
+                throw new StoreDamagedException(there.Damage ?? $"{content.Id}: another one has its number");
+            }
         }
 
         DictionaryUses.Put(batch, content.Id, user);

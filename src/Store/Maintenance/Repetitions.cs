@@ -17,6 +17,7 @@ internal sealed class Repetitions
     private const ulong WindowMask = (1UL << 44) - 1;        // of 44 bytes: an older one has left these bits
     private const ulong CountMask = 0xff, FrameMask = 0xffff_ffff; // an entry: 24 bits of the feature, 32 of the frame that had it last, 8 of the count
     private const int FrameShift = 8, TagShift = 40;
+    private const int MostPerPart = 64;                      // 16 are usual; who makes pages up could have one at each place
     private const int Longest = 32;                          // entries looked at: where more are taken, a feature is lost
     private static readonly ulong[] Gear = MakeGear();
     private readonly ulong[] table;
@@ -31,7 +32,7 @@ internal sealed class Repetitions
     public static ulong[][] Of(ReadOnlySpan<byte> pages)
     {
         var parts = new ulong[pages.Length / PartBytes][];
-        Span<ulong> found = stackalloc ulong[PartBytes];
+        Span<ulong> found = stackalloc ulong[MostPerPart];
         ulong hash = 0, last = 0;
         for (var part = 0; part < parts.Length; part++)
         {
@@ -41,7 +42,7 @@ internal sealed class Repetitions
                 hash = (hash << 1) + Gear[b];
                 if ((hash & FeatureMask) != 0) continue;
                 var feature = (hash & WindowMask) * 0x9E3779B97F4A7C15;
-                if (feature != last) found[count++] = feature; // a run of one byte is one feature
+                if (feature != last && count < MostPerPart) found[count++] = feature; // a run of one byte is one feature
                 last = feature;
             }
 

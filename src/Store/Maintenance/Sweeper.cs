@@ -309,7 +309,7 @@ internal sealed class Sweeper
     {
         try
         {
-            _dictionariesDeleted = DictionaryUses.Sweep(db);
+            _dictionariesDeleted = DictionaryUses.Sweep(db, (id, damage) => _tally.LeftAlone[$"{id}"] = damage.Message);
         }
         catch (StoreDamagedException damage)
         {

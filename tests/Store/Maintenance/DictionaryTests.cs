@@ -151,11 +151,9 @@ public sealed class DictionaryTests
         var a = new Crid(temp.Capture(memory).Crid);
         using var store = temp.Open();
         Recompress(store);
-        StoreSurgery.Edit(temp, (batch, db) =>
+        StoreSurgery.Edit(temp, (batch, _) =>
         {
-            var key = new byte[Keys.FrameSize];
-            Keys.DictionaryPiece(new DictionaryId(1), 0, key);
-            batch.Delete(ColumnFamily.Dictionaries, key);
+            batch.Delete(ColumnFamily.Dictionaries, FirstPiece(1));
         });
         using (var reader = store.OpenReader())
         {
@@ -169,6 +167,56 @@ public sealed class DictionaryTests
         store.Forget([a], dryRun: false);
         store.CollectGarbage(Now, null, default);
         AssertSound(store, new() { [new Crid(temp.Capture(memory, "again").Crid)] = memory });
+    }
+
+    [Fact]
+    public void A_dictionary_that_cant_be_read_serves_no_more_frames_and_keeps_no_other_one()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory(480), "a");
+        using var store = temp.Open();
+        Recompress(store);
+        StoreSurgery.Open(temp, db =>
+        {
+            Housekeeping.FlushAll(db);
+            return true;
+        });
+        StoreSurgery.SpoilBlock(temp, ColumnFamily.Dictionaries, FirstPiece(1));
+        var b = new Crid(temp.Capture(Memory(480), "b").Crid);
+        Assert.True(Recompress(store).Packed > 0);
+        Assert.True(StoreSurgery.Open(temp, db => db.Get(ColumnFamily.Dictionaries, FirstPiece(2)) is not null));
+        using (var reader = store.OpenReader()) Assert.Empty(reader.Verify([b], new VerifyOptions(100), null, default).Problems);
+        store.Forget([b], dryRun: false);
+        store.CollectGarbage(Now, null, default);
+        Assert.True(StoreSurgery.Open(temp, db => db.Get(ColumnFamily.Dictionaries, FirstPiece(2)) is null));
+        Assert.Throws<StoreDamagedException>(() => StoreSurgery.Open(temp, db => db.Get(ColumnFamily.Dictionaries, FirstPiece(1)))); // A has frames
+    }
+
+    [Fact]
+    public void Frames_are_never_put_beside_another_dictionary_of_the_same_number()
+    {
+        using var temp = new TempStore();
+        var all = Two(temp);
+        using var store = temp.Open();
+        Recompress(store);
+        StoreSurgery.Edit(temp, (batch, _) => StoreMeta.Put(batch, StoreMeta.Dictionaries, 0));
+        var c = Memory(500);
+        all.Add(new Crid(temp.Capture(c, "c").Crid), c);
+        Assert.Contains("dictionary 1", Assert.Throws<StoreDamagedException>(() => Recompress(store)).Message, StringComparison.Ordinal);
+        AssertSound(store, all);
+    }
+
+    [Fact]
+    public void Pages_made_up_to_have_features_everywhere_cost_no_more_than_others()
+    {
+        // Six bytes again and again are six hashes in turn: now and then two of them are features.
+        var pages = new byte[VirtualPage.Size];
+        for (var trial = 0; trial < 2000; trial++)
+        {
+            random.NextBytes(pages.AsSpan(0, 6));
+            for (var i = 6; i < pages.Length; i++) pages[i] = pages[i - 6];
+            Assert.All(Repetitions.Of(pages), part => Assert.InRange(part.Length, 0, 64));
+        }
     }
 
     [Fact]
@@ -195,6 +243,8 @@ public sealed class DictionaryTests
         Assert.Equal("dictionary 7, piece 1: wrong checksum", damaged.Damage);
         Assert.True(damaged.Content[..DictionaryPiece.Size].SequenceEqual(content.AsSpan(0, DictionaryPiece.Size)));
         Assert.True(damaged.Content[(2 * DictionaryPiece.Size)..].SequenceEqual(content.AsSpan(2 * DictionaryPiece.Size)));
+        GC.KeepAlive(whole);
+        GC.KeepAlive(damaged);
     }
 
     [Fact]
@@ -215,6 +265,13 @@ public sealed class DictionaryTests
         Assert.InRange(best.Count, 2, 6); // about once, of whichever frame
         Assert.All(best, b => Assert.InRange(b.Part, 0, 2 * VirtualPage.Size / Repetitions.PartBytes - 1));
         Assert.Equal(best.OrderBy(b => b.Frame.Number).ThenBy(b => b.Part), best);
+    }
+
+    private static byte[] FirstPiece(ulong dictionary)
+    {
+        var key = new byte[Keys.FrameSize];
+        Keys.DictionaryPiece(new DictionaryId(dictionary), 0, key);
+        return key;
     }
 
     private static RecompressResult Recompress(CheckpointStore store) => new Recompressor(store, null, default) { LeastDictionaryBytes = Least }.Run();
