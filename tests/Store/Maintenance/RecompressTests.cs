@@ -58,9 +58,9 @@ public sealed class RecompressTests
             var pieces = 0;
             try
             {
-                looked += new Recompressor(store, new Sink(_ =>
+                looked += new Recompressor(store, new Sink(p =>
                 {
-                    if (++pieces == 2) cancel.Cancel(); // the first one is written, the second one packed and not written
+                    if (p.Phase.StartsWith("packing", StringComparison.Ordinal) && ++pieces == 2) cancel.Cancel(); // the first one is written, the second one packed and not written
                 }), cancel.Token) { BytesAtOnce = 16384 }.Run().Looked;
                 done = true;
             }
@@ -91,9 +91,9 @@ public sealed class RecompressTests
         var b = new Crid(Chain.Increment(temp, first, rest));
         using var store = temp.Open();
         var collected = false;
-        var result = new Recompressor(store, new Sink(_ =>
+        var result = new Recompressor(store, new Sink(p =>
         {
-            if (collected) return;
+            if (collected || !p.Phase.StartsWith("packing", StringComparison.Ordinal)) return;
             collected = true; // packed, and not written yet
             store.Forget([a], dryRun: false);
             var gc = store.CollectGarbage(Now, null, default);
