@@ -27,6 +27,8 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
             case 'f': Forget(); return null;
             case 'g': Collect(); return null;
             case 'z': Recompress(); return null;
+            case 'd': CaptureAndPackWithDictionary(); return null;
+            case 'x': ForgetAll(); return null;
             default: return ReadOne();
         }
     }
@@ -205,7 +207,45 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
             BytesAtOnce = random.Next(2) == 0 ? 64 << 10 : 16 << 20,
         };
         if (recompressor.Run().Packed > 0) oracle.Note("recompressed");
-        if (recompressor.Dictionaries > 0) oracle.Note("dictionary");
+    }
+
+    /// <summary>Two captures of what nobody has captured before and what comes again in many frames, the second as patches; packed harder they have a dictionary for certain.</summary>
+    private void CaptureAndPackWithDictionary()
+    {
+        var memory = SyntheticMemory.Similar(random.Next(1 << 16, 1 << 20), contents: 64);
+        using (var store = Open())
+        {
+            CaptureSimilar(store, memory);
+            CaptureSimilar(store, memory.LastVariants());
+        }
+
+        Recompress();
+    }
+
+    private void CaptureSimilar(CheckpointStore store, SyntheticMemory memory)
+    {
+        const string name = "grey";
+        using var writer = store.BeginCapture(name, full: false);
+        var parent = writer.Parent is { } p ? Oracle.ReadAll(oracleDirectory).Meant[p.Crid].Memory : null;
+        oracle.Meant(writer.Crid, name, memory);
+        memory.Write(writer.OpenSpace(new SpaceId(0), parent is null ? null : new SpaceId(0)), parent, random);
+        writer.Commit(SyntheticMemory.Manifest());
+        oracle.Committed(writer.Crid);
+    }
+
+    /// <summary>So that gc has something to free, for certain.</summary>
+    private void ForgetAll()
+    {
+        using (var store = Open())
+        {
+            List<Crid> all;
+            using (var view = store.OpenView()) all = [.. view.Headers().Select(h => new Crid(h.Crid))];
+            foreach (var crid in all) oracle.Forgetting(crid);
+            store.Forget(all, dryRun: false);
+            foreach (var crid in all) oracle.Forgotten(crid);
+        }
+
+        Collect();
     }
 
     private string? ReadOne()

@@ -48,6 +48,13 @@ public sealed class SyntheticMemory(int[] seeds)
         return new SyntheticMemory(seeds);
     }
 
+    /// <summary>So many contents that come one behind the other, in all variants but the last: what is in one frame comes in others again.</summary>
+    public static SyntheticMemory Similar(int first, int contents) =>
+        new([.. Enumerable.Range(0, contents * (Variants - 1)).Select(i => FirstContent + (first + i % contents) * Variants + i / contents)]);
+
+    /// <summary>The last variant of each page's content.</summary>
+    public SyntheticMemory LastVariants() => new([.. Seeds.Select(s => s < FirstContent ? s : s / Variants * Variants + Variants - 1)]);
+
     /// <summary>The content of a page.</summary>
     public static void Fill(int seed, Span<byte> page)
     {
