@@ -39,7 +39,7 @@ public sealed class FailureTests
                 }
             });
             watcher.Start();
-            var options = new CaptureOptions { Pid = target.Pid, Tracker = TrackerKind.Hash, BufferBytes = 1 << 20 };
+            var options = new CaptureOptions { Pid = target.Pid, Tracker = TrackerKind.Hash, BufferBytes = 1 << 20, MaxFrozen = 2 * Patience.Limit };
             var error = Record.Exception(() => CaptureSession.Run(options, new FullWriter(), null, TestContext.Current.CancellationToken));
             Volatile.Write(ref over, true);
             watcher.Join();
