@@ -25,6 +25,7 @@ public sealed class PendingParentTests
             Pid = target.Pid,
             Tracker = TrackerKind.Hash,
             BufferBytes = 1 << 20,
+            MaxFrozen = 2 * Patience.Limit,
             Thawed = (_, content) =>
             {
                 Assert.False(writer.IsStopped);
@@ -58,7 +59,7 @@ public sealed class PendingParentTests
         using var target = TargetProcess.Start("pattern_writer", "8", $"{Seeds.Next()}");
         target.Expect("ready ");
         using var writer = new LateParentWriter(target.Pid, fromTheStart: true);
-        CaptureSession.Run(new CaptureOptions { Pid = target.Pid, Tracker = TrackerKind.Uffd, BufferBytes = 1 << 20, PreCopy = rounds }, writer, null, CancellationToken.None);
+        CaptureSession.Run(new CaptureOptions { Pid = target.Pid, Tracker = TrackerKind.Uffd, BufferBytes = 1 << 20, PreCopy = rounds, MaxFrozen = 2 * Patience.Limit }, writer, null, CancellationToken.None);
         Assert.Equal(1, writer.Awaited);
         Assert.True(writer.Committed);
         Assert.False(writer.RecordWasHeld, "the parent could not freeze the target anew, and waits for us as we wait for it");

@@ -39,8 +39,8 @@ public sealed class FailureTests
                 }
             });
             watcher.Start();
-            var options = new CaptureOptions { Pid = target.Pid, Tracker = TrackerKind.Hash, BufferBytes = 1 << 20 };
-            var error = Record.Exception(() => CaptureSession.Run(options, new FullWriter(), null, TestContext.Current.CancellationToken));
+            var options = new CaptureOptions { Pid = target.Pid, Tracker = TrackerKind.Hash, BufferBytes = 1 << 20, MaxFrozen = 2 * Patience.Limit };
+            var error = Record.Exception(() => CaptureSession.Run(options, new FullWriter(AwaitWatcher), null, TestContext.Current.CancellationToken));
             Volatile.Write(ref over, true);
             watcher.Join();
             Assert.Equal("full", Assert.IsType<IOException>(error).Message);
@@ -49,10 +49,13 @@ public sealed class FailureTests
 
         Assert.True(wasFrozen);
         Assert.False(target.HasExited);
+
+        // The freeze lasts until it was seen, however busy the machine is.
+        void AwaitWatcher() => Patience.Until(() => Volatile.Read(ref wasFrozen) || TaskStatusFile.Read(target.Pid)!.TracerPid == 0, "the watcher to see the freeze", pauseMs: 1);
     }
 
     // Its first page is one too many.
-    private sealed class FullWriter : ICheckpointWriter
+    private sealed class FullWriter(Action first) : ICheckpointWriter
     {
         public Crid Crid => new(1);
 
@@ -66,7 +69,7 @@ public sealed class FailureTests
 
         public PageCounters Counters { get; } = new();
 
-        public ISpaceWriter OpenSpace(SpaceId id, SpaceId? parentSpace) => new Space();
+        public ISpaceWriter OpenSpace(SpaceId id, SpaceId? parentSpace) => new Space(first);
 
         public CheckpointHeader Commit(CheckpointManifest manifest, TrackerKind? distrust = null, Action<CheckpointHeader>? finalize = null) =>
             throw new InvalidOperationException("it has failed before");
@@ -75,7 +78,7 @@ public sealed class FailureTests
         {
         }
 
-        private sealed class Space : ISpaceWriter
+        private sealed class Space(Action first) : ISpaceWriter
         {
             public IReadOnlyList<PageSpan> ParentSpans => [];
 
@@ -95,7 +98,11 @@ public sealed class FailureTests
             {
             }
 
-            public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages) => throw new IOException("full");
+            public void SetContent(VirtualPage page, ReadOnlyMemory<byte> pages)
+            {
+                first();
+                throw new IOException("full");
+            }
 
             public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => true;
 

@@ -72,8 +72,9 @@ public sealed class RefusalTests
             + "01000000" + "00000000" + "00800408" + "00800408" + "56000000" + "56000000" + "05000000" + "00100000" + "ebfe");
         using var directory = new TempDir("crstore-i386-");
         var path = directory.File("loop");
-        File.WriteAllBytes(path, program);
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        File.WriteAllBytes(directory.File("bytes"), program);
+        // Not made by us: a child of another test would have it open for writing until its exec (ETXTBSY).
+        Support.Run.Command("install", ["-m", "500", directory.File("bytes"), path]).MustSucceed();
         Assert.SkipWhen(Support.Run.Shell($"timeout 0.2 {path}; test $? = 124").ExitCode != 0, "this kernel runs no 32-bit programs");
         using var target = TargetProcess.Start(path);
         Assert.Contains("32-bit", Assert.Throws<TargetException>(() => Frozen.During(target.Pid, _ => { })).Message);
@@ -123,7 +124,7 @@ public sealed class RefusalTests
             Requires.Program("setpriv", "util-linux");
             var source = Path.GetDirectoryName(Environment.GetEnvironmentVariable("CRSTORE_INJECT_DRIVER")) is { Length: > 0 } given ? given
                 : Repository.Path("tests", "Crash", "InjectDriver", "bin", AppContext.BaseDirectory.Contains("/Release/") ? "Release" : "Debug", "net10.0", "linux-x64");
-            foreach (var file in Directory.GetFiles(source)) File.Copy(file, Path.Combine(_directory, Path.GetFileName(file)));
+            Support.Run.Command("cp", ["-t", _directory, .. Directory.GetFiles(source)]).MustSucceed(); // as above
             Support.Run.Command("chmod", ["-R", "a+rX", _directory]).MustSucceed();
         }
 
@@ -131,7 +132,7 @@ public sealed class RefusalTests
         public string Copy(string target)
         {
             var path = Path.Combine(_directory, target);
-            if (!File.Exists(path)) File.Copy(Targets.Path(target), path);
+            if (!File.Exists(path)) Support.Run.Command("cp", [Targets.Path(target), path]).MustSucceed();
             return path;
         }
 

@@ -11,18 +11,32 @@ using Crstore.Objects.Files;
 // inject-driver PID [ROUNDS]: freezes a process, injects what a capture injects and more, thaws, again and again until it is killed:
 // the victim of tests/Crash. Says "ready" after the first complete round, "refused WHY" if it couldn't inject.
 // inject-driver 0 target: is itself a .NET target that computes, allocates and collects garbage in several threads.
-// inject-driver PID hang MS: never comes back from the middle of an injection: the watchdog must end it, MS after it has begun.
+// inject-driver PID hang MS: never comes back from the middle of an injection, where it says "hanging": the watchdog must end it, MS after it has begun.
 var pid = int.Parse(args[0], CultureInfo.InvariantCulture);
-if (args.Length > 1 && args[1] == "hang") return Hang(pid, TimeSpan.FromMilliseconds(int.Parse(args[2], CultureInfo.InvariantCulture)));
 if (args.Length > 1 && args[1] == "target") return ManagedTarget.Run();
-var rounds = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : int.MaxValue;
-var random = new Random();
-using var thread = new PtraceThread();
-// Patient: on a machine with much else to do a thread that computes may not run, and so not stop, for seconds.
-using var watchdog = new FreezeWatchdog(TimeSpan.FromSeconds(100));
-var options = new FreezeOptions { Watchdog = watchdog, StopTimeout = TimeSpan.FromSeconds(50) };
-try
+return Told(() => args is [_, "hang", var ms] ? Hang(pid, TimeSpan.FromMilliseconds(int.Parse(ms, CultureInfo.InvariantCulture)))
+    : Inject(pid, args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : int.MaxValue));
+
+static int Told(Func<int> work)
 {
+    try
+    {
+        return work();
+    }
+    catch (CrstoreException e)
+    {
+        Console.WriteLine("error " + e.Message);
+        return (int)e.ExitCode;
+    }
+}
+
+static int Inject(int pid, int rounds)
+{
+    var random = new Random();
+    using var thread = new PtraceThread();
+    // Patient: on a machine with much else to do a thread that computes may not run, and so not stop, for seconds.
+    using var watchdog = new FreezeWatchdog(TimeSpan.FromSeconds(100));
+    var options = new FreezeOptions { Watchdog = watchdog, StopTimeout = TimeSpan.FromSeconds(50) };
     ProcessSnapshot? last = null;
     for (var round = 0; round < rounds; round++)
     {
@@ -38,11 +52,6 @@ try
     }
     last?.Dispose();
     return 0;
-}
-catch (CrstoreException e)
-{
-    Console.WriteLine("error " + e.Message);
-    return (int)e.ExitCode;
 }
 
 static string? OneRound(int pid, FreezeOptions options, out ProcessSnapshot? snapshot)
@@ -92,9 +101,16 @@ static int Hang(int pid, TimeSpan limit)
     return thread.Run(() =>
     {
         using var frozen = FrozenTree.Freeze(pid, tree: false, new FreezeOptions { Watchdog = watchdog, StopTimeout = 2 * limit });
-        using var remote = RemoteSyscalls.TryBegin(frozen.Processes[0], out _)!;
+        using var remote = RemoteSyscalls.TryBegin(frozen.Processes[0], out var whyNot);
+        if (remote is null)
+        {
+            Console.WriteLine("refused " + whyNot);
+            return 1;
+        }
+
         remote.Invoke(frozen.Processes[0].Threads[^1].Tid, 39);
         watchdog.Enter("hang");
+        Console.WriteLine("hanging");
         Thread.Sleep(Timeout.Infinite);
         return 0;
     });

@@ -9,17 +9,22 @@ internal sealed class InjectDriver : IDisposable
 {
     private readonly Process _process;
 
-    private InjectDriver(int pid, int? rounds)
-    {
-        string[] arguments = [pid.ToString(CultureInfo.InvariantCulture), .. rounds is null ? Array.Empty<string>() : [rounds.Value.ToString(CultureInfo.InvariantCulture)]];
-        _process = Process.Start(new ProcessStartInfo(Program(), arguments) { RedirectStandardOutput = true })!;
-    }
+    private InjectDriver(int pid, params string[] arguments) => _process = Process.Start(
+        new ProcessStartInfo(Program(), [pid.ToString(CultureInfo.InvariantCulture), .. arguments]) { RedirectStandardOutput = true })!;
 
     /// <summary>Starts injecting into a process until killed, or for so many rounds; returns after its first line.</summary>
     public static InjectDriver Start(int pid, int? rounds, out string firstLine)
     {
-        var driver = new InjectDriver(pid, rounds);
-        firstLine = driver._process.StandardOutput.ReadLine() ?? "nothing";
+        var driver = new InjectDriver(pid, rounds is { } some ? [some.ToString(CultureInfo.InvariantCulture)] : []);
+        firstLine = driver.ReadLine();
+        return driver;
+    }
+
+    /// <summary>Starts one that stays in the middle of an injection until killed; returns when it is there, or can't be.</summary>
+    public static InjectDriver StartHanging(int pid, out string firstLine)
+    {
+        var driver = new InjectDriver(pid, "hang", Patience.Limit.TotalMilliseconds.ToString(CultureInfo.InvariantCulture));
+        firstLine = driver.ReadLine();
         return driver;
     }
 
@@ -37,6 +42,8 @@ internal sealed class InjectDriver : IDisposable
         _process.WaitForExit();
         return (_process.ExitCode, output);
     }
+
+    private string ReadLine() => _process.StandardOutput.ReadLine() ?? "nothing";
 
     public void Dispose()
     {

@@ -127,6 +127,17 @@ public sealed class GarbageTests
     [Fact]
     public void The_time_of_the_first_look_is_not_taken_off_the_wait_for_sessions()
     {
+        // Where there is much else to do, to let it go may take longer than gc waits: then again, with more time.
+        var wait = TimeSpan.FromSeconds(1);
+        IReadOnlyList<string> heldBy;
+        do heldBy = LetGoAfterALongLook(wait);
+        while (heldBy.Count > 0 && (wait *= 4) < TimeSpan.FromMinutes(2));
+        Assert.Empty(heldBy);
+    }
+
+    /// <summary>Who still held gc, whose first look took longer than it waits, and which was told of by then.</summary>
+    private static IReadOnlyList<string> LetGoAfterALongLook(TimeSpan wait)
+    {
         using var temp = new TempStore();
         var a = temp.Capture(Memory.Random(1, 100), "a");
         using var store = temp.Open();
@@ -134,7 +145,6 @@ public sealed class GarbageTests
         store.Forget([new Crid(a.Crid)], dryRun: false);
         temp.Capture(Memory.Random(2, 100), "b");
         var slow = false;
-        var wait = TimeSpan.FromSeconds(4); // so that a busy machine comes to let it go in time
         var progress = new Sink(p =>
         {
             if (p.Phase == "marking" && !slow) Thread.Sleep(wait + TimeSpan.FromMilliseconds(100));
@@ -143,8 +153,8 @@ public sealed class GarbageTests
         });
         var result = store.CollectGarbage(new GcOptions(false, wait), progress, default);
         Assert.True(slow);
-        Assert.Empty(result.HeldBy);
-        Assert.Equal(100UL, result.ChunksFreed);
+        if (result.HeldBy.Count == 0) Assert.Equal(100UL, result.ChunksFreed);
+        return result.HeldBy;
     }
 
     [Fact]
