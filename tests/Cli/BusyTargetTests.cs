@@ -42,8 +42,11 @@ public class BusyTargetTests
         }
         finally
         {
-            Run.Signal(longOne.Id, SigInt);
-            Run.Signal(longOne.Id, SigCont);
+            if (!longOne.HasExited)
+            {
+                Run.Signal(longOne.Id, SigInt);
+                Run.Signal(longOne.Id, SigCont);
+            }
         }
 
         Assert.True(longOne.WaitForExit(Patience.Limit), "the first capture does not end");
