@@ -115,7 +115,7 @@ public sealed class LivingTogetherTests
         var earlier = Sessions();
         using (Hold(store))
         {
-            using var capture = store.Begin("capture", $"{target.Pid}", "--series", "demo", "--full", "--quiet");
+            using var capture = store.Begin("capture", $"{target.Pid}", "--series", "demo", "--full", "--quiet", "--lock-timeout", "10m");
             Patience.Until(() => Sessions().Except(earlier).Any(), "a capture to begin");
             Run.Signal(capture.Id, signal);
             Assert.True(capture.WaitForExit(Patience.Limit), "it does not end when it is asked to");
@@ -144,16 +144,16 @@ public sealed class LivingTogetherTests
         using var store = new CliStore();
         using var target = TargetProcess.Start("/bin/sleep", "1000");
         var crid = store.Capture(target.Pid);
+        string[] words = verb switch { "capture" => ["capture", $"{target.Pid}"], "forget" => ["forget", crid], _ => ["gc"] };
         using (Hold(store))
         {
-            using var waiting = store.Begin(verb switch { "capture" => ["capture", $"{target.Pid}"], "forget" => ["forget", crid], _ => ["gc"] });
+            using var waiting = store.Begin([.. words, "--lock-timeout", "10m"]);
             Assert.StartsWith("crstore: waiting for ", waiting.StandardError.ReadLine());
             Run.Command("/bin/kill", [$"-{SigTerm}", $"{waiting.Id}"]);
             Assert.True(waiting.WaitForExit(Patience.Limit), "it does not end when it is asked to");
             Assert.Equal("crstore: interrupted\n", waiting.StandardError.ReadToEnd());
             Assert.Equal((int)ExitCode.Interrupted, waiting.ExitCode);
-            var impatient = store.Run(verb == "capture" ? ["capture", $"{target.Pid}", "--lock-timeout", "100ms"] : verb == "forget" ? ["forget", crid, "--lock-timeout", "100ms"] : ["gc", "--lock-timeout", "100ms"]);
-            Expect.Failure(impatient, ExitCode.Busy, "did not finish within 0.1 s", "--lock-timeout");
+            Expect.Failure(store.Run([.. words, "--lock-timeout", "100ms"]), ExitCode.Busy, "did not finish within 0.1 s", "--lock-timeout");
         }
 
         Assert.Equal(crid, store.Do("list", "--quiet"));
