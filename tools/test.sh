@@ -40,7 +40,7 @@ run() {
     local name=$1 began=$SECONDS code=0 TIMEFORMAT='%U %S' used
     shift
     printf '%-14s ' "$name"
-    { time timeout -k 10 "${CRSTORE_TEST_TIMEOUT:-1800}" env --default-signal=INT,QUIT "$@" -noColor -noLogo -ctrf $out/"$name".json >$out/"$name".log 2>&1 || code=$?; } 2>$out/"$name".times
+    { time timeout -k 10 "${CRSTORE_TEST_TIMEOUT:-1800}" "$@" -noColor -noLogo -ctrf $out/"$name".json >$out/"$name".log 2>&1 || code=$?; } 2>$out/"$name".times
     echo $code >$out/"$name".exit
     used=$(awk 'END { printf "%d", $1 + $2 }' $out/"$name".times)
     printf '%4d s (%4d s of processors)  %s\n' $((SECONDS - began)) "$used" "$(sed -n 's/.*\(Total: .*\), Time.*/\1/p' $out/"$name".log | tail -n 1)"
