@@ -24,8 +24,15 @@ ensure_packages() {
         ours=1
         printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null && "${as_root[@]}" chmod 755 $policy
     fi
-    { "${as_root[@]}" apt-get -q update &&
-      "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"; } >"$log" 2>&1 || result=1
+    # Again after a while: somebody else may have apt's locks, or the mirror a bad moment.
+    local pause
+    for pause in 0 5 20; do
+        sleep $pause
+        result=0
+        { "${as_root[@]}" apt-get -q update &&
+          "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${missing[@]}"; } >"$log" 2>&1 || result=1
+        [ $result = 1 ] || break
+    done
     [ $ours = 0 ] || "${as_root[@]}" rm -f $policy
     [ $result = 0 ] || { say "apt-get could not install ${missing[*]}:"; tail -n 20 "$log" >&2; }
     rm -f "$log"

@@ -10,6 +10,8 @@ public class BusyTargetTests
 {
     private const int SigInt = 2;
     private const int SigTerm = 15;
+    private const int SigCont = 18;
+    private const int SigStop = 19;
 
     [Theory]
     [InlineData("capture", SigInt)]
@@ -40,14 +42,18 @@ public class BusyTargetTests
         }
         finally
         {
-            if (!longOne.HasExited) Run.Signal(longOne.Id, SigInt);
+            if (!longOne.HasExited)
+            {
+                Run.Signal(longOne.Id, SigInt);
+                Run.Signal(longOne.Id, SigCont);
+            }
         }
 
         Assert.True(longOne.WaitForExit(Patience.Limit), "the first capture does not end");
         if (verb == "capture") second.Capture(target.Pid); // and nobody waits for who is gone
     }
 
-    // The record of the target stays locked while its pages are saved from the running process; compressed hard, that takes a minute.
+    // The record of the target is locked while its pages are saved from the running process; compressed hard, that takes a minute. It stands still before that is over.
     private static Process LongCapture(CliStore store, int pid)
     {
         var capture = store.Begin("capture", $"{pid}", "--pre-copy", "always", "--compression", "zstd:19");
@@ -58,6 +64,7 @@ public class BusyTargetTests
                 Requires.That(!capture.HasExited, "a kernel with userfaultfd write-protect in async mode");
                 return Holds(capture.Id);
             }, "the first capture to begin", pauseMs: 20);
+            Run.Signal(capture.Id, SigStop);
 
             return capture;
         }

@@ -10,7 +10,7 @@ namespace Crstore.Tests.Cli;
 internal static class CrstoreProgram
 {
     private static readonly Lazy<string> Published = new(() =>
-        Run.Command(Repository.Path("tools", "build.sh"), [], timeout: TimeSpan.FromMinutes(9)).MustSucceed().Output.Trim());
+        Run.Command(Repository.Path("tools", "build.sh"), [], timeout: TimeSpan.FromMinutes(30)).MustSucceed().Output.Trim());
 
     /// <summary>Full path of the executable.</summary>
     public static string Path => Published.Value;

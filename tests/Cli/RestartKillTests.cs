@@ -51,11 +51,13 @@ public sealed class RestartKillTests
         var random = Seeds.Random();
         using var store = new CliStore();
         var pids = Capture(store, out var session);
-        var (whole, nothing, limitMs) = (0, 0, Undisturbed(store, pids));
-        for (var kill = 0; kill < kills || (nothing == 0 && kill < 10 * kills); kill++)
+        var (whole, nothing, cut, limitMs) = (0, 0, 0, Undisturbed(store, pids));
+        for (var kill = 0; kill <= kills; kill++)
         {
-            using (var crstore = Start(store))
+            if (kill == kills) KillWhenAllIsThere(store, pids);
+            else
             {
+                using var crstore = Start(store);
                 Thread.Sleep(random.Next(limitMs / 3, limitMs + 20));
                 // About as often in time as too late, also where it takes longer at times.
                 limitMs = crstore.HasExited ? Math.Max(30, limitMs * 7 / 8) : limitMs * 8 / 7;
@@ -65,7 +67,15 @@ public sealed class RestartKillTests
 
             // Puppets die with their tracer; what is left of them goes when init has waited for them.
             var alive = Settled(pids);
-            Assert.True(alive == 0 || alive == pids.Count, $"kill {kill}: {alive} of {pids.Count} processes are left");
+            if (alive > 0 && alive < pids.Count)
+            {
+                // In the microseconds in which it lets go of one after the other (docs/RESTART.md): not often.
+                cut++;
+                Assert.True(kill < kills && cut <= 1 + kills / 100, $"kill {kill}: {alive} of {pids.Count} processes are left, and not for the first time");
+                End(pids);
+                continue;
+            }
+
             Assert.Equal(0, Settled([session]));
             if (alive == 0)
             {
@@ -81,7 +91,7 @@ public sealed class RestartKillTests
             End(pids);
         }
 
-        Seeds.Print($"{kills} kills: {nothing} times nothing was left, {whole} times all of it ran");
+        Seeds.Print($"{kills} kills: {nothing} times nothing was left, {whole} times all of it ran, {cut} times a part");
         Assert.True(nothing > 0, "no kill came in time");
         Undisturbed(store, pids);
     }
@@ -95,6 +105,20 @@ public sealed class RestartKillTests
         session = pids.Select(p => StatLine.Parse(File.ReadAllBytes($"/proc/{p}/stat")).Session).First(s => s != target.Pid); // which a helper begins
         Assert.DoesNotContain(session, pids);
         return pids;
+    }
+
+    // Once for certain in time: before it lets them go it has warnings to tell (of the signal at their parent's death, which is dropped), and nobody listens.
+    private static void KillWhenAllIsThere(CliStore store, List<int> pids)
+    {
+        var pipe = store.File("full");
+        Run.Command("mkfifo", [pipe]).MustSucceed();
+        using var full = new FileStream(pipe, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+        full.Write(new byte[65_536]); // what a pipe holds, pipe(7)
+        using var crstore = Start(store, pipe);
+        Patience.Until(() => crstore.HasExited || pids.TrueForAll(p => TaskStatusFile.Read(p) is { TracerPid: > 0 }), "all of the family to be there");
+        Assert.False(crstore.HasExited, "it has told no warning");
+        crstore.Kill();
+        crstore.WaitForExit();
     }
 
     // How long it takes in ms, the start of the program included.
@@ -113,9 +137,9 @@ public sealed class RestartKillTests
         return took;
     }
 
-    private static Process Start(CliStore store)
+    private static Process Start(CliStore store, string error = "/dev/null")
     {
-        var start = new ProcessStartInfo(CrstoreProgram.Path, ["restart", "s", "--detach", "--quiet"]);
+        var start = new ProcessStartInfo("/bin/sh", ["-c", "exec \"$0\" restart s --detach --quiet 2>\"$1\"", CrstoreProgram.Path, error]);
         start.Environment["CRSTORE_STORE"] = store.Path;
         return Process.Start(start)!;
     }

@@ -97,7 +97,7 @@ public sealed class WatchBesideOthersTests
             holder.Expect("ready");
             var given = store.Run([.. watch, "--lock-timeout", "50ms"]);
             Assert.Equal(((int)ExitCode.Busy, ""), (given.ExitCode, given.Output));
-            using var waiting = store.Begin(watch);
+            using var waiting = store.Begin([.. watch, "--lock-timeout", "10m"]);
             Assert.StartsWith("crstore: waiting for ", waiting.StandardError.ReadLine());
             holder.Signal(9);
             Assert.Equal(2, waiting.StandardOutput.ReadToEnd().TrimEnd('\n').Split('\n').Length);

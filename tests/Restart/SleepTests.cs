@@ -13,7 +13,7 @@ namespace Crstore.Tests.Restart;
 public class SleepTests
 {
     private const int Sleep = 11000, Before = 4000, Captured = 5000; // milliseconds: of all, and of it before an earlier capture and before the one that is restarted
-    private const int Attempts = 4; // where the machine is busy
+    private const int Attempts = 4; // each with twice the times of the one before: where the machine is busy
     private const int Late = 3500; // that a busy machine may add. A sleep that begins anew takes Captured longer, one after an earlier capture at least Before
 
     // The kernel goes on with some by itself, and knows what is left of them; the others it makes again from the start after each capture, those with a timespec with all of their timeout.
@@ -113,25 +113,26 @@ public class SleepTests
     }
 
     // In most of the ways: a proof may fail (docs/FREEZING.md), here one in ten or twenty, and the timeout begins anew then. None is early.
-    private static void Check(string[] ways, bool earlier, PreCopyPolicy? preCopy) => Assert.Contains(Enumerable.Range(0, Attempts), _ => Kept(ways, earlier, preCopy) >= (ways.Length + 1) / 2);
+    private static void Check(string[] ways, bool earlier, PreCopyPolicy? preCopy) =>
+        Assert.Contains(Enumerable.Range(0, Attempts), attempt => Kept(ways, earlier, preCopy, 1 << attempt) >= (ways.Length + 1) / 2);
 
     // How many of them end when they would have; none if the machine was too busy to tell.
-    private static int Kept(string[] ways, bool earlier, PreCopyPolicy? preCopy)
+    private static int Kept(string[] ways, bool earlier, PreCopyPolicy? preCopy, int times)
     {
         Requires.Root();
-        using var run = RestartRun.Start("sleeper", [$"{Sleep}", .. ways]);
+        using var run = RestartRun.Start("sleeper", [$"{Sleep * times}", .. ways]);
         run.Expect("ready");
         var clock = Stopwatch.StartNew();
         if (earlier)
         {
-            Thread.Sleep(Before);
+            Thread.Sleep(Before * times);
             Capture();
         }
 
-        Thread.Sleep(Math.Max(0, Captured - (int)clock.ElapsedMilliseconds));
+        Thread.Sleep(Math.Max(0, Captured * times - (int)clock.ElapsedMilliseconds));
         var crid = Capture();
         run.Kill();
-        if (clock.ElapsedMilliseconds >= Sleep) return 0; // the sleeps were over
+        if (clock.ElapsedMilliseconds >= Sleep * times) return 0; // the sleeps were over
         run.Restart(crid, new RestartOptions { Detach = true, Stdio = Objects.Files.StdioPolicy.Null, Clock = ClockPolicy.Continue });
         var kept = 0;
         foreach (var line in ways.Select(_ => run.ReadLine()))
@@ -140,8 +141,8 @@ public class SleepTests
             Assert.Contains(way, ways);
             Assert.DoesNotContain("error", line);
             var slept = int.Parse(answer, CultureInfo.InvariantCulture);
-            Assert.True(slept >= Sleep, $"{way} has slept for {slept} ms only");
-            if (slept <= Sleep + Late) kept++;
+            Assert.True(slept >= Sleep * times, $"{way} has slept for {slept} ms only");
+            if (slept <= (Sleep + Late) * times) kept++;
         }
 
         return kept;

@@ -10,7 +10,7 @@ for mode in never always; do
         name=$(basename "${tests[i]}" | sed 's/Crstore\.\(.*\)\.Tests/\1/')-$mode
         filter=()
         [ "${tests[i + 1]}" = all ] || filter=(-filter '/*/*/*SoftDirty*/*' -filter '/*/*/*Trap*/*' -filter '/[vm=yes]')
-        timeout -k 10 "${CRSTORE_VM_TEST_TIMEOUT:-1200}" "${tests[i]}" "${filter[@]}" -noColor -noLogo -ctrf "/results/$name.json" >"/results/$name.log" 2>&1
+        timeout -k 10 "${CRSTORE_VM_TEST_TIMEOUT:-2400}" "${tests[i]}" "${filter[@]}" -noColor -noLogo -ctrf "/results/$name.json" >"/results/$name.log" 2>&1
         echo $? >"/results/$name.exit"
         echo "$name: exit code $(cat "/results/$name.exit")"
     done
