@@ -1,5 +1,9 @@
+using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
+using Crstore.Capture.Snapshots;
 using Crstore.Capture.State;
+using Crstore.Linux;
+using Crstore.Model;
 
 namespace Crstore.Capture;
 
@@ -11,6 +15,8 @@ namespace Crstore.Capture;
 public sealed class CaptureKit : IDisposable
 {
     private const long KeptBytes = 64 << 20; // more is given back after each capture: it is faulted in while the target runs
+    private static readonly TimeSpan RehearsalLimit = TimeSpan.FromSeconds(30);
+    private Task? _rehearsal;
 
     /// <summary>For many captures, one at a time.</summary>
     public CaptureKit()
@@ -26,12 +32,66 @@ public sealed class CaptureKit : IDisposable
     /// <summary>Build ids, by file version.</summary>
     internal FileRefs Files { get; } = new();
 
-    /// <summary>The way through the freeze has been taken once: what the runtime prepares at first use is ready.</summary>
-    internal bool Rehearsed { get; set; }
-
     /// <summary>For a single capture.</summary>
-    internal static CaptureKit ForOne() => new(keptBytes: 0);
+    public static CaptureKit ForOne() => new(keptBytes: 0);
+
+    /// <summary>
+    /// Begins the rehearsal, once for all captures, on a thread of its own. It needs neither the store nor the target: it may begin before there is a store, whose creation waits for
+    /// one sync behind the other.
+    /// </summary>
+    /// <param name="options">Of the capture.</param>
+    public void Rehearse(CaptureOptions options) => _rehearsal ??= Task.Run(() => TakeTheWay(options, Files));
+
+    /// <summary>Waits for the rehearsal.</summary>
+    internal void AwaitRehearsal()
+    {
+        try
+        {
+            _rehearsal?.GetAwaiter().GetResult();
+        }
+        catch
+        {
+            _rehearsal = null; // the next capture tries it again
+            throw;
+        }
+    }
 
     /// <inheritdoc/>
-    public void Dispose() => Buffer.Dispose();
+    public void Dispose()
+    {
+        if (_rehearsal is not null) Task.WaitAny(_rehearsal);
+        _ = _rehearsal?.Exception; // seen: whoever gives up has an error of its own
+        Buffer.Dispose();
+    }
+
+    /// <summary>
+    /// Takes the whole path once with a throw-away process: what the runtime prepares at first use (17 to 56 ms of it) must not
+    /// happen while the target stands still. A rehearsal that fails says nothing of the target, so it only costs the warm-up.
+    /// </summary>
+    private static void TakeTheWay(CaptureOptions options, FileRefs files)
+    {
+        using var victim = Rehearsal.TryStart();
+        if (victim is null) return;
+        using var thread = new PtraceThread();
+        using var writer = new RehearsalWriter(Guid.NewGuid());
+        using var watchdog = new FreezeWatchdog(RehearsalLimit); // whatever the limit for the target is
+        using var spaces = new SpaceTable(writer, watchdog, null, CancellationToken.None);
+        using var buffer = new PageBuffer(16 << 20);
+        var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false };
+        try
+        {
+            var withSnapshot = options.Snapshot != SnapshotPolicy.Never && SnapshotChoice.Pays(options.Snapshot, CaptureAttempt.PrivateBytes(options), 0); // of the target: it may come to that
+            using var attempt = new CaptureAttempt(trial, writer, spaces, files, buffer, watchdog, new PhaseClock()) { Rehearsal = true, UseSnapshots = withSnapshot };
+            attempt.Prepare();
+            attempt.UseSnapshots &= attempt.WhyNoSnapshots().Length == 0;
+            attempt.PrepareBuffer();
+            thread.Run(() => attempt.Freeze(CancellationToken.None));
+            attempt.Deliver();
+            attempt.Describe();
+        }
+        catch (Exception e) when (e is TargetException or EnvironmentException or FrozenTooLongException or SnapshotLostException or LinuxException)
+        {
+            // The same refusal meets the real target next, where it can be told in the target's name.
+        }
+    }
 }

@@ -2,7 +2,6 @@ using Crstore.Linux;
 using Crstore.Capture.Freezing;
 using Crstore.Capture.Memory;
 using Crstore.Capture.Snapshots;
-using Crstore.Capture.State;
 using Crstore.Model;
 using Crstore.Model.Format;
 
@@ -14,8 +13,6 @@ namespace Crstore.Capture;
 /// </summary>
 public static class CaptureSession
 {
-    private static readonly TimeSpan RehearsalLimit = TimeSpan.FromSeconds(30);
-
     /// <summary>Captures into the writer and commits. The target runs again (or is stopped as asked) when this returns or throws.</summary>
     /// <exception cref="TargetException">Gone, refused, or it cannot be stopped.</exception>
     /// <exception cref="FrozenTooLongException">The limit on frozen time; the attempt is void.</exception>
@@ -39,7 +36,7 @@ public static class CaptureSession
         buffer.SetBudget(options.BufferBytes);
         using var held = new HeldMemory(buffer);
         if (writer.Parent is null && !MayPreCopy(options) && options.Snapshot != SnapshotPolicy.Always) Anticipate(options, buffer);
-        var rehearsal = kit.Rehearsed ? Task.CompletedTask : Task.Run(() => Rehearse(options, writer.StoreId, thread, files)); // beside the first preparations
+        kit.Rehearse(options); // beside the first preparations, unless it is under way or behind us
 
         using var spaces = new SpaceTable(writer, watchdog, progress, cancel);
         var connections = options.Tcp == TcpPolicy.Wait ? new TcpConnections(options) : null;
@@ -275,8 +272,7 @@ public static class CaptureSession
                     finally
                     {
                         clock.Enter("rehearse");
-                        rehearsal.GetAwaiter().GetResult();
-                        kit.Rehearsed = true;
+                        kit.AwaitRehearsal();
                     }
 
                     return prepared;
@@ -304,36 +300,6 @@ public static class CaptureSession
         catch (Linux.LinuxException)
         {
             // The target's refusal is told when the target is prepared.
-        }
-    }
-
-    /// <summary>
-    /// Takes the whole path once with a throw-away process: what the runtime prepares at first use (17 to 56 ms of it) must not
-    /// happen while the target stands still. A rehearsal that fails says nothing of the target, so it only costs the warm-up.
-    /// </summary>
-    private static void Rehearse(CaptureOptions options, Guid storeId, PtraceThread thread, FileRefs files)
-    {
-        using var victim = Rehearsal.TryStart();
-        if (victim is null) return;
-        using var writer = new RehearsalWriter(storeId);
-        using var watchdog = new FreezeWatchdog(RehearsalLimit); // whatever the limit for the target is
-        using var spaces = new SpaceTable(writer, watchdog, null, CancellationToken.None);
-        using var buffer = new PageBuffer(16 << 20);
-        var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false };
-        try
-        {
-            var withSnapshot = options.Snapshot != SnapshotPolicy.Never && SnapshotChoice.Pays(options.Snapshot, CaptureAttempt.PrivateBytes(options), 0); // of the target: it may come to that
-            using var attempt = new CaptureAttempt(trial, writer, spaces, files, buffer, watchdog, new PhaseClock()) { Rehearsal = true, UseSnapshots = withSnapshot };
-            attempt.Prepare();
-            attempt.UseSnapshots &= attempt.WhyNoSnapshots().Length == 0;
-            attempt.PrepareBuffer();
-            thread.Run(() => attempt.Freeze(CancellationToken.None));
-            attempt.Deliver();
-            attempt.Describe();
-        }
-        catch (Exception e) when (e is TargetException or EnvironmentException or FrozenTooLongException or SnapshotLostException or LinuxException)
-        {
-            // The same refusal meets the real target next, where it can be told in the target's name.
         }
     }
 }

@@ -192,57 +192,62 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             var index = Task.Run(BuildIndexFiles);
             try
             {
-                sink.Complete();
+                Store(manifest, kept, moved, index, early, distrust, finalize);
             }
             finally
             {
                 Task.WaitAny(index); // also when this fails: its files are to be removed
             }
 
-            var maps = kept.Select(s => (s.Id, Map: s.Build())).ToList();
-            var header = manifest.Header;
-            var body = manifest.Body;
-            Fill(header, body, maps, moved);
-            ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is written
-            var indexBytes = index.GetAwaiter().GetResult();
-            using var late = held is null && early is null ? Open() : null;
-            var access = held ?? (early ?? late)!.Await(Clock);
-            try
-            {
-                FaultPoint.Hit("commit.opened");
-                var db = access.Database;
-                if (held is not null) DiskRoom.EnsureOpen(paths, toFree: false);
-                CheckPlace(db);
-                CheckGeneration(db);
-                Clock.Enter("write");
-                if (adoption is null)
-                {
-                    body.Phases.Clear();
-                    body.Phases.AddRange(Clock.Report()); // of the rest it can't tell
-                }
-
-                var stored = Write(db, header, ManifestCodec.EncodeBody(body), maps, indexBytes, distrust, finalize);
-                if (!access.IsInPlace)
-                    throw new StoreDamagedException($"CRID {Crid} is not in {paths.Root}: the store that it was written to has been removed, or moved");
-                Remember(stored, maps);
-                var whole = IngestIndex(db);
-                FaultPoint.Hit("commit.index-ingested");
-                Clock.Enter("tidy up");
-                whole &= TidyUp(db);
-                DiskRoom.KeepReserve(paths);
-                FaultPoint.Hit("commit.maintained");
-                if (whole) access.Done();
-                Clock.Enter("close");
-            }
-            finally
-            {
-                if (access != held) access.Dispose();
-            }
-
             FaultPoint.Hit("commit.closed");
             Clock.Stop();
-            return header;
+            return manifest.Header;
         });
+    }
+
+    /// <summary>From the last frame to the commit and what follows it. The index is built beside what waits for syncs, and is complete before the commit.</summary>
+    private void Store(CheckpointManifest manifest, List<SpaceWriter> kept, ulong moved, Task<ulong> index, EarlyOpening? early, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
+    {
+        sink.Complete();
+        var maps = kept.Select(s => (s.Id, Map: s.Build())).ToList();
+        var header = manifest.Header;
+        var body = manifest.Body;
+        Fill(header, body, maps, moved);
+        ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is written
+        if (held is null && early is null) index.GetAwaiter().GetResult(); // nobody shall wait for that
+        using var late = held is null && early is null ? Open() : null;
+        var access = held ?? (early ?? late)!.Await(Clock);
+        try
+        {
+            FaultPoint.Hit("commit.opened");
+            var db = access.Database;
+            if (held is not null) DiskRoom.EnsureOpen(paths, toFree: false);
+            CheckPlace(db);
+            CheckGeneration(db);
+            Clock.Enter("write");
+            if (adoption is null)
+            {
+                body.Phases.Clear();
+                body.Phases.AddRange(Clock.Report()); // of the rest it can't tell
+            }
+
+            var stored = Write(db, header, ManifestCodec.EncodeBody(body), maps, index, distrust, finalize);
+            if (!access.IsInPlace)
+                throw new StoreDamagedException($"CRID {Crid} is not in {paths.Root}: the store that it was written to has been removed, or moved");
+            Remember(stored, maps);
+            var whole = IngestIndex(db);
+            FaultPoint.Hit("commit.index-ingested");
+            Clock.Enter("tidy up");
+            whole &= TidyUp(db);
+            DiskRoom.KeepReserve(paths);
+            FaultPoint.Hit("commit.maintained");
+            if (whole) access.Done();
+            Clock.Enter("close");
+        }
+        finally
+        {
+            if (access != held) access.Dispose();
+        }
     }
 
     /// <summary>
@@ -370,10 +375,11 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     }
 
     private byte[] Write(RocksDb db, CheckpointHeader header, byte[] bodyBytes, List<(SpaceId Id, PageMapResult Map)> maps,
-        ulong indexBytes, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
+        Task<ulong> index, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
     {
         AllCores.For(0, 2, i => db.Ingest(i == 0 ? ColumnFamily.Chunks : ColumnFamily.Patches, (i == 0 ? sink.Frames : sink.Patches).Files)); // each waits for syncs
         FaultPoint.Hit("commit.frames-ingested");
+        var indexBytes = index.GetAwaiter().GetResult();
         using var batch = db.NewBatch();
         PutSmall(batch, sink.Frames);
         PutSmall(batch, sink.Patches);

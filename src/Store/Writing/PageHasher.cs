@@ -77,14 +77,16 @@ internal sealed class PageHasher(RocksDb snapshot, FreshChunks taken)
     private void Hash(int from, int to)
     {
         var memory = pages.Span;
+        Span<int> some = stackalloc int[UnitPages];
+        var count = 0;
         for (var i = from; i < to; i++)
         {
-            var page = memory.Slice(i * VirtualPage.Size, VirtualPage.Size);
-            fates[i] = page.ContainsAnyExcept((byte)0) ? PageFate.Fresh : PageFate.Zero;
-            if (fates[i] == PageFate.Zero) continue;
-            hashes[i] = PageHash.Of(page);
-            taken.Prefetch(hashes[i]);
+            fates[i] = memory.Slice(i * VirtualPage.Size, VirtualPage.Size).ContainsAnyExcept((byte)0) ? PageFate.Fresh : PageFate.Zero;
+            if (fates[i] == PageFate.Fresh) some[count++] = i;
         }
+
+        PageHash.Of(memory, some[..count], hashes);
+        foreach (var i in some[..count]) taken.Prefetch(hashes[i]);
 
         for (var i = from; i < to; i++)
             if (fates[i] == PageFate.Fresh && taken.TryFind(hashes[i], out _)) fates[i] = PageFate.Taken;

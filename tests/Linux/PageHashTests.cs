@@ -1,0 +1,73 @@
+using System.Security.Cryptography;
+using Crstore.Linux;
+using Crstore.Model;
+using Crstore.Tests.Support;
+using Xunit;
+
+namespace Crstore.Tests.Linux;
+
+public sealed class PageHashTests
+{
+    private const int Pages = 40; // two full rounds of sixteen, and some that are left over
+
+    [Theory]
+    [InlineData(16)]
+    [InlineData(15)]
+    [InlineData(40)]
+    public void A_batch_has_the_addresses_that_each_page_has_alone(int count)
+    {
+        var memory = Memory();
+        var numbers = Enumerable.Range(0, Pages).Reverse().Take(count).ToArray();
+        var hashes = new ContentHash[Pages];
+        PageHash.Of(memory, numbers, hashes);
+        for (var page = 0; page < Pages; page++)
+            Assert.Equal(numbers.Contains(page) ? Expected(memory, page) : default, hashes[page]);
+    }
+
+    [Fact]
+    public void Sixteen_pages_side_by_side_have_the_addresses_that_each_has_alone()
+    {
+        Requires.That(WidePageHash.IsSupported, "a processor with AVX-512F and AVX-512BW");
+        var memory = Memory();
+        int[][] orders = [.. Enumerable.Range(0, WidePageHash.Lanes).Select(turn => // each page in each lane
+            Enumerable.Range(0, WidePageHash.Lanes).Select(lane => (lane + turn) % WidePageHash.Lanes).ToArray()),
+            [.. Enumerable.Range(0, WidePageHash.Lanes).Select(lane => Pages - 1 - 2 * lane)], [.. Enumerable.Repeat(7, WidePageHash.Lanes)]];
+        foreach (var order in orders)
+        {
+            var hashes = new ContentHash[Pages];
+            Wide(memory, order, hashes);
+            for (var page = 0; page < Pages; page++) Assert.Equal(order.Contains(page) ? Expected(memory, page) : default, hashes[page]);
+        }
+    }
+
+    [Fact]
+    public void Whoever_hashes_many_pages_goes_on_with_the_same_addresses()
+    {
+        var memory = Memory();
+        var numbers = Enumerable.Range(0, Pages).ToArray();
+        var expected = numbers.Select(page => Expected(memory, page)).ToArray();
+        for (var i = 0; i < 500; i++) // 20000 pages: somewhere in there it is compiled
+        {
+            var hashes = new ContentHash[Pages];
+            PageHash.Of(memory, numbers, hashes);
+            Assert.Equal(expected, hashes);
+        }
+    }
+
+    private static unsafe void Wide(byte[] memory, int[] pages, ContentHash[] hashes)
+    {
+        fixed (byte* from = memory) WidePageHash.Of(from, pages, hashes);
+    }
+
+    // Random pages, one of zeros and one of ones among them.
+    private static byte[] Memory()
+    {
+        var memory = new byte[Pages * VirtualPage.Size];
+        new Random(1).NextBytes(memory);
+        memory.AsSpan(3 * VirtualPage.Size, VirtualPage.Size).Clear();
+        memory.AsSpan(4 * VirtualPage.Size, VirtualPage.Size).Fill(0xff);
+        return memory;
+    }
+
+    private static ContentHash Expected(byte[] memory, int page) => ContentHash.Read(SHA256.HashData(memory.AsSpan(page * VirtualPage.Size, VirtualPage.Size)));
+}
