@@ -31,7 +31,8 @@ public static class CaptureSession
     {
         var clock = writer.Clock;
         var (files, buffer) = (kit.Files, kit.Buffer);
-        using var thread = new PtraceThread(); // its end lets go of threads that could not be detached, since they did not stop in time
+        var early = kit.TakeRehearsal();
+        using var thread = early?.Thread ?? new PtraceThread(); // its end lets go of threads that could not be detached, since they did not stop in time
         using var watchdog = new FreezeWatchdog(options.MaxFrozen);
         using var way = new GivingWay(options.Nice, options.UsualNice, options.MayStayNice, thread);
         way.Give(last: false);
@@ -39,7 +40,7 @@ public static class CaptureSession
         buffer.SetBudget(options.BufferBytes);
         using var held = new HeldMemory(buffer);
         if (writer.Parent is null && !MayPreCopy(options) && options.Snapshot != SnapshotPolicy.Always) Anticipate(options, buffer);
-        var rehearsal = kit.Rehearsed ? Task.CompletedTask : Task.Run(() => Rehearse(options, writer.StoreId, thread, files)); // beside the first preparations
+        var rehearsal = early?.Rehearsal ?? (kit.Rehearsed ? Task.CompletedTask : Task.Run(() => Rehearse(options, writer.StoreId, thread, files))); // beside the first preparations
 
         using var spaces = new SpaceTable(writer, watchdog, progress, cancel);
         var connections = options.Tcp == TcpPolicy.Wait ? new TcpConnections(options) : null;
@@ -311,7 +312,7 @@ public static class CaptureSession
     /// Takes the whole path once with a throw-away process: what the runtime prepares at first use (17 to 56 ms of it) must not
     /// happen while the target stands still. A rehearsal that fails says nothing of the target, so it only costs the warm-up.
     /// </summary>
-    private static void Rehearse(CaptureOptions options, Guid storeId, PtraceThread thread, FileRefs files)
+    internal static void Rehearse(CaptureOptions options, Guid storeId, PtraceThread thread, FileRefs files)
     {
         using var victim = Rehearsal.TryStart();
         if (victim is null) return;

@@ -182,24 +182,27 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         return StoreErrors.Guard(() =>
         {
             Clock.Enter("hash");
+            using var early = held is null && MayOpenEarly ? Open() : null;
             // Once all pages are hashed, the last of them are still being compressed.
             sink.Flush();
             Clock.Enter("pack");
-            using var early = held is null && MayOpenEarly ? Open() : null;
             var named = manifest.Body.Processes.Where(p => !p.Zombie).Select(p => p.Space).ToHashSet();
             var kept = spaces.Values.Where(s => named.Contains(s.Id.Value)).ToList();
             var moved = new PatchCleaner(snapshot.Database, sink).Run(kept);
+            // Beside the last frames, and the syncs of their files.
             var index = Task.Run(BuildIndexFiles);
+            var building = Task.Factory.StartNew(() => kept.ConvertAll(s => (s.Id, Map: s.Build())), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
             try
             {
                 sink.Complete();
             }
             finally
             {
+                Task.WaitAny(building);
                 Task.WaitAny(index); // also when this fails: its files are to be removed
             }
 
-            var maps = kept.Select(s => (s.Id, Map: s.Build())).ToList();
+            var maps = building.GetAwaiter().GetResult();
             var header = manifest.Header;
             var body = manifest.Body;
             Fill(header, body, maps, moved);

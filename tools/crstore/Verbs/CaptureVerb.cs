@@ -66,6 +66,7 @@ internal sealed class CaptureVerb : Verb
         Admission.CheckAccess(target.Pid);
         if (!hooks.Any) options = Admission.CheckState(options, Context.Cancel);
 
+        using var kit = hooks.Any || parsed.GetValue(_lazy) ? null : CaptureKit.ForOne(options);
         var storeOptions = _how.With(StoreOptionsOf(parsed, _lockTimeout), parsed);
         using var store = CheckpointStore.OpenOrCreate(storeOptions, out var created);
         if (created) CommandContext.Tell($"created store {storeOptions.Directory} (mode 0700)");
@@ -77,7 +78,7 @@ internal sealed class CaptureVerb : Verb
         {
             CheckpointManifest? manifest = null;
             hooks.Facts["CRSTORE_CRID"] = $"{writer.Crid}";
-            hooks.Around("capture", () => manifest = CaptureSession.Run(how, writer, progress, Context.Cancel));
+            hooks.Around("capture", () => manifest = kit is null ? CaptureSession.Run(how, writer, progress, Context.Cancel) : CaptureSession.Run(how, writer, kit, progress, Context.Cancel));
             return manifest!;
         }
 
