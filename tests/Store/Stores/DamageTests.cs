@@ -162,8 +162,8 @@ public sealed class DamageTests
             var space = writer.OpenSpace(new SpaceId(0), new SpaceId(0));
             var met = Record.Exception(() => next.WriteTo(space));
             Assert.Equal(pages > 512, met is not null);
-            Assert.Equal((ulong)pages, writer.Counters.Dirty);
             Assert.IsType<StoreDamagedException>(met ?? Record.Exception(() => writer.Commit(Memory.Manifest())));
+            Assert.Equal((ulong)pages, writer.Counters.Dirty);
             Assert.Throws<InvalidOperationException>(() => writer.Commit(Memory.Manifest()));
         }
 
