@@ -22,6 +22,7 @@ internal sealed class CaptureAttempt(
     private const long NoGcBytes = 32 << 20;
     private const int PrepareRounds = 4;
     private readonly Dictionary<int, ProcessCapture> _prepared = [];
+    private readonly Dictionary<int, Task<VmaPlan?>> _plans = []; // of those that are to be prepared
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
     private readonly FreezeCrew _crew = new();
@@ -90,6 +91,21 @@ internal sealed class CaptureAttempt(
     public void Prepare()
     {
         clock.Enter("prepare");
+        // The kernel walks over all of their page tables for smaps: beside the others, one by one.
+        if (options.Tree && PreCopied.Count == 0)
+            foreach (var pid in Descendants(options.Pid)) _plans[pid] = VmaPlan.PrepareAhead(pid, options.EmbedFiles, options.HonourDontDump);
+        try
+        {
+            AddAll();
+        }
+        finally
+        {
+            foreach (var plan in _plans.Values) Task.WaitAny(plan); // of one that has ended
+        }
+    }
+
+    private void AddAll()
+    {
         Add(options.Pid);
         if (options.Tree)
         {
@@ -486,6 +502,7 @@ internal sealed class CaptureAttempt(
         var capture = ProcessCapture.Prepare(id, new MemoryRequest
         {
             Round = round,
+            Vmas = _plans.Remove(pid, out var plan) ? plan : null,
             Held = Held,
             Pid = pid,
             Options = options,

@@ -16,7 +16,6 @@ public sealed class CaptureKit : IDisposable
 {
     private const long KeptBytes = 64 << 20; // more is given back after each capture: it is faulted in while the target runs
     private static readonly TimeSpan RehearsalLimit = TimeSpan.FromSeconds(30);
-    private Task? _rehearsal;
 
     /// <summary>For many captures, one at a time.</summary>
     public CaptureKit()
@@ -32,6 +31,9 @@ public sealed class CaptureKit : IDisposable
     /// <summary>Build ids, by file version.</summary>
     internal FileRefs Files { get; } = new();
 
+    /// <summary>Under way, or behind us; null before it has begun.</summary>
+    internal Task? Rehearsal { get; private set; }
+
     /// <summary>For a single capture.</summary>
     public static CaptureKit ForOne() => new(keptBytes: 0);
 
@@ -40,18 +42,18 @@ public sealed class CaptureKit : IDisposable
     /// one sync behind the other.
     /// </summary>
     /// <param name="options">Of the capture.</param>
-    public void Rehearse(CaptureOptions options) => _rehearsal ??= Task.Run(() => TakeTheWay(options, Files));
+    public void Rehearse(CaptureOptions options) => Rehearsal ??= Task.Run(() => TakeTheWay(options, Files));
 
     /// <summary>Waits for the rehearsal.</summary>
     internal void AwaitRehearsal()
     {
         try
         {
-            _rehearsal?.GetAwaiter().GetResult();
+            Rehearsal?.GetAwaiter().GetResult();
         }
         catch
         {
-            _rehearsal = null; // the next capture tries it again
+            Rehearsal = null; // the next capture tries it again
             throw;
         }
     }
@@ -59,8 +61,8 @@ public sealed class CaptureKit : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (_rehearsal is not null) Task.WaitAny(_rehearsal);
-        _ = _rehearsal?.Exception; // seen: whoever gives up has an error of its own
+        if (Rehearsal is not null) Task.WaitAny(Rehearsal);
+        _ = Rehearsal?.Exception; // seen: whoever gives up has an error of its own
         Buffer.Dispose();
     }
 
@@ -70,7 +72,7 @@ public sealed class CaptureKit : IDisposable
     /// </summary>
     private static void TakeTheWay(CaptureOptions options, FileRefs files)
     {
-        using var victim = Rehearsal.TryStart();
+        using var victim = Freezing.Rehearsal.TryStart();
         if (victim is null) return;
         using var thread = new PtraceThread();
         using var writer = new RehearsalWriter(Guid.NewGuid());

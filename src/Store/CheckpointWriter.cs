@@ -182,20 +182,23 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         return StoreErrors.Guard(() =>
         {
             Clock.Enter("hash");
+            using var early = held is null && MayOpenEarly ? Open() : null;
             // Once all pages are hashed, the last of them are still being compressed.
             sink.Flush();
             Clock.Enter("pack");
-            using var early = held is null && MayOpenEarly ? Open() : null;
             var named = manifest.Body.Processes.Where(p => !p.Zombie).Select(p => p.Space).ToHashSet();
             var kept = spaces.Values.Where(s => named.Contains(s.Id.Value)).ToList();
             var moved = new PatchCleaner(snapshot.Database, sink).Run(kept);
+            // Beside the last frames, and the syncs of their files.
             var index = Task.Run(BuildIndexFiles);
+            var building = Task.Factory.StartNew(() => kept.ConvertAll(s => (s.Id, Map: s.Build())), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
             try
             {
-                Store(manifest, kept, moved, index, early, distrust, finalize);
+                Store(manifest, building, moved, index, early, distrust, finalize);
             }
             finally
             {
+                Task.WaitAny(building);
                 Task.WaitAny(index); // also when this fails: its files are to be removed
             }
 
@@ -206,10 +209,10 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     }
 
     /// <summary>From the last frame to the commit and what follows it. The index is built beside what waits for syncs, and is complete before the commit.</summary>
-    private void Store(CheckpointManifest manifest, List<SpaceWriter> kept, ulong moved, Task<ulong> index, EarlyOpening? early, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
+    private void Store(CheckpointManifest manifest, Task<List<(SpaceId Id, PageMapResult Map)>> building, ulong moved, Task<ulong> index, EarlyOpening? early, TrackerKind? distrust, Action<CheckpointHeader>? finalize)
     {
         sink.Complete();
-        var maps = kept.Select(s => (s.Id, Map: s.Build())).ToList();
+        var maps = building.GetAwaiter().GetResult();
         var header = manifest.Header;
         var body = manifest.Body;
         Fill(header, body, maps, moved);

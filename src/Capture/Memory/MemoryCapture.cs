@@ -21,6 +21,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 {
     private readonly MemoryRequest _request;
     private readonly VmaPlan _vmas;
+    private readonly bool _vmasAreRead;
     private readonly PagePlan _plan = new();
     private readonly SampleSet _samples = new();
     private readonly RunList<PageRun> _runs = new(16384);
@@ -50,7 +51,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _request = request;
         _preCopied = request.Round is { } round ? new PreCopiedSpace(request.Space, round.Pages) : null;
         _space = _preCopied ?? request.Space;
-        _vmas = request.Round?.Vmas ?? new VmaPlan(request.Pid, request.Options.EmbedFiles, request.Options.HonourDontDump);
+        var ahead = request.Round is null ? request.Vmas?.GetAwaiter().GetResult() : null;
+        _vmasAreRead = ahead is not null || request.Round is not null && !request.Options.HonourDontDump;
+        _vmas = request.Round?.Vmas ?? ahead ?? new VmaPlan(request.Pid, request.Options.EmbedFiles, request.Options.HonourDontDump);
         _parent = request.Parent is { } parent ? new ParentMap(parent.Process, _space.ParentSpans)
             : request.Rehearsal ? ParentMap.Pretended : ParentMap.None;
         _exclusions = new ExclusionRules(request.Options.Exclude);
@@ -121,7 +124,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         var capture = new MemoryCapture(request);
         try
         {
-            if (request.Round is null || request.Options.HonourDontDump) capture._vmas.Prepare();
+            if (!capture._vmasAreRead) capture._vmas.Prepare();
             capture._tracking.Prepare(capture._vmas.Vmas);
             capture.Estimate();
             return capture;

@@ -38,6 +38,9 @@ public sealed record MemoryRequest
     /// <summary>How to wait for another capture of the process.</summary>
     public LockWait LockWait { get; init; } = LockWait.Default;
 
+    /// <summary>Its mappings, if they are being read already; null as a result: that failed, and is to be tried again.</summary>
+    public Task<VmaPlan?>? Vmas { get; init; }
+
     /// <summary>The last round that was made while the process ran: then <see cref="Parent"/> is that round.</summary>
     public PreCopiedRound? Round { get; init; }
 

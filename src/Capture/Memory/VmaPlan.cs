@@ -50,6 +50,22 @@ public sealed class VmaPlan
         _files.ReadBuildIds();
     }
 
+    /// <summary>Begins to read the mappings of a process on another thread.</summary>
+    /// <returns>Null if it can't be done: who tries it again is told why.</returns>
+    public static Task<VmaPlan?> PrepareAhead(int pid, bool embedFiles, bool honourDontDump) => Task.Run(() =>
+    {
+        try
+        {
+            var plan = new VmaPlan(pid, embedFiles, honourDontDump);
+            plan.Prepare();
+            return plan;
+        }
+        catch (Exception e) when (e is Linux.LinuxException or CrstoreException)
+        {
+            return null;
+        }
+    });
+
     /// <summary>Reads maps and classifies again: in the freeze.</summary>
     /// <exception cref="Linux.LinuxException">The process is gone.</exception>
     /// <exception cref="TargetException">It shows no memory: its main thread has exited.</exception>

@@ -8,12 +8,12 @@ namespace Crstore.Store.Writing;
 
 /// <summary>
 /// Turns page contents into chunk locations: hashes, probes and makes patches in parallel, gives new chunks their ordinals in
-/// capture order, and passes them on to be compressed and spooled. Short runs are gathered until they make a batch: an increment
+/// capture order, and passes them on to be compressed and spooled. Runs are gathered until they make a batch: an increment
 /// of scattered pages would occupy one core alone. One per capture: chunks are shared by all address spaces.
 /// </summary>
 internal sealed class ChunkSink : IDisposable
 {
-    private const int GatheredPages = 64; // longer runs are worth a batch of their own
+    private const int GatheredPages = PageHasher.BatchPages / 4; // longer runs are worth a batch of their own: copying a page costs a tenth of hashing it
     private const int Ahead = 8; // pages whose places in the table are fetched before they are needed
     private readonly Crid crid;
     private readonly FreshChunks fresh;
@@ -77,22 +77,24 @@ internal sealed class ChunkSink : IDisposable
     public void Take(VirtualPage first, ReadOnlyMemory<byte> pages, PageMap? parent, PageHandler handler)
     {
         ThrowIfFailed();
-        var count = pages.Length / VirtualPage.Size;
-        Read += (ulong)count;
-        if (count < GatheredPages)
-        {
-            Gather(new Run(first, count, parent, handler), pages.Span);
-            return;
-        }
-
-        Flush();
+        Read += (ulong)(pages.Length / VirtualPage.Size);
         while (!pages.IsEmpty)
         {
-            var batch = pages[..Math.Min(pages.Length, PageHasher.BatchPages * VirtualPage.Size)];
-            pages = pages[batch.Length..];
-            gathered.Add(new Run(first, batch.Length / VirtualPage.Size, parent, handler));
-            first += (ulong)(batch.Length / VirtualPage.Size);
-            Process(batch);
+            var count = Math.Min(pages.Length / VirtualPage.Size, PageHasher.BatchPages - bufferedPages);
+            var part = pages[..(count * VirtualPage.Size)];
+            var run = new Run(first, count, parent, handler);
+            if (bufferedPages == 0 && count > GatheredPages)
+            {
+                gathered.Add(run);
+                Process(part);
+            }
+            else
+            {
+                Gather(run, part.Span);
+            }
+
+            pages = pages[part.Length..];
+            first += (ulong)count;
         }
     }
 
@@ -140,10 +142,10 @@ internal sealed class ChunkSink : IDisposable
 
     private void Gather(in Run run, ReadOnlySpan<byte> pages)
     {
-        if (bufferedPages + run.Count > PageHasher.BatchPages) Flush();
         pages.CopyTo(buffers.Gathered.AsSpan(bufferedPages * VirtualPage.Size));
         bufferedPages += run.Count;
         gathered.Add(run);
+        if (bufferedPages == PageHasher.BatchPages) Flush();
     }
 
     private void ThrowIfFailed()

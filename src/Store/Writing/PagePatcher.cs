@@ -51,7 +51,9 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
         Units(found.Length, (from, to) => FindAnchors(found.AsSpan(from..to)));
         found = InOrderOfAnchors(found);
         var tried = Array.FindIndex(found, c => c.Anchor.Crid.IsSome); // those without one come first
-        if (tried >= 0) Units(found.Length - tried, (from, to) => Try(found.AsSpan((tried + from)..(tried + to)), batch.Span));
+        if (tried < 0) return;
+        var units = UnitsOfFrames(found, tried);
+        AllCores.For(0, units.Count, unit => Try(found.AsSpan(units[unit].From..units[unit].To), batch.Span));
     }
 
     /// <summary>The patch of a page of the batch; empty if there is none.</summary>
@@ -95,6 +97,20 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
         }
     }
 
+    // Of whole frames, so that none is unpacked on two cores.
+    private static List<(int From, int To)> UnitsOfFrames(Candidate[] found, int first)
+    {
+        var units = new List<(int, int)>();
+        for (int from = first, to; from < found.Length; from = to)
+        {
+            to = Math.Min(from + UnitPages, found.Length);
+            while (to < found.Length && FrameId.Of(found[to].Anchor) == FrameId.Of(found[to - 1].Anchor)) to++;
+            units.Add((from, to));
+        }
+
+        return units;
+    }
+
     private void Try(ReadOnlySpan<Candidate> unit, ReadOnlySpan<byte> batch)
     {
         var scratch = FrameScratch.OfThisThread;
@@ -105,8 +121,9 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
             var (index, _, _, anchor) = unit[i];
             try
             {
-                var page = scratch.Handed.AsSpan(0, VirtualPage.Size);
-                if (known?.TryRead(snapshot, anchor, page) != true)
+                ReadOnlySpan<byte> page = scratch.Handed.AsSpan(0, VirtualPage.Size);
+                var isKnown = known?.TryRead(snapshot, anchor, scratch.Handed.AsSpan(0, VirtualPage.Size)) == true;
+                if (!isKnown)
                 {
                     if (frame?.Id != FrameId.Of(anchor))
                     {
@@ -114,16 +131,20 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
                         var fetched = scratch.Frame(snapshot, FrameId.Of(anchor));
                         fetched.UnpackInto(scratch.Unpacked);
                         frame = fetched;
+                        known?.AddNeighbours(frame);
                     }
 
-                    // It is checked: from a damaged one this page could never be made again.
-                    frame.Page(anchor.Slot).CopyTo(page);
-                    known?.Add(anchor, frame.Hash(anchor.Slot), page);
-                    known?.AddNeighbours(frame);
+                    page = frame.Unchecked(anchor.Slot);
                 }
 
                 var length = PatchCodec.Make(page, batch.Slice(index * VirtualPage.Size, VirtualPage.Size), patches.AsSpan(index * MaxBytes, MaxBytes));
                 if (length <= 0) continue; // 0: the index has lost the anchor's entry, and gets it back with a copy
+                if (!isKnown)
+                {
+                    frame!.Check(anchor.Slot, page); // from a damaged one this page could never be made again
+                    known?.Add(anchor, frame.Hash(anchor.Slot), page);
+                }
+
                 (lengths[index], anchors[index]) = (length, anchor);
                 made = true;
             }

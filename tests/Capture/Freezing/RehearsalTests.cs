@@ -1,6 +1,8 @@
+using Crstore.Capture;
 using Crstore.Capture.Freezing;
 using Crstore.Linux;
 using Crstore.Tests.Capture.Injection;
+using Crstore.Tests.Support;
 using Xunit;
 
 namespace Crstore.Tests.Capture.Freezing;
@@ -32,6 +34,31 @@ public sealed class RehearsalTests
         Assert.True(files.Values.Count(l => l.StartsWith("socket:", StringComparison.Ordinal)) >= 4, string.Join(' ', files)); // no IPv6, perhaps
         var number = files.First(f => f.Value == "anon_inode:[eventpoll]").Key;
         Assert.Contains("tfd:", File.ReadAllText($"/proc/{rehearsal.Pid}/fdinfo/{number}"));
+    }
+
+    [Fact]
+    public void A_rehearsal_that_began_before_the_capture_is_the_captures_own_and_the_only_one()
+    {
+        using var target = TargetProcess.Start("pattern_writer", "1", "1");
+        target.Expect("ready ");
+        var options = new CaptureOptions { Pid = target.Pid };
+        using var kit = CaptureKit.ForOne();
+        kit.Rehearse(options);
+        var rehearsal = kit.Rehearsal;
+        using var writer = new RehearsalWriter(Guid.Empty);
+        Assert.Equal(target.Pid, CaptureSession.Run(options, writer, kit, null, TestContext.Current.CancellationToken).Header.RootPid);
+        Assert.True(rehearsal!.IsCompletedSuccessfully);
+        Assert.Same(rehearsal, kit.Rehearsal);
+    }
+
+    /// <summary>The store may be busy, say.</summary>
+    [Fact]
+    public void A_rehearsal_without_a_capture_is_over_when_its_kit_is()
+    {
+        var kit = CaptureKit.ForOne();
+        kit.Rehearse(new CaptureOptions { Pid = Environment.ProcessId });
+        kit.Dispose();
+        Assert.True(kit.Rehearsal!.IsCompletedSuccessfully);
     }
 
     [Fact]

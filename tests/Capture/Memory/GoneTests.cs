@@ -11,8 +11,10 @@ namespace Crstore.Tests.Memory;
 /// <summary>Targets whose memory is gone: an error, never an image without it.</summary>
 public sealed class GoneTests
 {
-    [Fact]
-    public void A_process_without_its_main_thread_is_refused()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_process_without_its_main_thread_is_refused(bool readAhead)
     {
         using var target = TargetProcess.Start("leader_gone", "2");
         target.Expect("ready");
@@ -24,6 +26,7 @@ public sealed class GoneTests
             Space = new MemorySpace(null),
             Rehearsal = true,
             Crew = crew,
+            Vmas = readAhead ? VmaPlan.PrepareAhead(target.Pid, embedFiles: false, honourDontDump: false) : null,
         }).Dispose());
         Assert.Contains("main thread has exited", e.Message);
     }

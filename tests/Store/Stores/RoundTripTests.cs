@@ -2,6 +2,7 @@ using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store;
 using Crstore.Tests.Store.Maintenance;
+using Crstore.Tests.Support;
 using Xunit;
 
 namespace Crstore.Tests.Store.Stores;
@@ -76,6 +77,35 @@ public sealed class RoundTripTests
             Assert.Contains($"page {Memory.Base + 36}", Assert.Throws<StoreDamagedException>(() => Read(temp, crid, targets)).Message, StringComparison.Ordinal);
         Assert.Contains($"page {Memory.Base + 206}", Assert.Throws<StoreDamagedException>(() =>
             Read(temp, crid, new PageTarget(new PageRange(Memory.Base + 37, 500), new byte[500 * VirtualPage.Size]))).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>The store puts runs together until there are 2048 pages, and takes long ones apart.</summary>
+    [Fact]
+    public void Runs_of_any_length_from_several_spaces_come_to_their_own_places()
+    {
+        var random = Seeds.Random();
+        using var temp = new TempStore();
+        Memory[] memories = [Memory.Random(random.Next(), 6000, zeroEvery: 700), Memory.Random(random.Next(), 3000)];
+        int[] lengths = [1, 63, 64, 512, 513, 2047, 2048, 2049], done = [0, 0];
+        using var store = temp.Open();
+        using var writer = store.BeginCapture("s", full: true);
+        var spaces = memories.Select((_, i) => writer.OpenSpace(new SpaceId((uint)i), null)).ToArray();
+        while (done[0] < 6000 || done[1] < 3000)
+        {
+            var i = done[1] == 3000 || done[0] < 6000 && random.Next(2) == 0 ? 0 : 1;
+            var count = Math.Min(lengths[random.Next(lengths.Length)], memories[i].Count - done[i]);
+            var content = new byte[count * VirtualPage.Size];
+            for (var n = 0; n < count; n++) memories[i].Pages[(ulong)(done[i] + n)].CopyTo(content, n * VirtualPage.Size);
+            spaces[i].SetContent(Memory.Base + (ulong)done[i], content);
+            content.AsSpan().Fill(0xcc); // it is the caller's again
+            done[i] += count;
+        }
+
+        var crid = new Crid(writer.Commit(Memory.Manifest(2)).Crid);
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(crid);
+        memories[0].AssertEquals(image);
+        memories[1].AssertEquals(image, new SpaceId(1));
     }
 
     [Fact]

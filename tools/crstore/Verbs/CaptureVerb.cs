@@ -67,7 +67,7 @@ internal sealed class CaptureVerb : Verb
         if (!hooks.Any) options = Admission.CheckState(options, Context.Cancel);
 
         using var kit = CaptureKit.ForOne();
-        kit.Rehearse(options);
+        if (!hooks.Any && !parsed.GetValue(_lazy)) kit.Rehearse(options);
         var storeOptions = _how.With(StoreOptionsOf(parsed, _lockTimeout), parsed);
         using var store = CheckpointStore.OpenOrCreate(storeOptions, out var created);
         if (created) CommandContext.Tell($"created store {storeOptions.Directory} (mode 0700)");
