@@ -79,17 +79,15 @@ internal sealed class RestoreTime : IScenario
         var points = runners.Max(r => r.Points.Max()) + 1;
         var times = runners.ToDictionary(r => r.Name, _ => Enumerable.Range(0, points).Select(_ => new List<double>()).ToArray());
         for (var round = cold ? 0 : -1; round < Rounds(context, cold); round++) // warm: the first one is to warm up
-        {
-            // Ours one behind the other, and once before they count: what ran last leaves its mark on the page cache and on what memory is free, and the points are compared with each other.
-            var ours = runners.Single(r => r.Name == Ours);
-            Timed(context, cold, to => ours.Restore(ours.Points[0], to), null);
-            foreach (var runner in runners.OrderBy(r => r != ours).Where(r => round < 0 || round % r.Rounds == 0))
-                foreach (var point in round % 2 == 0 ? runner.Points : Enumerable.Reverse(runner.Points))
+            for (var i = 0; i < points; i++)
+            {
+                var point = round % 2 == 0 ? i : points - 1 - i;
+                foreach (var runner in runners.Where(r => r.Points.Contains(point) && (round < 0 || round % r.Rounds == 0)))
                 {
                     var elapsed = Timed(context, cold, to => runner.Restore(point, to), round <= 0 ? runner.Digest(point) : null);
                     if (round >= 0) times[runner.Name][point].Add(elapsed);
                 }
-        }
+            }
 
         return times;
     }
