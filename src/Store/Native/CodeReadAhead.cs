@@ -17,26 +17,26 @@ internal sealed class CodeReadAhead
     /// <summary>Asks for the files whose code is mapped by now (proc_pid_maps(5)), once for each.</summary>
     public void Ask()
     {
-        foreach (var line in (FileCalls.ReadText("/proc/self/maps") ?? "").Split('\n'))
+        try
         {
-            // "start-end perms offset dev inode   path"; an image that is compiled ahead is mapped like a library.
-            var path = line.IndexOf('/');
-            if (path < 0 || !line.Contains(" r-xp ", StringComparison.Ordinal) || line.EndsWith(" (deleted)", StringComparison.Ordinal)) continue;
-            if (asked.Add(line[path..])) AskFor(line[path..]);
+            foreach (var line in (FileCalls.ReadText("/proc/self/maps") ?? "").Split('\n'))
+            {
+                // "start-end perms offset dev inode   path"; an image that is compiled ahead is mapped like a library.
+                var path = line.IndexOf('/');
+                if (path < 0 || !line.Contains(" r-xp ", StringComparison.Ordinal) || line.EndsWith(" (deleted)", StringComparison.Ordinal)) continue;
+                if (asked.Add(line[path..])) AskFor(line[path..]);
+            }
+        }
+        catch (LinuxException e)
+        {
+            // No /proc, removed meanwhile, or nothing can be told to its file system: then each part is read when it is used.
+            System.Diagnostics.Debug.WriteLine(e.Message);
         }
     }
 
     private static void AskFor(string path)
     {
-        try
-        {
-            using var file = FileCalls.Open(path, OpenFlags.ReadOnly | OpenFlags.NoFollow);
-            FileCalls.ReadAhead(file, 0, 0, path); // to its end
-        }
-        catch (LinuxException e)
-        {
-            // Removed meanwhile, or nothing can be told to its file system: then each part is read when it is used.
-            System.Diagnostics.Debug.WriteLine(e.Message);
-        }
+        using var file = FileCalls.Open(path, OpenFlags.ReadOnly | OpenFlags.NoFollow);
+        FileCalls.ReadAhead(file, 0, 0, path); // to its end
     }
 }
