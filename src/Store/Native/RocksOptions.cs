@@ -57,7 +57,7 @@ internal sealed class RocksOptions : IDisposable
         "wal_recovery_mode=kTolerateCorruptedTailRecords", // a torn tail is a crash, a bad record before it is damage: say so
         "allow_fallocate=false",              // a killed writer would leave the room set aside for its WAL
         "max_background_jobs=2",
-        "max_file_opening_threads=2",
+        "max_file_opening_threads=8",         // where nothing is in the page cache each table is three reads, one behind the other
         "info_log_level=WARN_LEVEL",
         "keep_log_file_num=2",
         "max_log_file_size=1048576",

@@ -55,7 +55,12 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
         pieces.Sort();
         var first = pieces.FirstOfEachFrame();
         Interlocked.Add(ref fetched, first.Length - 1);
-        InStoredOrder.For(first.Length - 1, i => ReadFrame(pieces, first[i], first[i + 1], patches, targets, damaged));
+        InStoredOrder.For(first.Length - 1, i =>
+        {
+            if (i + 2 < first.Length)
+                for (var p = first[i + 1]; p < first[i + 2]; p++) pieces.PrefetchSorted(p);
+            ReadFrame(pieces, first[i], first[i + 1], patches, targets, damaged);
+        });
     }
 
     private void ReadFrame(Pieces pieces, int first, int end, WantedPatches? patches, IReadOnlyList<PageTarget> targets, Damage damaged)
@@ -63,7 +68,7 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
         var (at, ofIt) = (first, 0); // piece and page of it, for messages
         try
         {
-            var scratch = FrameScratch.OfThisThread;
+            using var scratch = FrameScratch.OfThisThread;
             var frame = scratch.Frame(db, pieces[first].Frame);
             var whole = IsWhole(pieces, first, end, frame.Live);
             if (patches is not null)
@@ -74,6 +79,7 @@ internal sealed class PieceReader(RocksDb db) : IDisposable
             else frame.UnpackInto(scratch.Unpacked);
             for (var p = first; p < end; p++)
             {
+                if (patches is not null && p + 1 < end && pieces[p + 1].Patch >= 0) patches.PrefetchRest(pieces[p + 1]);
                 ref readonly var piece = ref pieces[at = p];
                 var destination = whole ? place.Slice((piece.Place - pieces[first].Place) * VirtualPage.Size, piece.Count * VirtualPage.Size) : Place(targets, piece, piece.Count, scratch);
                 for (var i = 0; i < piece.Count; i++)

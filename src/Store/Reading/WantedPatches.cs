@@ -51,14 +51,19 @@ internal sealed class WantedPatches : IDisposable
         return first.Length - 1;
     }
 
-    /// <summary>Has the processor fetch a patch that will be applied in a moment: they lie anywhere, and each would be waited for.</summary>
+    /// <summary>Has the processor fetch the beginning of a patch that will be applied: they lie anywhere, and each would be waited for.</summary>
     public unsafe void Prefetch(in Piece piece)
+    {
+        if (Sse.IsSupported) Sse.Prefetch0(At(piece.Patch));
+    }
+
+    /// <summary>The rest of it, whose length is at hand by then.</summary>
+    public unsafe void PrefetchRest(in Piece piece)
     {
         if (!Sse.IsSupported) return;
         var at = At(piece.Patch);
-        Sse.Prefetch0(at);
-        Sse.Prefetch0(at + CacheLine);
-        Sse.Prefetch0(at + 2 * CacheLine);
+        var end = at + sizeof(Record) + ((Record*)at)->Length;
+        for (at += CacheLine; at < end; at += CacheLine) Sse.Prefetch0(at);
     }
 
     /// <summary>Turns the anchor's page into the one that was wanted, and checks it.</summary>
@@ -150,7 +155,7 @@ internal sealed class WantedPatches : IDisposable
     {
         var first = pools.Count * PoolBlocks;
         if (first == blocks.Length) Array.Resize(ref blocks, 2 * first);
-        pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: false));
+        pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: true));
         for (var i = 0; i < PoolBlocks; i++) blocks[first + i] = (nint)pools[^1].Address + (i << BlockBits);
     }
 
