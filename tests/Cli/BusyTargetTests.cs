@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Tests.Support;
 using Xunit;
@@ -62,10 +63,8 @@ public class BusyTargetTests
             Patience.Until(() =>
             {
                 Requires.That(!capture.HasExited, "a kernel with userfaultfd write-protect in async mode");
-                return Holds(capture.Id);
+                return Holds() && IsStopped();
             }, "the first capture to begin", pauseMs: 20);
-            Run.Signal(capture.Id, SigStop);
-
             return capture;
         }
         catch
@@ -74,6 +73,18 @@ public class BusyTargetTests
             throw;
         }
 
-        bool Holds(int holder) => FdLinks.Of(holder).Exists(link => link.Contains($"/targets/{pid}-", StringComparison.Ordinal));
+        // It has the lock once it has written into the file that it does.
+        bool Holds() => FdLinks.Of(capture.Id).Find(link => link.Contains($"/targets/{pid}-", StringComparison.Ordinal)) is { } record
+            && TaskFile.TryReadText(record)?.Contains($"{capture.Id} capture of process {pid} ", StringComparison.Ordinal) == true; // .NET's own reading would want a lock
+
+        // Not in the middle of a freeze, which nobody would end then.
+        bool IsStopped()
+        {
+            Run.Signal(capture.Id, SigStop);
+            Patience.Until(() => capture.HasExited || TaskList.Threads(capture.Id).All(tid => TaskStatusFile.Read(tid) is not { State: not 'T' }), "the first capture to stop");
+            if (TaskStatusFile.Read(pid) is { TracerPid: 0 } && Holds()) return true;
+            Run.Signal(capture.Id, SigCont);
+            return false;
+        }
     }
 }
