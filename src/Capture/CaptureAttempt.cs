@@ -91,9 +91,7 @@ internal sealed class CaptureAttempt(
     public void Prepare()
     {
         clock.Enter("prepare");
-        // The kernel walks over all of their page tables for smaps: beside the others, one by one.
-        if (options.Tree && PreCopied.Count == 0)
-            foreach (var pid in Descendants(options.Pid)) _plans[pid] = VmaPlan.PrepareAhead(pid, options.EmbedFiles, options.HonourDontDump);
+        if (options.Tree && PreCopied.Count == 0) PlanAhead();
         try
         {
             AddAll();
@@ -101,6 +99,20 @@ internal sealed class CaptureAttempt(
         finally
         {
             foreach (var plan in _plans.Values) Task.WaitAny(plan); // of one that has ended
+            _plans.Clear(); // its pid may come back
+        }
+    }
+
+    // The kernel walks over all of their page tables for smaps: beside the others, one by one.
+    private void PlanAhead()
+    {
+        try
+        {
+            foreach (var pid in Descendants(options.Pid)) _plans[pid] = VmaPlan.PrepareAhead(pid, options.EmbedFiles, options.HonourDontDump);
+        }
+        catch (LinuxException)
+        {
+            // Refused (hidepid, proc(5)): it is told when the target is prepared.
         }
     }
 

@@ -38,8 +38,8 @@ public sealed class CaptureKit : IDisposable
     public static CaptureKit ForOne() => new(keptBytes: 0);
 
     /// <summary>
-    /// Begins the rehearsal, once for all captures, on a thread of its own. It needs neither the store nor the target: it may begin before there is a store, whose creation waits for
-    /// one sync behind the other.
+    /// Begins the rehearsal, once for all captures, on a thread of its own. It does not need the store, and of the target only asks for its size: it may begin before there is a store,
+    /// whose creation waits for one sync behind the other.
     /// </summary>
     /// <param name="options">Of the capture.</param>
     public void Rehearse(CaptureOptions options) => Rehearsal ??= Task.Run(() => TakeTheWay(options, Files));

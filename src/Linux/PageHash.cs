@@ -64,7 +64,7 @@ public static unsafe partial class PageHash
     }
 
     /// <summary>Sixteen pages at a time is possible, right, and quicker. Takes the JIT some 10 ms.</summary>
-    internal static bool IsWideBetter()
+    private static bool IsWideBetter()
     {
         if (!WidePageHash.IsSupported) return false;
         const int Tries = 8;

@@ -190,8 +190,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
             var kept = spaces.Values.Where(s => named.Contains(s.Id.Value)).ToList();
             var moved = new PatchCleaner(snapshot.Database, sink).Run(kept);
             // Beside the last frames, and the syncs of their files.
-            var index = Task.Run(BuildIndexFiles);
             var building = Task.Factory.StartNew(() => kept.ConvertAll(s => (s.Id, Map: s.Build())), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            var index = Task.Run(BuildIndexFiles);
             try
             {
                 Store(manifest, building, moved, index, early, distrust, finalize);
@@ -217,7 +217,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         var body = manifest.Body;
         Fill(header, body, maps, moved);
         ManifestCodec.EncodeBody(body); // refuses what could not be read back, before anything is written
-        if (held is null && early is null) index.GetAwaiter().GetResult(); // nobody shall wait for that
+        // Nobody shall wait for that; and where it finds no room, no frames shall be left in the store that are only garbage.
+        if (early is null && (held is null || !DiskRoom.IsPlenty(paths))) index.GetAwaiter().GetResult();
         using var late = held is null && early is null ? Open() : null;
         var access = held ?? (early ?? late)!.Await(Clock);
         try

@@ -200,6 +200,12 @@ public sealed class PatchTests
         last.Touch(40, new Random(3)); // its frame is gone
         last.Touch(1, new Random(4));
         var crid = new Crid(Chain.Increment(temp, next, last));
+        StoreSurgery.Open(temp, db =>
+        {
+            var map = new StoreSegments(db).Open(crid, new SpaceId(0))!;
+            foreach (var (p, isPatch) in new[] { (1UL, true), (20UL, false), (40UL, false) }) Assert.Equal(isPatch, map.Find(Memory.Base + p).First.IsPatch);
+            return true;
+        });
         using var store = temp.Open();
         using var reader = store.OpenReader();
         using var image = reader.OpenImage(crid);

@@ -283,6 +283,28 @@ public sealed class StoreKeeperTests
         VerifyAll(store, all);
     }
 
+    /// <summary>The next one would try again, and after it the next: what each left in the store would fill the disk.</summary>
+    [Fact]
+    public void Where_little_is_free_a_capture_whose_index_can_not_be_built_leaves_no_frames_in_the_store()
+    {
+        using var mount = Mount.Tmpfs("60m");
+        using var store = CheckpointStore.OpenOrCreate(new StoreOptions(Path.Combine(mount.Path, "store")) { SmallCapturePages = 100 }, out _);
+        var (crid, memory) = Kept(store, 1);
+        using (var writer = store.BeginCapture("s", full: false))
+        {
+            var inTheWay = Path.Combine(store.Paths.Root, "incoming", $"{writer.Crid}-index-0.sst");
+            Directory.CreateDirectory(inTheWay);
+            Assert.ThrowsAny<CrstoreException>(() => Commit(writer, Memory.Random(2, 300)));
+            Directory.Delete(inTheWay);
+        }
+
+        VerifyAll(store, [(crid, memory)]);
+        using var reader = store.OpenReader();
+        using var last = reader.Database.Iterate(ColumnFamily.Chunks);
+        Assert.True(last.SeekToLast());
+        Assert.Equal(crid, Keys.CridOf(last.Key));
+    }
+
     [Fact]
     public async Task Who_has_waited_for_the_write_lock_is_next()
     {

@@ -67,7 +67,7 @@ internal sealed class CaptureVerb : Verb
         if (!hooks.Any) options = Admission.CheckState(options, Context.Cancel);
 
         using var kit = CaptureKit.ForOne();
-        if (!hooks.Any && !parsed.GetValue(_lazy)) kit.Rehearse(options);
+        if (!hooks.Any && !parsed.GetValue(_lazy)) kit.Rehearse(options); // later: hooks come before anything else, and no child may have what the worker lets go with
         var storeOptions = _how.With(StoreOptionsOf(parsed, _lockTimeout), parsed);
         using var store = CheckpointStore.OpenOrCreate(storeOptions, out var created);
         if (created) CommandContext.Tell($"created store {storeOptions.Directory} (mode 0700)");
