@@ -17,26 +17,39 @@ internal sealed class CodeReadAhead
     /// <summary>Asks for the files whose code is mapped by now (proc_pid_maps(5)), once for each.</summary>
     public void Ask()
     {
+        foreach (var line in Maps().Split('\n'))
+        {
+            // "start-end perms offset dev inode   path"; an image that is compiled ahead is mapped like a library.
+            var path = line.IndexOf('/');
+            if (path < 0 || !line.Contains(" r-xp ", StringComparison.Ordinal) || line.EndsWith(" (deleted)", StringComparison.Ordinal)) continue;
+            if (asked.Add(line[path..])) AskFor(line[path..]);
+        }
+    }
+
+    private static string Maps()
+    {
         try
         {
-            foreach (var line in (FileCalls.ReadText("/proc/self/maps") ?? "").Split('\n'))
-            {
-                // "start-end perms offset dev inode   path"; an image that is compiled ahead is mapped like a library.
-                var path = line.IndexOf('/');
-                if (path < 0 || !line.Contains(" r-xp ", StringComparison.Ordinal) || line.EndsWith(" (deleted)", StringComparison.Ordinal)) continue;
-                if (asked.Add(line[path..])) AskFor(line[path..]);
-            }
+            return TaskFile.TryReadText("/proc/self/maps") ?? "";
         }
         catch (LinuxException e)
         {
-            // No /proc, removed meanwhile, or nothing can be told to its file system: then each part is read when it is used.
             System.Diagnostics.Debug.WriteLine(e.Message);
+            return "";
         }
     }
 
     private static void AskFor(string path)
     {
-        using var file = FileCalls.Open(path, OpenFlags.ReadOnly | OpenFlags.NoFollow);
-        FileCalls.ReadAhead(file, 0, 0, path); // to its end
+        try
+        {
+            using var file = FileCalls.Open(path, OpenFlags.ReadOnly | OpenFlags.NoFollow);
+            FileCalls.ReadAhead(file, 0, 0, path); // to its end
+        }
+        catch (LinuxException e)
+        {
+            // It may be run but not read, was removed meanwhile, or nothing can be told to its file system: then each part is read when it is used.
+            System.Diagnostics.Debug.WriteLine(e.Message);
+        }
     }
 }

@@ -25,6 +25,7 @@ internal sealed class WantedPatches : IDisposable
     private readonly List<MappedMemory> pools = [];
     private nint[] blocks = new nint[PoolBlocks]; // their addresses
     private int blocksUsed, blocksPopulated;
+    private bool many;
 
     public WantedPatches() => writers = new ThreadLocal<Writer>(() => new Writer(this), trackAllValues: true);
 
@@ -38,8 +39,9 @@ internal sealed class WantedPatches : IDisposable
     public int Fetch(PatchGroups groups, Pieces pieces, IReadOnlyList<PageTarget> targets, bool more, PieceReader.Damage damaged)
     {
         blocksUsed = 0;
+        many = pieces.Patches >= Many;
         foreach (var each in writers.Values) each.StartOver();
-        if (pieces.Patches < Many) pieces.SortPatched();
+        if (!many) pieces.SortPatched();
         else
             AllCores.For(0, 2, part =>
             {
@@ -155,7 +157,7 @@ internal sealed class WantedPatches : IDisposable
     {
         var first = pools.Count * PoolBlocks;
         if (first == blocks.Length) Array.Resize(ref blocks, 2 * first);
-        pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: true));
+        pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: many)); // 2 MiB for a few patches take longer to clear than to use
         for (var i = 0; i < PoolBlocks; i++) blocks[first + i] = (nint)pools[^1].Address + (i << BlockBits);
     }
 
