@@ -49,6 +49,18 @@ public sealed class HotMemory
         }
     }
 
+    /// <summary>Bytes that were hot in two captures in a row at least, by what the checkpoint remembers.</summary>
+    public long KnownBytes
+    {
+        get
+        {
+            var sum = 0UL;
+            foreach (var hot in _before)
+                if (hot.Captures >= 2) sum += hot.Range.SizeBytes;
+            return (long)sum;
+        }
+    }
+
     /// <summary>Found in this freeze, in address order.</summary>
     public RunList<HotRange> Ranges => _now;
 
