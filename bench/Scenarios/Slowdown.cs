@@ -68,8 +68,7 @@ internal sealed class Slowdown : IScenario
         });
 
         var report = context.Report;
-        var share = seconds / Period; // of what a window lost
-        MedianInterval Of(Func<Worked, Worked, double> lost) => MedianInterval.Of(captured.Select(p => share * 100 * lost(p.Without, p.With)));
+        MedianInterval Of(Func<Worked, Worked, double> lost) => MedianInterval.Of(captured.Select(p => 100 * lost(p.Without, p.With) * p.With.Seconds / Period)); // what a window lost, of ten seconds
         var captures = captured.ConvertAll(p => p.With.Captured!);
         report.Line($"{what}: {pairs} pairs of windows of {seconds} s. A capture: frozen {captures.Select(c => c.FrozenMs).Median():0.0} ms, wall {captures.Select(c => c.WallMs).Median():0} ms, {captures.Select(c => (double)c.Dirty).Median():0} pages read, {captured.Select(p => (double)(p.With.Account.Faults - p.Without.Account.Faults)).Median():0} faults of the target ({captured.Average(p => (double)(p.With.Account.Faults - p.Without.Account.Faults)):0} on average). Median and interval of the pairs' differences:");
         report.Table(["of a capture every 10 s", "% lost", "by"],

@@ -472,11 +472,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
                 if (guard.Intersect(vma.Range) is { IsEmpty: false } part) message.Guards.Add(new GuardRegion { Start = part.Start.Address, SizeBytes = part.SizeBytes });
             }
 
-            foreach (var hot in _hot.Ranges)
-            {
-                if (hot.Range.Intersect(vma.Range) is { IsEmpty: false } part) message.Hot.Add(new Model.Format.HotRange { Start = part.Start.Address, SizeBytes = part.SizeBytes, Captures = hot.Captures });
-            }
-
+            _hot.Describe(message);
             vmas.Add(message);
         }
     }

@@ -8,7 +8,7 @@ namespace Crstore.Capture.Tracking;
 /// <summary>Memory that was written everywhere in each of the last captures.</summary>
 /// <param name="Range">Whole blocks (<see cref="HotMemory.BlockPages"/>).</param>
 /// <param name="Captures">In how many in a row, the last one included: at least 1.</param>
-public readonly record struct HotRange(PageRange Range, uint Captures);
+public readonly record struct HotBlocks(PageRange Range, uint Captures);
 
 /// <summary>
 /// Which memory of a process is written everywhere between any two captures. To protect it costs the target a fault a page each time, only to tell what is known; so most captures leave it unprotected.
@@ -23,8 +23,8 @@ public sealed class HotMemory
     // What a checkpoint remembers of one process: each range may need a system call of its own in the freeze. Memory that is hot in so many places is protected beyond that, as if it were not.
     private const int MostRanges = 256;
 
-    private readonly RunList<HotRange> _before = new(16);
-    private readonly RunList<HotRange> _now = new(MostRanges);
+    private readonly RunList<HotBlocks> _before = new(16);
+    private readonly RunList<HotBlocks> _now = new(MostRanges);
     private bool _rests;
     private int _cursor;
 
@@ -43,7 +43,7 @@ public sealed class HotMemory
             foreach (var hot in vma.Hot)
             {
                 var range = PageRange.OfAddresses(hot.Start, hot.Start + hot.SizeBytes);
-                if (hot.Captures > 0 && range.Start.Number >= end.Number) _before.Add(new HotRange(range, hot.Captures));
+                if (hot.Captures > 0 && range.Start.Number >= end.Number) _before.Add(new HotBlocks(range, hot.Captures));
                 end = range.End;
             }
         }
@@ -62,7 +62,7 @@ public sealed class HotMemory
     }
 
     /// <summary>Found in this freeze, in address order.</summary>
-    public RunList<HotRange> Ranges => _now;
+    public RunList<HotBlocks> Ranges => _now;
 
     /// <summary>Whether memory is protected in a capture in which it was found written everywhere: in the first, so that the second is a proof; in the fourth; and then in every eighth.</summary>
     /// <param name="captures">How many that makes in a row.</param>
@@ -112,6 +112,16 @@ public sealed class HotMemory
         }
     }
 
+    /// <summary>After the thaw: what is remembered of a mapping, for the manifest.</summary>
+    public void Describe(Vma vma)
+    {
+        foreach (var hot in _now)
+        {
+            if (hot.Range.Intersect(PageRange.OfAddresses(vma.Start, vma.End)) is { IsEmpty: false } part)
+                vma.Hot.Add(new HotRange { Start = part.Start.Address, SizeBytes = part.SizeBytes, Captures = hot.Captures });
+        }
+    }
+
     // In parts, as far as they were hot before for equally long.
     private void Note(PageRange blocks)
     {
@@ -134,12 +144,12 @@ public sealed class HotMemory
             ref var last = ref _now[_now.Count - 1];
             if (last.Captures == captures && last.Range.End == range.Start)
             {
-                last = new HotRange(new PageRange(last.Range.Start, last.Range.Count + range.Count), captures);
+                last = new HotBlocks(new PageRange(last.Range.Start, last.Range.Count + range.Count), captures);
                 return;
             }
         }
 
-        if (_now.Count < MostRanges) _now.Add(new HotRange(range, captures));
+        if (_now.Count < MostRanges) _now.Add(new HotBlocks(range, captures));
     }
 
     // To the first range that does not end in front of it.

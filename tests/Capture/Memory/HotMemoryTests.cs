@@ -6,7 +6,6 @@ using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Tests.Support;
 using Xunit;
-using HotRange = Crstore.Model.Format.HotRange;
 
 namespace Crstore.Tests.Memory;
 
