@@ -69,7 +69,7 @@ public sealed class RoundPolicy(CaptureOptions options)
     /// <param name="time">If it is much longer than <see cref="WatchTime"/>, on a busy machine, the round may have been done sooner.</param>
     /// <param name="isBase">Nothing can be kept so far: the round takes seconds.</param>
     /// <param name="maySnapshot">There is something better than copying all of it in the freeze, so that a guess is enough.</param>
-    /// <param name="wasHot">It was found written everywhere in the last captures as well (<see cref="Tracking.HotMemory"/>): then a look that came late is believed too. A round would protect it all, and what is known of it would have to be found out anew.</param>
+    /// <param name="wasHot">It was found written everywhere in the last capture as well (<see cref="Tracking.HotMemory"/>): then a look that came late is believed too. A round would protect it all, and what is known of it would have to be found out anew.</param>
     public bool IsHopeless(long bytes, long written, TimeSpan time, bool isBase, bool maySnapshot, bool wasHot = false)
     {
         var tooFast = written / time.TotalSeconds >= (isBase ? HopelessBytesPerSecond : 2 * HopelessBytesPerSecond);

@@ -83,7 +83,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <summary>Of that, what a tracker can watch.</summary>
     public long TrackableBytes { get; private set; }
 
-    /// <summary>What was written everywhere before each of the last captures, two at least.</summary>
+    /// <summary>What was written everywhere before the last capture as well.</summary>
     public long HotBytes => _tracking.IsContinuous ? _hot.KnownBytes : 0;
 
     /// <summary>Of what will have to be copied, what a snapshot has as well.</summary>

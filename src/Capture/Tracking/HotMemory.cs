@@ -49,14 +49,14 @@ public sealed class HotMemory
         }
     }
 
-    /// <summary>Bytes that were hot in two captures in a row at least, by what the checkpoint remembers.</summary>
+    /// <summary>Bytes that were hot in the last capture, by what the checkpoint remembers. Once is enough: behind rounds, it was written everywhere since the round before.</summary>
     public long KnownBytes
     {
         get
         {
             var sum = 0UL;
             foreach (var hot in _before)
-                if (hot.Captures >= 2) sum += hot.Range.SizeBytes;
+                sum += hot.Range.SizeBytes;
             return (long)sum;
         }
     }
