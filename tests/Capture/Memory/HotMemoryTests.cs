@@ -56,25 +56,13 @@ public sealed class HotMemoryTests
 
     [Theory]
     [InlineData("fill a 5 1")]
-    [InlineData("zero a 0 600")]
-    [InlineData("discard a 100 700")]
     [InlineData("discard a 0 1536", "read a 0 100")] // the zero page
     [InlineData("discard a 512 512", "fill a 600 1")]
-    [InlineData("over a 10 1000")]
     [InlineData("over a 512 512", "fill a 512 512")]
     [InlineData("unmap a", "map a 1536")] // the same address, and all of it written
-    [InlineData("unmap a", "map a 1536 thp")]
-    [InlineData("unmap a", "map a 1536 noreserve", "fill a 600 3")]
-    [InlineData("unmap a", "map a 1536 shared")]
-    [InlineData("move a")]
     [InlineData("map b 1536", "swap b a")] // another one's pages lie there now
-    [InlineData("map b 1536", "swap a b")]
     [InlineData("part a 512", "fill a 0 3", "rejoin a 512")]
-    [InlineData("grow a 512")]
-    [InlineData("protect a 0 700 r")]
-    [InlineData("kernel-read a 3")]
     [InlineData("fork")]
-    [InlineData("exec")]
     public void What_was_left_unprotected_is_saved_whatever_becomes_of_it(params string[] what)
     {
         using var target = HotTarget(out var address, out var capture);
@@ -87,12 +75,10 @@ public sealed class HotMemoryTests
             if (i == 0) capture = TestCapture.Take(target, capture); // its third, still unprotected
         }
 
-        // The witness compares every page of these: behind the look (the fourth), and when all has been protected.
-        for (var i = 0; i < 3; i++) capture = TestCapture.Take(target, capture);
-        var kept = capture.Kept;
-        capture = TestCapture.Take(target, capture);
+        // The witness compares every page of these: the look (the fourth), and behind it, when all has been protected.
+        for (var i = 0; i < 2; i++) capture = TestCapture.Take(target, capture);
         Assert.True(capture.Proof.Continuous, capture.Proof.Reason);
-        if (what[^1] != "map a 1536 shared") Assert.True(capture.Dirty < Block, $"{capture.Dirty} pages of a calm process were read, {kept} were kept before");
+        Assert.True(capture.Dirty < Block, $"{capture.Dirty} pages of a calm process were read");
     }
 
     [Fact]
@@ -136,17 +122,9 @@ public sealed class HotMemoryTests
         Assert.Equal(Pages, capture.KeptWithin(address, Pages));
     }
 
-    [Theory]
-    [InlineData(1, true)]
-    [InlineData(2, false)]
-    [InlineData(3, false)]
-    [InlineData(4, true)]
-    [InlineData(7, false)]
-    [InlineData(8, true)]
-    [InlineData(12, false)]
-    [InlineData(24, true)]
-    [InlineData(uint.MaxValue, false)]
-    public void It_is_looked_at_the_first_time_the_fourth_and_every_eighth(uint captures, bool look) => Assert.Equal(look, HotMemory.IsLook(captures));
+    [Fact]
+    public void It_is_looked_at_the_first_time_the_fourth_and_every_eighth() =>
+        Assert.Equal([1U, 4U, 8U, 16U, 24U], Enumerable.Range(1, 31).Select(i => (uint)i).Where(HotMemory.IsLook));
 
     [Fact]
     public void Blocks_are_protected_or_left_by_how_long_they_have_been_hot()
