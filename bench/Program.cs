@@ -7,7 +7,7 @@ if (args is ["managed", .. var rest]) return ManagedMemory.Serve(rest); // a tar
 // The figures to reach. tools/bench.sh builds what is needed and calls this: bench quick|full [SCENARIO…].
 IScenario[] scenarios =
 [
-    new FrozenTime(), new FrozenByDirty(), new FrozenWhileWriting(), new FrozenTree(), new BaseFreeze(), new BaseThroughput(), new Generations(), new ChainRestore(), new RestoreTime(), new Slowdown(), new PageContent(), new ListTime(), new PeakMemory(), new IndexGrowth(), new RestartTime(), new Watch(), new MicroBenchmarks(),
+    new FrozenTime(), new FrozenByDirty(), new FrozenWhileWriting(), new FrozenTree(), new BaseFreeze(), new BaseThroughput(), new Generations(), new ChainRestore(), new RestoreTime(), new Slowdown(), new SlowdownInHugePages(), new PageContent(), new ListTime(), new PeakMemory(), new IndexGrowth(), new RestartTime(), new Watch(), new MicroBenchmarks(),
 ];
 if (args is not ["quick" or "full", ..])
 {

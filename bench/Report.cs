@@ -86,6 +86,13 @@ internal sealed class Report
         Judge(what, value / floor, "×", limit, atMost, $"{Cell(value)} {unit} = {Cell(value / floor)} × {floorIs} ({Cell(floor)} {unit})",
             new JsonObject { ["measured"] = value, ["measured_unit"] = unit, ["floor"] = floor, ["floor_is"] = floorIs });
 
+    /// <summary>A figure that scatters more than is left to its limit, mostly: not resolved, if the limit lies within the interval.</summary>
+    public void Verdict(string what, MedianInterval value, string unit, double limit)
+    {
+        var more = new JsonObject { ["low"] = Data(value.Low), ["high"] = Data(value.High) };
+        Judge(what, value.Median, unit, limit, atMost: true, $"{value} {unit}", more, resolved: value.High <= limit || value.Low > limit);
+    }
+
     /// <summary>A plot, as NAME.svg beside the report.</summary>
     public void Plot(string name, LinePlot plot)
     {
@@ -133,10 +140,10 @@ internal sealed class Report
         _ => JsonValue.Create(Cell(value)),
     };
 
-    private void Judge(string what, double value, string unit, double limit, bool atMost, string words, JsonObject more)
+    private void Judge(string what, double value, string unit, double limit, bool atMost, string words, JsonObject more, bool resolved = true)
     {
-        var good = atMost ? value <= limit : value >= limit;
-        var line = $"{(good ? "reached" : "**missed**")}: {what}: {words} (limit: {(atMost ? "at most" : "at least")} {Cell(limit)})";
+        var good = resolved && (atMost ? value <= limit : value >= limit);
+        var line = $"{(!resolved ? "**not resolved**" : good ? "reached" : "**missed**")}: {what}: {words} (limit: {(atMost ? "at most" : "at least")} {Cell(limit)})";
         _verdicts.Add(line);
         Print("- " + line);
         more["what"] = what;
@@ -145,6 +152,7 @@ internal sealed class Report
         more["limit"] = limit;
         more["at_most"] = atMost;
         more["reached"] = good;
+        more["resolved"] = resolved;
         Part("figures").Add((JsonNode)more);
     }
 

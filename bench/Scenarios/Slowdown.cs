@@ -5,14 +5,15 @@ using Crstore.Tests.Support;
 namespace Crstore.Bench.Scenarios;
 
 /// <summary>
-/// How much less a program gets done while it is captured every ten seconds, than while it never was: redis-server under as much load as one
-/// client makes, and a loop that is bound by memory. Windows without and with captures in turn; before those without, tracking is taken out
-/// of the process. "Between" is what is left of the windows with captures when the time from the start of each capture to its end is taken out:
-/// what the tracking alone costs (a page fault for the first write to a page after each capture).
+/// How much less a program gets done with a capture every ten seconds: redis-server under as much load as one client makes, and a loop that is bound by memory, with small pages and with huge ones.
+/// Windows with a capture at their beginning, and without, in turn (ABBA), on the same process: what each window with one got done less than its neighbour is what a capture costs. As long as the captures
+/// are over before the windows are, it makes no difference to the loop how long a window is: windows may be shorter than ten seconds, and more of them. "Between": the rest of a window, behind its capture.
+/// "Tracked": with tracking, after everything was written once, against tracking taken out.
 /// </summary>
 internal sealed class Slowdown : IScenario
 {
-    private static readonly TimeSpan Sample = TimeSpan.FromMilliseconds(50);
+    private const double Period = 10; // s, between captures: what the figure is about
+    private const int WarmUp = 4;     // captures, until what is written all the time is known to be
 
     public string Name => "slowdown";
 
@@ -20,23 +21,22 @@ internal sealed class Slowdown : IScenario
 
     public void Run(BenchContext context)
     {
-        var rows = new List<object[]>();
-        Loop(context, rows);
-        Redis(context, rows);
-        context.Report.Table(["target", "window", "units/s without", "units/s with", "units/s between captures", "slowdown %", "between %", "captures", "wall ms of one", "frozen ms of one"], rows);
+        Loop(context, "loop bound by memory", "small");
+        Redis(context);
     }
 
-    private static void Loop(BenchContext context, List<object[]> rows)
+    /// <summary>The loop.</summary>
+    public static void Loop(BenchContext context, string what, string pages)
     {
         var counter = context.FreshPath("counter");
-        using var target = TargetProcess.Start(context.Tool("memory_loop"), $"{context.Pick(1024, 256)}", counter);
+        using var target = TargetProcess.Start(context.Tool("memory_loop"), $"{context.Pick(1024, 256)}", counter, pages);
         target.Expect("ready", TimeSpan.FromMinutes(2));
         using var file = MemoryMappedFile.CreateFromFile(counter, FileMode.Open);
         using var view = file.CreateViewAccessor();
-        Measure(context, "loop bound by memory", target.Pid, () => view.ReadInt64(0), rows);
+        Measure(context, what, target.Pid, () => view.ReadInt64(0));
     }
 
-    private static void Redis(BenchContext context, List<object[]> rows)
+    private static void Redis(BenchContext context)
     {
         var socket = context.FreshPath("redis.sock");
         using var target = TargetProcess.Start(Requires.Redis(), "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--loglevel", "warning");
@@ -45,62 +45,64 @@ internal sealed class Slowdown : IScenario
         var keys = context.Pick(1000000, 200000);
         using var load = new RedisLoad(socket, keys, context.Seed);
         while (load.Count < keys * 2L) System.Threading.Thread.Sleep(100); // most keys are there
-        Measure(context, "redis-server under load", target.Pid, () => load.Count, rows);
+        Measure(context, "redis-server under load", target.Pid, () => load.Count);
     }
 
-    private static void Measure(BenchContext context, string what, int pid, Func<long> count, List<object[]> rows)
+    private static void Measure(BenchContext context, string what, int pid, Func<long> count)
     {
-        var (seconds, every, pairs) = (context.Pick(40, 20), 10, context.Pick(5, 2));
+        var (seconds, pairs, tracked) = context.Pick((Period, 10, 8), (4.0, 6, 5));
         var crstore = new CrstoreProgram(context.Program, context.FreshPath("store"));
-        var windows = new List<(double Without, double With, double Between)>();
-        var captures = new List<Captured>();
+        Captured Capture() => crstore.Capture(pid, "--series", "slowdown", "--max-frozen", "60s");
+        var never = Worked.During(pid, count, 2);
+        for (var i = 0; i < WarmUp; i++) Capture();
+        var captured = Alternate(pairs, () => Worked.During(pid, count, seconds), () => Worked.Around(pid, count, seconds, Capture));
+        var idle = Alternate(tracked, () =>
+        {
+            crstore.Call("untrack", $"{pid}");
+            return Worked.During(pid, count, context.Pick(4.0, 1.5));
+        }, () =>
+        {
+            Capture();
+            System.Threading.Thread.Sleep(1000); // all of it is written by then
+            return Worked.During(pid, count, context.Pick(4.0, 1.5));
+        });
+
+        var report = context.Report;
+        MedianInterval Of(Func<Worked, Worked, double> lost) => MedianInterval.Of(captured.Select(p => 100 * lost(p.Without, p.With) * p.With.Seconds / Period)); // what a window lost, of ten seconds
+        var captures = captured.ConvertAll(p => p.With.Captured!);
+        report.Line($"{what}: {pairs} pairs of windows of {seconds} s. A capture: frozen {captures.Select(c => c.FrozenMs).Median():0.0} ms, wall {captures.Select(c => c.WallMs).Median():0} ms, {captures.Select(c => (double)c.Dirty).Median():0} pages read, {captured.Select(p => (double)(p.With.Account.Faults - p.Without.Account.Faults)).Median():0} faults of the target ({captured.Average(p => (double)(p.With.Account.Faults - p.Without.Account.Faults)):0} on average). Median and interval of the pairs' differences:");
+        report.Table(["of a capture every 10 s", "% lost", "by"],
+        [
+            ["all", Of((a, b) => 1 - b.Rate / a.Rate), "work per second"],
+            ["frozen", Of((_, b) => b.Captured!.FrozenMs / 1000 / b.Seconds), "crstore's word"],
+            ["waiting for a processor", Of((a, b) => b.WaitShare - a.WaitShare), "schedstat"],
+            ["slower while it runs: faults, cache", Of((a, b) => 1 - b.RateOfOwnTime / a.RateOfOwnTime), "work per second of its own processor time"],
+            ["of that in the kernel", Of((a, b) => b.SystemShare - a.SystemShare), "ticks of 10 ms"],
+        ]);
+        report.Line($"Work per second: {never.Rate:0} before its first capture, {captured.Select(p => p.Without.Rate).Median():0} in windows without one, {idle.Select(p => p.Without.Rate).Median():0} and {idle.Select(p => p.With.Rate).Median():0} without and with tracking.");
+        report.Verdict($"{what}: slowdown with a capture every {Period} s", Of((a, b) => 1 - b.Rate / a.Rate), "%", 3);
+        report.Verdict($"{what}: slowdown between captures", MedianInterval.Of(captured.Select(p => 100 * (1 - p.With.Behind!.Rate / p.Without.Rate))), "%", 1);
+        report.Verdict($"{what}: slowdown while it is tracked and not captured", MedianInterval.Of(idle.Select(p => 100 * (1 - p.With.Rate / p.Without.Rate))), "%", 1);
+    }
+
+    // A B B A: what drifts with time is in both.
+    private static List<(Worked Without, Worked With)> Alternate(int pairs, Func<Worked> without, Func<Worked> with)
+    {
+        var all = new List<(Worked, Worked)>();
         for (var i = 0; i < pairs; i++)
         {
-            if (i > 0) crstore.Call("untrack", $"{pid}");
-            var without = Window(seconds, seconds, count, () => { });
-            crstore.Capture(pid, "--series", "slowdown", "--max-frozen", "60s"); // arms the tracker: not part of the window
-            var with = Window(seconds, every, count, () => captures.Add(crstore.Capture(pid, "--series", "slowdown", "--max-frozen", "60s")));
-            windows.Add((without.Whole, with.Whole, with.Between));
+            if (i % 2 == 0)
+            {
+                var first = without();
+                all.Add((first, with()));
+            }
+            else
+            {
+                var first = with();
+                all.Add((without(), first));
+            }
         }
 
-        var all = windows.Select(w => w.With / w.Without).Median();
-        var between = windows.Select(w => w.Between / w.Without).Median();
-        rows.Add([what, $"{seconds} s", windows.Select(w => w.Without).Median(), windows.Select(w => w.With).Median(), windows.Select(w => w.Between).Median(),
-            100 * (1 - all), 100 * (1 - between), captures.Count, captures.Select(c => c.WallMs).Median(), captures.Select(c => c.FrozenMs).Median()]);
-        context.Report.Verdict($"{what}: slowdown with a capture every {every} s", 100 * (1 - all), "%", 3, atMost: true);
-        context.Report.Verdict($"{what}: slowdown between captures", 100 * (1 - between), "%", 1, atMost: true);
-    }
-
-    /// <summary>Units a second over a window, with a capture in the middle of each period on a thread of its own; and over the samples that no capture touched.</summary>
-    private static (double Whole, double Between) Window(int seconds, int every, Func<long> count, Action capture)
-    {
-        Task? running = null;
-        var (began, first) = (Stopwatch.GetTimestamp(), count());
-        var (at, was, captured) = (began, first, 0);
-        var (quietTime, quietUnits) = (0.0, 0L);
-        while (Stopwatch.GetElapsedTime(began).TotalSeconds < seconds)
-        {
-            var busy = running is { IsCompleted: false };
-            if (!busy && Stopwatch.GetElapsedTime(began).TotalSeconds > every * (captured + 0.5))
-            {
-                captured++;
-                running = Task.Run(capture);
-                busy = true;
-            }
-
-            System.Threading.Thread.Sleep(Sample);
-            var (now, units) = (Stopwatch.GetTimestamp(), count());
-            if (!busy)
-            {
-                quietTime += Stopwatch.GetElapsedTime(at, now).TotalSeconds;
-                quietUnits += units - was;
-            }
-
-            (at, was) = (now, units);
-        }
-
-        var whole = (was - first) / Stopwatch.GetElapsedTime(began, at).TotalSeconds;
-        running?.GetAwaiter().GetResult();
-        return (whole, quietUnits / quietTime);
+        return all;
     }
 }

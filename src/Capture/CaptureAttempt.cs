@@ -61,6 +61,9 @@ internal sealed class CaptureAttempt(
     /// <summary>What a round would copy from running processes, all in all; after <see cref="Prepare"/>.</summary>
     public long RoundBytes => Watchable.Sum(p => p.Memory.TrackableBytes);
 
+    /// <summary>Of that, about what was written everywhere before the last captures too.</summary>
+    public long HotBytes => Watchable.Sum(p => p.Memory.HotBytes);
+
     /// <summary>What its freeze would have to look at.</summary>
     public long WalkedBytes => Watchable.Sum(p => p.Memory.PopulatedBytes);
 

@@ -91,6 +91,9 @@ public sealed record CaptureOptions
     /// <summary>Whether a copy-on-write snapshot is made instead of copying in the freeze.</summary>
     public SnapshotPolicy Snapshot { get; init; } = SnapshotPolicy.Never;
 
+    /// <summary>What is written everywhere before every capture is not always write protected (<see cref="Tracking.HotMemory"/>). Not where something asks meanwhile how much was written.</summary>
+    public bool LeaveHot { get; init; } = true;
+
     /// <summary>About TCP connections.</summary>
     public TcpPolicy Tcp { get; init; }
 

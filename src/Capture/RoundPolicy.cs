@@ -23,7 +23,10 @@ public sealed class RoundPolicy(CaptureOptions options)
     private static readonly TimeSpan LeastWatch = TimeSpan.FromMilliseconds(15), FirstLook = TimeSpan.FromMilliseconds(3), LongFirstLook = TimeSpan.FromMilliseconds(10);
     private const double WatchedBytesPerSecond = 20e9; // what is read of a running process takes at least four times as long
     private static readonly TimeSpan MostWatch = TimeSpan.FromSeconds(0.5); // Ctrl-C waits for it
-    private const double NearlyAll = 0.75;
+    private static readonly TimeSpan MostLate = TimeSpan.FromSeconds(0.5); // in which a slow writer doesn't get round
+
+    /// <summary>Share of what a round would read that makes it needless.</summary>
+    public const double NearlyAll = 0.75;
 
     private long _last;
     private long _since;
@@ -68,10 +71,11 @@ public sealed class RoundPolicy(CaptureOptions options)
     /// <param name="time">If it is much longer than <see cref="WatchTime"/>, on a busy machine, the round may have been done sooner.</param>
     /// <param name="isBase">Nothing can be kept so far: the round takes seconds.</param>
     /// <param name="maySnapshot">There is something better than copying all of it in the freeze, so that a guess is enough.</param>
-    public bool IsHopeless(long bytes, long written, TimeSpan time, bool isBase, bool maySnapshot)
+    /// <param name="wasHot">It was found written everywhere in the last capture as well (<see cref="Tracking.HotMemory"/>): then a look that came late by up to half a second is believed too. A round would protect it all, and what is known of it would have to be found out anew.</param>
+    public bool IsHopeless(long bytes, long written, TimeSpan time, bool isBase, bool maySnapshot, bool wasHot = false)
     {
         var tooFast = written / time.TotalSeconds >= (isBase ? HopelessBytesPerSecond : 2 * HopelessBytesPerSecond);
-        var inTime = time <= 2 * WatchTime(bytes, maySnapshot).Whole;
+        var inTime = time <= 2 * WatchTime(bytes, maySnapshot).Whole + (wasHot ? MostLate : TimeSpan.Zero);
         if (!(inTime && written >= NearlyAll * bytes) && !(maySnapshot && tooFast)) return false;
         GivenUpBytes = bytes;
         return true;

@@ -82,5 +82,12 @@ public sealed class RoundPolicyTests
         Assert.Equal(expected ? Walked : 0, policy.GivenUpBytes); // there will be as much to copy
     }
 
+    [Theory]
+    [InlineData(800, 200, true)]
+    [InlineData(700, 200, false)]
+    [InlineData(800, 3000, false)] // in such a time a slow one does as well, of which a round saves most
+    public void What_was_written_everywhere_before_is_believed_to_be_so_by_a_late_look_too(long writtenMib, int ms, bool expected) =>
+        Assert.Equal(expected, New().IsHopeless(Walked, writtenMib * MiB, TimeSpan.FromMilliseconds(ms), isBase: false, maySnapshot: false, wasHot: true));
+
     private static RoundPolicy New(PreCopyPolicy policy = PreCopyPolicy.Auto, int maxRounds = 4) => new(new CaptureOptions { Pid = 1, PreCopy = policy, MaxRounds = maxRounds });
 }

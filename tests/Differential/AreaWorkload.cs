@@ -16,10 +16,21 @@ internal sealed class AreaWorkload(TargetProcess target, Random random)
     public void Step()
     {
         var command = Next();
-        if (command is null) return;
+        if (command is not null) Send(command);
+    }
+
+    private void Send(string command)
+    {
         var answer = target.Ask(command);
         History.Add($"{command} -> {answer}");
         if (answer == "unknown") throw new InvalidOperationException($"the target does not know: {command}");
+    }
+
+    /// <summary>Writes all of most areas, as a program does that computes all the time.</summary>
+    public void WriteEverywhere()
+    {
+        foreach (var (name, area) in _areas)
+            if (random.Next(5) > 0) Send($"fill {name} 0 {area.Pages}");
     }
 
     private string? Next()

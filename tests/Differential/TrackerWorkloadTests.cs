@@ -1,4 +1,6 @@
 using System.Globalization;
+using Crstore.Capture.Tracking;
+using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Tests.Memory;
 using Crstore.Tests.Support;
@@ -79,6 +81,39 @@ public sealed class TrackerWorkloadTests
         }
 
         AssertNotVacuous(tracker, kept, dirty);
+    }
+
+    [Fact]
+    public void No_kept_page_differs_where_memory_is_written_everywhere_time_after_time_and_then_is_not()
+    {
+        Require(TrackerKind.Uffd);
+        var random = Seeds.Random();
+        using var target = TargetProcess.Start("memory_traps");
+        Assert.Equal("ready", target.ReadLine());
+        target.Ask("map z 1536"); // the workload doesn't know it, so that there is one that stays
+        var workload = new AreaWorkload(target, random);
+        for (var j = 0; j < OperationsBetween; j++) workload.Step();
+        ulong kept = 0, dirty = 0, unprotected = 0;
+        TestCapture? parent = null;
+        for (var i = 0; i < 2 * Captures; i++)
+        {
+            if (i % 8 < 5)
+            {
+                target.Ask("fill z 0 1536");
+                workload.WriteEverywhere();
+            }
+
+            for (var j = random.Next(6); j > 0; j--) workload.Step();
+            parent = Capture(target, parent, TrackerKind.Uffd, workload.History);
+            kept += parent.Kept;
+            dirty += parent.Dirty;
+            foreach (var hot in parent.Process.Vmas.SelectMany(v => v.Hot))
+                if (!HotMemory.IsLook(hot.Captures)) unprotected += hot.SizeBytes >> VirtualPage.Shift;
+            workload.History.Add($"-- capture {parent.Crid}: kept {parent.Kept} dirty {parent.Dirty}");
+        }
+
+        AssertNotVacuous(TrackerKind.Uffd, kept, dirty);
+        Assert.True(unprotected > 0, "nothing was left unprotected");
     }
 
     [Fact]

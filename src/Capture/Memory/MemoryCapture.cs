@@ -30,6 +30,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private readonly ParentMap _parent;
     private readonly ExclusionRules _exclusions;
     private readonly AwayWalk _away = new();
+    private readonly HotMemory _hot;
     private readonly CopyQueue _queue = new();
     private readonly PreCopiedSpace? _preCopied;
     private readonly ISpaceWriter _space;
@@ -57,7 +58,8 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _parent = request.Parent is { } parent ? new ParentMap(parent.Process, _space.ParentSpans)
             : request.Rehearsal ? ParentMap.Pretended : ParentMap.None;
         _exclusions = new ExclusionRules(request.Options.Exclude);
-        _tracking = new TargetTracking(request, _away);
+        _hot = request.Parent is { } known ? new HotMemory(known.Process) : new HotMemory();
+        _tracking = new TargetTracking(request, _away, _hot);
     }
 
     /// <summary>Pages looked at.</summary>
@@ -83,6 +85,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
 
     /// <summary>Of that, what a tracker can watch.</summary>
     public long TrackableBytes { get; private set; }
+
+    /// <summary>What was written everywhere before the last capture as well.</summary>
+    public long HotBytes => _tracking.IsContinuous ? _hot.KnownBytes : 0;
 
     /// <summary>Of what will have to be copied, what a snapshot has as well.</summary>
     public long SnapshotBytes { get; private set; }
@@ -470,6 +475,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
                 if (guard.Intersect(vma.Range) is { IsEmpty: false } part) message.Guards.Add(new GuardRegion { Start = part.Start.Address, SizeBytes = part.SizeBytes });
             }
 
+            _hot.Describe(message);
             vmas.Add(message);
         }
     }
@@ -484,6 +490,8 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     {
         _buffer = buffer;
         _plan.Reset(_parent);
+        // What a round has read, or will, must be protected to be known as unwritten.
+        _hot.Begin(rests: buffer is not null && _request.Round is null && _tracking.IsContinuous && _request.Options.LeaveHot);
         (_nextRun, _copied, _nextAfter) = (0, default, 0);
         for (_vma = 0; _vma < _vmas.Vmas.Count; _vma++) PlanVma(_vmas.Vmas[_vma]);
         _tracking.Finish();

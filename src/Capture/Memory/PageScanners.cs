@@ -79,20 +79,20 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
     /// allocate page tables for a sparse reservation, and a page populated later reads as written anyway.
     /// </summary>
     /// <returns>False, with nothing protected and nothing appended, if the VMA is not registered for asynchronous write protection.</returns>
-    public bool TryScanAndProtect(PageRange range, bool fileMapping, RunList<PageRun> runs) => TryProtect(range, Everything(fileMapping), runs);
+    public bool TryScanAndProtect(PageRange range, bool fileMapping, RunList<PageRun> runs) => TryTracked(range, Everything(fileMapping), protect: true, runs);
 
-    /// <summary>The same for the pages that were written only: appends these, and protects them.</summary>
+    /// <summary>The same for the pages that were written only: appends these, and protects them, or leaves them as they are: then they read as written the next time too.</summary>
     /// <returns>As <see cref="TryScanAndProtect"/>.</returns>
-    public bool TryProtectWritten(PageRange range, RunList<PageRun> runs) =>
-        TryProtect(range, Everything(false) with { All = PageCategories.Written }, runs);
+    public bool TryScanWritten(PageRange range, bool protect, RunList<PageRun> runs) =>
+        TryTracked(range, Everything(false) with { All = PageCategories.Written }, protect, runs);
 
     /// <summary>
     /// The same where every page is known to be in memory: asked for nothing but this, the kernel (to 6.18) takes half the time; only where <see cref="KernelProbes.FastScanKnowsSwapped"/>. A hole there would be reported as
-    /// written, and marked as protected: what it holds must be read, as that of all that is reported here.
+    /// written, and marked as protected if it is to be: what it holds must be read, as that of all that is reported here.
     /// </summary>
     /// <returns>As <see cref="TryScanAndProtect"/>.</returns>
-    public bool TryProtectWrittenOfPresent(PageRange range, RunList<PageRun> runs) =>
-        TryProtect(range, new ScanRequest(PageCategories.None, PageCategories.Written, All: PageCategories.Written), runs, known: PageCategories.Present);
+    public bool TryScanWrittenOfPresent(PageRange range, bool protect, RunList<PageRun> runs) =>
+        TryTracked(range, new ScanRequest(PageCategories.None, PageCategories.Written, All: PageCategories.Written), protect, runs, known: PageCategories.Present);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -106,12 +106,12 @@ public sealed class PagemapScanScanner(int pid, PageCategories supported) : IPag
     private ScanRequest Everything(bool fileMapping) => new(Populated, Populated | PageCategories.Written | PageCategories.ZeroFrame
         | (supported & (PageCategories.SoftDirty | PageCategories.Guard)) | (fileMapping ? PageCategories.File : 0));
 
-    private bool TryProtect(PageRange range, in ScanRequest request, RunList<PageRun> runs, PageCategories known = PageCategories.None)
+    private bool TryTracked(PageRange range, in ScanRequest request, bool protect, RunList<PageRun> runs, PageCategories known = PageCategories.None)
     {
         var before = runs.Count;
-        var error = Walk(range, request with { WriteProtect = true, CheckWriteProtect = true }, runs, known);
+        var error = Walk(range, request with { WriteProtect = protect, CheckWriteProtect = true }, runs, known);
         if (error == 0) return true;
-        if (error != Errno.EPERM) throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", error, $"pid {pid} at {range}");
+        if (error != Errno.EPERM) throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_CHECK_WPASYNC)", error, $"pid {pid} at {range}");
         runs.Truncate(before);
         return false;
     }

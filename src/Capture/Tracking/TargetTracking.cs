@@ -13,7 +13,7 @@ namespace Crstore.Capture.Tracking;
 /// The tracker of one target together with the question whether its word may be believed. Chooses it, keeps the continuity
 /// record, and makes the bump right before the first reset.
 /// </summary>
-public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisposable
+public sealed class TargetTracking(MemoryRequest request, AwayWalk away, HotMemory hot) : IDisposable
 {
     private readonly string _bootId = SystemInfo.BootId();
     private readonly List<string> _warnings = [];
@@ -55,7 +55,7 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away) : IDisp
             : TrackerSelection.Choose(asked, new TrackerCircumstances(request.Pid, _parking.Foreign, pins, request.Distrusted) { SharesMemory = FindSharer() }, out _passedOver);
         _tracker = kind switch
         {
-            TrackerKind.Uffd => new UffdTracker(_parking, away),
+            TrackerKind.Uffd => new UffdTracker(_parking, away, hot),
             TrackerKind.SoftDirty => new SoftDirtyTracker(NewWitness()),
             _ => new HashTracker(),
         };

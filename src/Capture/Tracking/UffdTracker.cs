@@ -14,7 +14,8 @@ namespace Crstore.Capture.Tracking;
 /// </summary>
 /// <param name="parking">Knows and keeps the parked fd.</param>
 /// <param name="away">Finds what is not in memory.</param>
-public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
+/// <param name="hot">Says what need not be protected, and is told what was written everywhere.</param>
+public sealed class UffdTracker(UffdParking parking, AwayWalk away, HotMemory hot) : ITracker
 {
     // Pages scanned at a time: some 60 us, while others copy what was found before. Whole page tables, so that no huge page is split.
     private const ulong PagesAtATime = 16384;
@@ -96,7 +97,7 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
     /// <inheritdoc/>
     public void Dispose() => End();
 
-    // One step per piece: what is reported as written is protected again, what is written later is reported next time.
+    // One step per piece: what is reported as written is protected again, or stays unprotected; what is written later is reported next time.
     // False, with nothing said, if the mapping is not registered on our own userfaultfd.
     private bool TryScanTracked(PlannedVma vma, IScanSink sink)
     {
@@ -109,25 +110,39 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away) : ITracker
             return true;
         }
 
-        var fast = KernelProbes.Current.FastScanKnowsSwapped;
         var size = PagesAtATime;
         for (var at = vma.Range.Start; at.Number < vma.Range.End.Number;)
         {
             var end = Math.Min(vma.Range.End.Number, (at.Number / PagesAtATime) * PagesAtATime + size);
             var piece = PageRange.Between(at, new VirtualPage(end));
             _written.Clear();
-            if (!(fast && away.IsOwnMemory(piece) ? _scanner!.TryProtectWrittenOfPresent(piece, _written) : _scanner!.TryProtectWritten(piece, _written)))
+            if (!TryScanWritten(piece))
             {
                 if (at == vma.Range.Start) return false;
-                throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_WP_MATCHING)", Errno.EPERM, $"at {piece}, which lies within a registered mapping");
+                throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_CHECK_WPASYNC)", Errno.EPERM, $"at {piece}, which lies within a registered mapping");
             }
 
+            hot.Note(_written);
             _runs.Clear();
             away.Merge(piece, _written, _runs);
             vma.Tracked = true;
             sink.Take(_runs, _adopted);
             size = _runs.Count == 0 ? Math.Min(size * 2, 1UL << 40) : PagesAtATime; // reservations of terabytes are mostly empty
             at = piece.End;
+        }
+
+        return true;
+    }
+
+    // What is left unprotected reads as written now and the next time.
+    private bool TryScanWritten(PageRange piece)
+    {
+        var fast = KernelProbes.Current.FastScanKnowsSwapped && away.IsOwnMemory(piece);
+        for (var at = piece.Start; at.Number < piece.End.Number;)
+        {
+            var part = PageRange.Between(at, hot.Next(at, piece.End, out var protect));
+            if (!(fast ? _scanner!.TryScanWrittenOfPresent(part, protect, _written) : _scanner!.TryScanWritten(part, protect, _written))) return false;
+            at = part.End;
         }
 
         return true;

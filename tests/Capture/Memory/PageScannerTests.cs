@@ -76,7 +76,7 @@ public sealed class PageScannerTests
                 var piece = new PageRange(range.Start + at, 64);
                 var written = new RunList<PageRun>();
                 var inMemory = away.IsOwnMemory(piece);
-                Assert.True(inMemory ? scanner.TryProtectWrittenOfPresent(piece, written) : scanner.TryProtectWritten(piece, written));
+                Assert.True(inMemory ? scanner.TryScanWrittenOfPresent(piece, protect: true, written) : scanner.TryScanWritten(piece, protect: true, written));
                 (fast, slow) = (fast + (inMemory ? 1 : 0), slow + (inMemory ? 0 : 1));
                 away.Merge(piece, written, changes);
             }
@@ -127,7 +127,7 @@ public sealed class PageScannerTests
         ulong Written()
         {
             var runs = new RunList<PageRun>();
-            Assert.True(scanner.TryProtectWrittenOfPresent(range, runs));
+            Assert.True(scanner.TryScanWrittenOfPresent(range, protect: true, runs));
             return runs.Aggregate(0UL, (sum, run) => sum + run.Range.Count);
         }
     }

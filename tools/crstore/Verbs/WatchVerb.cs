@@ -91,6 +91,7 @@ internal sealed class WatchVerb : Verb
         }.Checked();
         var target = _how.Target(parsed);
         var options = _how.Of(target, parsed, Context, parsed.GetValue(_lockTimeout));
+        if (plan.OnDirtyBytes is not null) options = options with { LeaveHot = false }; // what is not protected always counts as changed
         if (plan is { Every: null } && options.Tracker == TrackerKind.Hash)
             throw new UsageException("--on-dirty has nothing to go by with --tracker hash", "use another tracker, or --every");
         var hooks = _how.Hooks(parsed, Context.Cancel);
