@@ -2,7 +2,7 @@
 // short-lived ones. Says "ready". "count" answers "rounds R started S", "verify" answers "ok" or "bad N" (results that came out wrong).
 #include "target.h"
 
-static volatile uint64_t rounds, started, bad;
+static volatile uint64_t rounds, started, bad, there;
 
 // A result that depends on every step; integers and doubles in registers, memory on the stack.
 static uint64_t compute(uint64_t start)
@@ -23,6 +23,7 @@ static uint64_t compute(uint64_t start)
 static void *work(void *argument)
 {
     uint64_t number = (uintptr_t)argument, expected = compute(number);
+    __atomic_add_fetch(&there, 1, __ATOMIC_RELAXED);
     for (;;) {
         if (compute(number) != expected)
             __atomic_add_fetch(&bad, 1, __ATOMIC_RELAXED);
@@ -43,6 +44,7 @@ static void *live_shortly(void *argument)
 static void *storm(void *argument)
 {
     uint64_t random = (uintptr_t)argument;
+    __atomic_add_fetch(&there, 1, __ATOMIC_RELAXED);
     for (;;) {
         pthread_t threads[4];
         uint64_t numbers[4];
@@ -65,13 +67,16 @@ int main(int argc, char **argv)
 {
     char line[256];
     pthread_t thread;
+    uint64_t workers = argument(argc, argv, 1, 4), storms = argument(argc, argv, 2, 2);
     target_begin();
-    for (uint64_t i = 0; i < argument(argc, argv, 1, 4); i++)
+    for (uint64_t i = 0; i < workers; i++)
         if (pthread_create(&thread, NULL, work, (void *)(uintptr_t)(i + 1)))
             DIE("pthread_create");
-    for (uint64_t i = 0; i < argument(argc, argv, 2, 2); i++)
+    for (uint64_t i = 0; i < storms; i++)
         if (pthread_create(&thread, NULL, storm, (void *)(uintptr_t)(i + 1000)))
             DIE("pthread_create");
+    while (there < workers + storms) // glibc starts a thread with all signals blocked, until it has run for the first time
+        usleep(1000);
     printf("ready\n");
     for (;;) {
         next_command(0, line, sizeof line);
