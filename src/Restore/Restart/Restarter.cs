@@ -177,6 +177,7 @@ public sealed class Restarter
         terminal = TerminalHandover.Prepare(scene, options, processes);
         var root = processes[0].Leader.Tid;
         var fill = lazy is null ? null : Prepare(lazy, processes, places[0], init?.Tid ?? root, progress, cancel);
+        if (fill is null) Outlive(processes);
         foreach (var process in processes) LetGo(process, fill);
         terminal?.Redraw();
         relay?.Redraw();
@@ -217,6 +218,13 @@ public sealed class Restarter
         foreach (var process in processes.Where(p => memory.Of(p) is not null))
             foreach (var puppet in process.Threads) puppet.StopForResumption();
         return fill;
+    }
+
+    // Whoever is let go first may take the processor from crstore. Killed there, it is to leave all of them: what has no tracer any more goes on as if detached.
+    private static void Outlive(List<Restarted> processes)
+    {
+        foreach (var process in processes)
+            foreach (var puppet in process.Threads) _ = Ptrace.TrySetOptions(puppet.Tid, Puppet.Options & ~PtraceOptions.ExitKill); // who is gone is missed next
     }
 
     private void LetGo(Restarted process, LazyFill? fill)
