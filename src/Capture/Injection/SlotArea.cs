@@ -30,8 +30,15 @@ internal sealed class SlotArea
     /// <summary>True if an address lies in the slots, or directly behind them.</summary>
     public bool Contains(ulong address) => address - Start < Size;
 
-    /// <summary>Cheap test before <see cref="Find"/>: an area always ends with a page, and the vDSO lies high.</summary>
-    public static bool MayContain(ulong address) => (address & (PageSize - 1)) >= PageSize - Size && address >> 40 == 0x7f;
+    /// <summary>
+    /// Cheap test before <see cref="Find"/>, of a stopped thread: is what lies there a slot that is in use? An area ends with its page. Where a vDSO lies tells nothing: since Linux 6.14
+    /// it is mapped like any library, and with a personality of ADDR_COMPAT_LAYOUT low.
+    /// </summary>
+    public static bool MayContain(int tid, ulong address)
+    {
+        var fromEnd = PageSize - (int)(address & (PageSize - 1));
+        return fromEnd <= Size && SlotImage.IsInUse(tid, address + (ulong)fromEnd - (ulong)((fromEnd + SlotImage.Size - 1) / SlotImage.Size * SlotImage.Size));
+    }
 
     /// <summary>Finds the area, or says why there is none.</summary>
     public static SlotArea? Find(ProcessMemory memory, out string? whyNot)

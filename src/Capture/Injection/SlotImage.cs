@@ -203,6 +203,9 @@ internal static class SlotImage
         BinaryPrimitives.ReadUInt64LittleEndian(slot[MagicAt..]) == Magic ? BinaryPrimitives.ReadInt32LittleEndian(slot[OwnerAt..])
         : slot.ContainsAnyExcept((byte)0) ? null : 0;
 
+    /// <summary>True if a slot's mark stands in the memory of a stopped thread, for a slot at that address.</summary>
+    public static bool IsInUse(int tid, ulong slot) => Ptrace.Peek(tid, slot + MagicAt) == Magic;
+
     private static void Finish(Span<byte> slot, ref CodeWriter code, in LentThread thread, Acquires acquires, in HeldThings held)
     {
         WriteHeal(ref code, acquires, held.Fds ?? [], held.Pages);

@@ -23,7 +23,7 @@ internal static class SlotLeftovers
     /// <param name="areas">Of processes looked at before. Not longer than nobody but us can have written slots there: from the attaching to all their threads on.</param>
     public static bool RunOutIfInside(Tracee tracee, ulong rip, Dictionary<int, SlotArea?> areas)
     {
-        if (!SlotArea.MayContain(rip)) return false;
+        if (!SlotArea.MayContain(tracee.Tid, rip)) return false;
         if (!areas.TryGetValue(tracee.Pid, out var area))
         {
             // By thread: the memory of a process whose leader has exited is not to be had under its own id.
