@@ -17,16 +17,9 @@ public sealed class StorePreload : IDisposable
     public static StorePreload Begin(bool wanted)
     {
         if (!wanted || Environment.ProcessorCount == 1) return new StorePreload(null);
-        var thread = new Thread(Run) { IsBackground = true, Name = "crstore load" };
+        var thread = new Thread(static () => _ = RocksNative.IsPresent) { IsBackground = true, Name = "crstore load" };
         thread.Start();
         return new StorePreload(thread);
-    }
-
-    private static void Run()
-    {
-        var ahead = new CodeReadAhead();
-        ahead.Ask();
-        if (RocksNative.IsPresent) ahead.Ask();
     }
 
     /// <summary>Waits for its end: a process must not exit while its libraries are being made ready.</summary>

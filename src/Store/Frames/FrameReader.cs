@@ -122,7 +122,7 @@ public sealed class FrameReader
         }
     }
 
-    /// <summary>Unpacks all live pages, one behind the other, without checking them: <see cref="Check"/> is for the caller.</summary>
+    /// <summary>Unpacks all live pages, one behind the other, without checking them: <see cref="Check(int, ReadOnlySpan{byte})"/> is for the caller.</summary>
     /// <param name="destination"><see cref="LiveCount"/> pages.</param>
     /// <exception cref="StoreDamagedException">The payload is no such zstd frame.</exception>
     public void Unpack(Span<byte> destination)
@@ -152,9 +152,13 @@ public sealed class FrameReader
 
     /// <summary>Compares what was unpacked of a live slot with its content address.</summary>
     /// <exception cref="StoreDamagedException">The slot is dead, or its bytes are not what its address says.</exception>
-    public void Check(int slot, ReadOnlySpan<byte> page)
+    public void Check(int slot, ReadOnlySpan<byte> page) => Check(slot, PageHash.Of(page));
+
+    /// <summary>Compares the address of what was unpacked of a live slot with what it should be.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead, or that is another one.</exception>
+    internal void Check(int slot, in ContentHash unpacked)
     {
-        if (PageHash.Of(page) != Hash(slot))
+        if (unpacked != Hash(slot))
             throw Damaged(Id, $"slot {slot} is not what its content address says{(Dictionary is { } id && _dictionaries?.Find(id)?.Damage is { } damage ? $"; {damage}" : "")}");
     }
 

@@ -75,7 +75,7 @@ internal sealed unsafe class RocksDb : IDisposable
     {
         Path = path;
         ReadOnly = mode == RocksMode.ReadOnly;
-        options = new RocksOptions(mode, tables: StoreErrors.Guard(() => Directory.Exists(path) ? Directory.EnumerateFiles(path, "*.sst").Count() : 0));
+        options = new RocksOptions(mode);
         families = new nint[Names.Length];
         Dictionaries = new DictionaryCache(this);
         try

@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace Crstore.Store.Native;
 
 /// <summary>The options of the database and of each column family, with the reasons.</summary>
@@ -7,21 +5,19 @@ internal sealed class RocksOptions : IDisposable
 {
     private const int CacheBytes = 32 << 20;
     private const double BitsPerKey = 10; // one in a hundred probes finds an entry that isn't there
-    private const int TablesPerThread = 32, MostOpeningThreads = 8;
     private readonly nint cache;
     private readonly Dictionary<ColumnFamily, nint> families = [];
 
     /// <summary>Makes them.</summary>
     /// <param name="mode">How the database is opened.</param>
     /// <param name="only">The one column family that is wanted; null: all. Each takes parsing.</param>
-    /// <param name="tables">Table files that will be opened with it.</param>
-    public RocksOptions(RocksMode mode, ColumnFamily? only = null, int tables = 0)
+    public RocksOptions(RocksMode mode, ColumnFamily? only = null)
     {
         cache = RocksNative.rocksdb_cache_create_lru(CacheBytes);
         var plain = RocksNative.rocksdb_options_create();
         try
         {
-            Database = Parse(plain, DatabaseText(OpeningThreads(tables)));
+            Database = Parse(plain, DatabaseText());
             if (mode == RocksMode.Create)
             {
                 RocksNative.rocksdb_options_set_create_if_missing(Database, 1);
@@ -52,13 +48,7 @@ internal sealed class RocksOptions : IDisposable
         RocksNative.rocksdb_cache_destroy(cache);
     }
 
-    /// <summary>
-    /// Threads that open tables: where nothing is in the page cache each table is three reads, one behind the other. RocksDB starts them anew for each column family, however few tables
-    /// it has, and where one can't be started (RLIMIT_NPROC, pids.max) the process is aborted: no more than are of use.
-    /// </summary>
-    public static int OpeningThreads(int tables) => Math.Min(1 + tables / TablesPerThread, MostOpeningThreads);
-
-    private static string DatabaseText(int openingThreads) => string.Join(';',
+    private static string DatabaseText() => string.Join(';',
         "advise_random_on_open=false",        // on, it makes a cold restore three times slower
         "max_open_files=-1",                  // a reader holds every file open, so the owner may delete them
         "skip_stats_update_on_db_open=true",
@@ -67,7 +57,7 @@ internal sealed class RocksOptions : IDisposable
         "wal_recovery_mode=kTolerateCorruptedTailRecords", // a torn tail is a crash, a bad record before it is damage: say so
         "allow_fallocate=false",              // a killed writer would leave the room set aside for its WAL
         "max_background_jobs=2",
-        string.Create(CultureInfo.InvariantCulture, $"max_file_opening_threads={openingThreads}"),
+        "max_file_opening_threads=2",
         "info_log_level=WARN_LEVEL",
         "keep_log_file_num=2",
         "max_log_file_size=1048576",

@@ -19,14 +19,6 @@ internal unsafe ref struct RocksValue(nint slice) : IDisposable
         }
     }
 
-    /// <summary>Hands over to who unpins it later.</summary>
-    public nint Detach()
-    {
-        var mine = slice;
-        slice = 0;
-        return mine;
-    }
-
     /// <summary>Unpins.</summary>
     public void Dispose()
     {

@@ -6,17 +6,17 @@ using Crstore.Store.Patches;
 namespace Crstore.Store.Reading;
 
 /// <summary>
-/// A thread's room for one frame or patch group at a time, as it is stored and unpacked: they are read by the thousand.
-/// What was fetched is valid until the next one is, or <see cref="Dispose"/>.
+/// A thread's buffers for one frame or patch group at a time, as it is stored and unpacked: they are read by the thousand.
+/// What was fetched is valid until the next one is.
 /// </summary>
-internal sealed class FrameScratch : IDisposable
+internal sealed class FrameScratch
 {
     private const int MaxFrameBytes = ChunkLocation.SlotsPerFrame * VirtualPage.Size;
 
     [ThreadStatic]
     private static FrameScratch? ofThisThread;
 
-    private readonly PinnedRecord packed = new();
+    private readonly byte[] packed = GC.AllocateUninitializedArray<byte>(2 * MaxFrameBytes); // with content addresses and all that
 
     /// <summary>The calling thread's.</summary>
     public static FrameScratch OfThisThread => ofThisThread ??= new FrameScratch();
@@ -51,8 +51,12 @@ internal sealed class FrameScratch : IDisposable
         return PatchGroup.Parse(id, Fetch(db, ColumnFamily.Patches, key), limits: null, Directory);
     }
 
-    /// <summary>Gives RocksDB's memory back: by whoever has fetched, before the database is closed. The thread's room stays.</summary>
-    public void Dispose() => packed.Release();
-
-    private ReadOnlyMemory<byte> Fetch(RocksDb db, ColumnFamily family, ReadOnlySpan<byte> key) => packed.Hold(db.GetPinned(family, key));
+    private ReadOnlyMemory<byte> Fetch(RocksDb db, ColumnFamily family, ReadOnlySpan<byte> key)
+    {
+        using var value = db.GetPinned(family, key);
+        var bytes = value.Span;
+        if (bytes.Length > packed.Length) return bytes.ToArray(); // refused where it is parsed
+        bytes.CopyTo(packed);
+        return packed.AsMemory(0, bytes.Length);
+    }
 }

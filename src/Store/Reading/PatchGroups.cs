@@ -87,7 +87,6 @@ internal sealed class PatchGroups(RocksDb db)
 
         private void Leave()
         {
-            FrameScratch.OfThisThread.Dispose();
             if (current is null) return;
             if (currentIsLast) groups.Keep(current);
             else groups.Drop(current.Buffer);

@@ -105,9 +105,6 @@ internal sealed unsafe class Pieces : IDisposable
         if (Sse.IsSupported) Sse.Prefetch0(pieces + number);
     }
 
-    /// <summary>The same of one in the order that they were put into.</summary>
-    public void PrefetchSorted(int number) => Prefetch(order is null ? number : order[number]);
-
     /// <summary>A piece of a patch group.</summary>
     public ref readonly PatchPiece Patched(int number) => ref patched[patchedOrder is null ? number : patchedOrder[number]];
 

@@ -1,5 +1,4 @@
 using System.Runtime.Intrinsics.X86;
-using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 using Crstore.Store.Frames;
@@ -25,7 +24,6 @@ internal sealed class WantedPatches : IDisposable
     private readonly List<MappedMemory> pools = [];
     private nint[] blocks = new nint[PoolBlocks]; // their addresses
     private int blocksUsed, blocksPopulated;
-    private bool many;
 
     public WantedPatches() => writers = new ThreadLocal<Writer>(() => new Writer(this), trackAllValues: true);
 
@@ -39,9 +37,8 @@ internal sealed class WantedPatches : IDisposable
     public int Fetch(PatchGroups groups, Pieces pieces, IReadOnlyList<PageTarget> targets, bool more, PieceReader.Damage damaged)
     {
         blocksUsed = 0;
-        many = pieces.Patches >= Many;
         foreach (var each in writers.Values) each.StartOver();
-        if (!many) pieces.SortPatched();
+        if (pieces.Patches < Many) pieces.SortPatched();
         else
             AllCores.For(0, 2, part =>
             {
@@ -53,28 +50,30 @@ internal sealed class WantedPatches : IDisposable
         return first.Length - 1;
     }
 
-    /// <summary>Has the processor fetch the beginning of a patch that will be applied: they lie anywhere, and each would be waited for.</summary>
+    /// <summary>Has the processor fetch a patch that will be applied in a moment: they lie anywhere, and each would be waited for.</summary>
     public unsafe void Prefetch(in Piece piece)
-    {
-        if (Sse.IsSupported) Sse.Prefetch0(At(piece.Patch));
-    }
-
-    /// <summary>The rest of it, whose length is at hand by then.</summary>
-    public unsafe void PrefetchRest(in Piece piece)
     {
         if (!Sse.IsSupported) return;
         var at = At(piece.Patch);
-        var end = at + sizeof(Record) + ((Record*)at)->Length;
-        for (at += CacheLine; at < end; at += CacheLine) Sse.Prefetch0(at);
+        Sse.Prefetch0(at);
+        Sse.Prefetch0(at + CacheLine);
+        Sse.Prefetch0(at + 2 * CacheLine);
     }
 
-    /// <summary>Turns the anchor's page into the one that was wanted, and checks it.</summary>
-    /// <exception cref="StoreDamagedException">It is not what its content address says: the patch or the anchor is damaged.</exception>
+    /// <summary>Turns the anchor's page into the one that was wanted. <see cref="Check"/> is for the caller.</summary>
+    /// <exception cref="StoreDamagedException">There is no such patch.</exception>
     public unsafe void Apply(in Piece piece, Span<byte> page)
     {
         var record = (Record*)At(piece.Patch);
-        if (!PatchCodec.Apply(new ReadOnlySpan<byte>(record + 1, record->Length), page) || PageHash.Of(page) != ContentHash.Read(new ReadOnlySpan<byte>(record->Hash, ContentHash.Size)))
-            throw PatchGroup.NotItsAddress(new PatchGroupId(new Crid(record->Crid), record->Number), record->Slot, piece.Frame.Location(piece.Slot));
+        if (!PatchCodec.Apply(new ReadOnlySpan<byte>(record + 1, record->Length), page)) throw NotItsAddress(piece, record);
+    }
+
+    /// <summary>Compares the address of what came of it with what it should be.</summary>
+    /// <exception cref="StoreDamagedException">It is another one: the patch or the anchor is damaged.</exception>
+    public unsafe void Check(in Piece piece, in ContentHash made)
+    {
+        var record = (Record*)At(piece.Patch);
+        if (made != ContentHash.Read(new ReadOnlySpan<byte>(record->Hash, ContentHash.Size))) throw NotItsAddress(piece, record);
     }
 
     /// <inheritdoc/>
@@ -84,6 +83,9 @@ internal sealed class WantedPatches : IDisposable
         blocks = [];
         writers.Dispose();
     }
+
+    private static unsafe StoreDamagedException NotItsAddress(in Piece piece, Record* record) =>
+        PatchGroup.NotItsAddress(new PatchGroupId(new Crid(record->Crid), record->Number), record->Slot, piece.Frame.Location(piece.Slot));
 
     private unsafe byte* At(int place) => (byte*)blocks[place >> BlockBits] + (place & ((1 << BlockBits) - 1));
 
@@ -157,7 +159,7 @@ internal sealed class WantedPatches : IDisposable
     {
         var first = pools.Count * PoolBlocks;
         if (first == blocks.Length) Array.Resize(ref blocks, 2 * first);
-        pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: many)); // 2 MiB for a few patches take longer to clear than to use
+        pools.Add(new MappedMemory(PoolBlocks << BlockBits, huge: false));
         for (var i = 0; i < PoolBlocks; i++) blocks[first + i] = (nint)pools[^1].Address + (i << BlockBits);
     }
 

@@ -113,7 +113,7 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
 
     private void Try(ReadOnlySpan<Candidate> unit, ReadOnlySpan<byte> batch)
     {
-        using var scratch = FrameScratch.OfThisThread;
+        var scratch = FrameScratch.OfThisThread;
         FrameReader? frame = null;
         var made = false;
         for (var i = 0; i < unit.Length && (made || i < SamplePages); i++)
