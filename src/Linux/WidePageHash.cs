@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Crstore.Model;
 using Crstore.Wide;
 
@@ -47,6 +48,7 @@ internal static unsafe class WidePageHash
     }
 
     // By itself: what calls another assembly that is compiled apart is left to the JIT.
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static void Run(byte** from, uint* words) => WideSha256.Of(from, words);
 
     private static ulong Two(uint* words, int word, int lane) => ((ulong)words[word * Lanes + lane] << 32) | words[(word + 1) * Lanes + lane];

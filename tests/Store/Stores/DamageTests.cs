@@ -4,6 +4,7 @@ using Crstore.Store;
 using Crstore.Store.Frames;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
+using Crstore.Tests.Store.Maintenance;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -54,6 +55,33 @@ public sealed class DamageTests
         Seeds.Print($"{damaged} found, {harmless} harmless, in {files.Count} files");
         Assert.True(damaged > 20, "hardly any damage was found");
         ReadAll(temp, memories);
+    }
+
+    [Theory] // all pages of a frame are checked together
+    [InlineData(0)]
+    [InlineData(7)]
+    [InlineData(15)]
+    public void A_page_that_is_not_what_its_address_says_is_named_among_those_of_its_frame(int slot)
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(1, 40);
+        var crid = new Crid(temp.Capture(memory).Crid);
+        var patched = memory.Clone();
+        var page = 16 + (ulong)slot;
+        patched.Touch(page, new Random(2));
+        patched.Touch(20, new Random(3)); // and one that is whole
+        var increment = new Crid(Chain.Increment(temp, memory, patched));
+        StoreSurgery.SpoilPage(temp, new ChunkLocation(crid, (uint)page));
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        foreach (var each in new[] { crid, increment })
+        {
+            using var image = reader.OpenImage(each);
+            var range = new PageRange(Memory.Base, 40);
+            var error = Assert.Throws<StoreDamagedException>(() => image.Read(default, range, new byte[range.SizeBytes]));
+            Assert.Contains($"page {Memory.Base + page}: ", error.Message, StringComparison.Ordinal);
+            image.Read(default, new PageRange(Memory.Base, 16), new byte[16 * VirtualPage.Size]);
+        }
     }
 
     // RocksDB takes it for a record that its writer was killed in: the commit was gone without a word.
