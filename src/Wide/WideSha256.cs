@@ -19,6 +19,7 @@ public static unsafe class WideSha256
 
     /// <summary>Words of a digest, of 32 bits.</summary>
     public const int Words = 8;
+
     private const int BlockBytes = 64;
     private const int BlockWords = 16;
     private const int Rounds = 64;
