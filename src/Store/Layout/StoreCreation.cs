@@ -78,11 +78,14 @@ internal static class StoreCreation
     /// <summary>The store id that the database holds, so that a format file lost later can be made again with the same id.</summary>
     private static Guid MakeDatabase(StorePaths paths)
     {
-        // RocksDB would make a new database over what is there, and remove it as obsolete.
-        if (!File.Exists(Path.Combine(paths.Database, "CURRENT")) && Directory.EnumerateFiles(paths.Database, "*.sst").Any())
-            throw new StoreDamagedException($"{paths.Database} has tables but no file CURRENT", "restore the rest of the backup, or name another directory with --store");
+        var isThere = File.Exists(Path.Combine(paths.Database, "CURRENT"));
+        // RocksDB would remove tables that a new database doesn't know as obsolete, and take what is in the logs for all that there ever was.
+        if (!isThere && Directory.EnumerateFiles(paths.Database).Any(f => Path.GetExtension(f) is ".sst" or ".log"))
+            throw new StoreDamagedException($"{paths.Database} has tables or logs but no file CURRENT", "restore the rest of the backup, or name another directory with --store");
         DiskRoom.Ensure(paths, toFree: false);
-        using var db = RocksDb.Open(paths.Database, RocksMode.Create);
+        if (!isThere) RocksDb.Create(paths.Database);
+        FaultPoint.Hit("create.empty");
+        using var db = RocksDb.Open(paths.Database, RocksMode.ReadWrite);
         if (StoreMeta.StoreId(db) is { } known) return known;
         var id = Guid.NewGuid();
         using var batch = db.NewBatch();

@@ -49,9 +49,6 @@ internal enum RocksMode
 
     /// <summary>The one writer.</summary>
     ReadWrite,
-
-    /// <summary>The one writer; made if it isn't there.</summary>
-    Create,
 }
 
 /// <summary>
@@ -75,7 +72,7 @@ internal sealed unsafe class RocksDb : IDisposable
     {
         Path = path;
         ReadOnly = mode == RocksMode.ReadOnly;
-        options = new RocksOptions(mode);
+        options = new RocksOptions();
         families = new nint[Names.Length];
         Dictionaries = new DictionaryCache(this);
         try
@@ -104,6 +101,9 @@ internal sealed unsafe class RocksDb : IDisposable
 
     /// <summary>The dictionaries that frames are unpacked with.</summary>
     public DictionaryCache Dictionaries { get; }
+
+    /// <summary>Makes a database, without content, in a directory that has none: one that has is only opened.</summary>
+    public static void Create(string path) => EmptyDatabase.Write(path, Names);
 
     /// <summary>Opens a database. Errors are <see cref="EnvironmentException"/>, <see cref="StoreBusyException"/> or <see cref="StoreDamagedException"/>.</summary>
     public static RocksDb Open(string path, RocksMode mode)

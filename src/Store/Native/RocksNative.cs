@@ -14,8 +14,6 @@ internal static unsafe partial class RocksNative
     [LibraryImport(Lib)] public static partial void rocksdb_options_destroy(nint options);
     [LibraryImport(Lib, StringMarshalling = StringMarshalling.Utf8)]
     public static partial void rocksdb_get_options_from_string(nint baseOptions, string text, nint newOptions, out nint error);
-    [LibraryImport(Lib)] public static partial void rocksdb_options_set_create_if_missing(nint options, byte value);
-    [LibraryImport(Lib)] public static partial void rocksdb_options_set_create_missing_column_families(nint options, byte value);
     [LibraryImport(Lib)] public static partial void rocksdb_options_set_block_based_table_factory(nint options, nint tableOptions);
 
     [LibraryImport(Lib)] public static partial nint rocksdb_block_based_options_create();

@@ -9,21 +9,14 @@ internal sealed class RocksOptions : IDisposable
     private readonly Dictionary<ColumnFamily, nint> families = [];
 
     /// <summary>Makes them.</summary>
-    /// <param name="mode">How the database is opened.</param>
     /// <param name="only">The one column family that is wanted; null: all. Each takes parsing.</param>
-    public RocksOptions(RocksMode mode, ColumnFamily? only = null)
+    public RocksOptions(ColumnFamily? only = null)
     {
         cache = RocksNative.rocksdb_cache_create_lru(CacheBytes);
         var plain = RocksNative.rocksdb_options_create();
         try
         {
             Database = Parse(plain, DatabaseText());
-            if (mode == RocksMode.Create)
-            {
-                RocksNative.rocksdb_options_set_create_if_missing(Database, 1);
-                RocksNative.rocksdb_options_set_create_missing_column_families(Database, 1);
-            }
-
             foreach (var family in Enum.GetValues<ColumnFamily>())
                 if (only is null || only == family) families[family] = FamilyOptions(Database, family);
         }

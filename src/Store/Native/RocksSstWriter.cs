@@ -14,7 +14,7 @@ internal sealed unsafe class RocksSstWriter : IDisposable
     public RocksSstWriter(string path, ColumnFamily family)
     {
         this.path = path;
-        options = new RocksOptions(RocksMode.ReadWrite, only: family);
+        options = new RocksOptions(only: family);
         writer = RocksNative.rocksdb_sstfilewriter_create(environment, options.Of(family));
         try
         {

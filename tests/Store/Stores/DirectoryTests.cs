@@ -1,6 +1,8 @@
+using System.Globalization;
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Layout;
+using Crstore.Store.Native;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -64,6 +66,58 @@ public sealed class DirectoryTests
     }
 
     [Fact]
+    public void A_database_is_made_with_all_its_families_at_once_and_keeps_what_is_put_into_them()
+    {
+        using var temp = new TempDir();
+        RocksDb.Create(temp.Path);
+        Assert.Equal(["CURRENT", "MANIFEST-000001"], Directory.GetFiles(temp.Path).Select(Path.GetFileName).Order());
+        var families = Enum.GetValues<ColumnFamily>();
+        for (var round = 0; round < 2; round++)
+        {
+            using var db = RocksDb.Open(temp.Path, RocksMode.ReadWrite); // a family that it does not know would be an error, and so would one that is not named here
+            using var batch = db.NewBatch();
+            foreach (var family in families)
+            {
+                if (round > 0) Assert.Equal([(byte)family], db.Get(family, "key"u8)!); // and no other's
+                batch.Put(family, "key"u8, [(byte)family]);
+            }
+
+            db.Write(batch);
+            foreach (var family in families) db.Flush(family);
+            db.Compact(ColumnFamily.Index, [], [], rewriteBottom: true);
+        }
+
+        using var reader = RocksDb.Open(temp.Path, RocksMode.ReadOnly);
+        Assert.All(families, family => Assert.Equal([(byte)family], reader.Get(family, "key"u8)!));
+    }
+
+    [Fact]
+    public void A_new_store_takes_one_file_of_options_where_RocksDB_alone_would_write_one_for_each_family()
+    {
+        using var temp = new TempStore();
+        CheckpointStore.OpenOrCreate(temp.Options, out _).Dispose();
+        var options = Assert.Single(Directory.GetFiles(new StorePaths(temp.Directory).Database, "OPTIONS-*"));
+        Assert.InRange(int.Parse(Path.GetFileName(options)["OPTIONS-".Length..], CultureInfo.InvariantCulture), 1, 9); // files are numbered
+    }
+
+    [Theory]
+    [InlineData("MANIFEST-000001", "torn")]
+    [InlineData("000001.dbtmp", "MANIF")]
+    public void A_creation_that_was_cut_short_before_there_was_a_database_is_completed(string file, string content)
+    {
+        using var temp = new TempStore();
+        var database = Directory.CreateDirectory(new StorePaths(temp.Directory).Database).FullName;
+        File.WriteAllText(Path.Combine(database, file), content);
+        var memory = Memory.Random(1, 10);
+        var crid = new Crid(temp.Capture(memory).Crid);
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(crid);
+        memory.AssertEquals(image);
+        Assert.Empty(Directory.GetFiles(database, "*.dbtmp"));
+    }
+
+    [Fact]
     public void A_lost_format_file_is_made_again_with_the_same_store_id_and_nothing_is_lost()
     {
         using var temp = new TempStore();
@@ -80,11 +134,13 @@ public sealed class DirectoryTests
         memory.AssertEquals(image);
     }
 
-    [Fact]
-    public void A_database_that_a_backup_brought_back_in_part_is_never_made_anew()
+    [Theory]
+    [InlineData(10)] // in the log
+    [InlineData(5200)] // in tables
+    public void A_database_that_a_backup_brought_back_in_part_is_never_made_anew(int pages)
     {
         using var temp = new TempStore();
-        var memory = Memory.Random(1, 5200);
+        var memory = Memory.Random(1, pages);
         var crid = new Crid(temp.Capture(memory).Crid);
         var paths = new StorePaths(temp.Directory);
         var format = File.ReadAllText(paths.Format);
