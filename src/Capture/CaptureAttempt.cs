@@ -26,7 +26,6 @@ internal sealed class CaptureAttempt(
     private readonly List<ProcessCapture> _captured = [];
     private readonly List<Process> _zombies = [];
     private readonly FreezeCrew _crew = new();
-    private readonly CopyQueue _queue = new();
     private readonly ProcessorClocks _processorClocks = new();
     private readonly HashSet<int> _mayBeCopied = [];
     private MemoryWatch? _memoryWatch;
@@ -531,7 +530,6 @@ internal sealed class CaptureAttempt(
             LockWait = options.LockWait,
             Watchdog = watchdog,
             Crew = _crew,
-            Queue = _queue,
             ReadEverything = ReadEverything || frozen,
         }, files, _processorClocks);
         _prepared.Add(pid, capture);

@@ -31,7 +31,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private readonly ExclusionRules _exclusions;
     private readonly AwayWalk _away = new();
     private readonly HotMemory _hot;
-    private readonly CopyQueue _queue;
+    private readonly CopyQueue _queue = new();
     private readonly PreCopiedSpace? _preCopied;
     private readonly ISpaceWriter _space;
     private PageReader? _reader;
@@ -50,7 +50,6 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private MemoryCapture(MemoryRequest request)
     {
         _request = request;
-        _queue = request.Queue ?? new CopyQueue();
         _preCopied = request.Round is { } round ? new PreCopiedSpace(request.Space, round.Pages) : null;
         _space = _preCopied ?? request.Space;
         var ahead = request.Round is null ? request.Vmas?.GetAwaiter().GetResult() : null;

@@ -35,9 +35,6 @@ public sealed record MemoryRequest
     /// <summary>Helps in the freeze, for one process at a time.</summary>
     public required FreezeCrew Crew { get; init; }
 
-    /// <summary>What is to be copied in the freeze, of one process at a time: all of a capture can have the same, which is a MiB to be touched before.</summary>
-    public CopyQueue? Queue { get; init; }
-
     /// <summary>How to wait for another capture of the process.</summary>
     public LockWait LockWait { get; init; } = LockWait.Default;
 
