@@ -191,7 +191,12 @@ public static class CaptureSession
             if (snapshots == SnapshotPolicy.Always && options.PreCopy != PreCopyPolicy.Always) Guard(() => ChooseSnapshots(attempt, 0));
             while (!attempt.UseSnapshots && attempt.CanPreCopy && policy.IsWorthAnother(attempt.RoundBytes, attempt.WalkedBytes, attempt.IsBase))
             {
-                if (policy.Done == 0 && options.PreCopy == PreCopyPolicy.Auto && IsHopeless()) break;
+                if (policy.Done == 0 && options.PreCopy == PreCopyPolicy.Auto && IsHopeless())
+                {
+                    held.Trim(); // the freeze needs the room
+                    break;
+                }
+
                 Dictionary<int, PreCopiedRound> round;
                 using (attempt)
                 {
