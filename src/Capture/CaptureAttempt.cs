@@ -166,6 +166,7 @@ internal sealed class CaptureAttempt(
     public (long Bytes, TimeSpan Time) WatchWrites(TimeSpan first, TimeSpan whole)
     {
         clock.Enter("watch writes");
+        Held?.Anticipate(HeldBytes); // a round follows, most likely
         var began = Stopwatch.GetTimestamp();
         var all = (double)RoundBytes;
         foreach (var process in Watchable) process.Memory.WatchWrites((int)Math.Ceiling(WriteSample.MaxPages * process.Memory.TrackableBytes / all)); // one sample of them all
@@ -180,11 +181,13 @@ internal sealed class CaptureAttempt(
         return (written, Stopwatch.GetElapsedTime(began));
     }
 
+    private long HeldBytes => Watchable.Where(p => p.Memory.IsContinuous).Sum(p => p.Memory.TrackableBytes);
+
     /// <summary>Before a round: room for what it reads.</summary>
     public void PrepareHeld()
     {
         clock.Enter("buffer");
-        Held?.Prepare(Watchable.Where(p => p.Memory.IsContinuous).Sum(p => p.Memory.TrackableBytes));
+        Held?.Prepare(HeldBytes);
     }
 
     /// <summary>A round, instead of <see cref="Freeze"/>: a short freeze in which the trackers are armed. On the ptrace thread.</summary>

@@ -128,6 +128,8 @@ public static class CaptureSession
             }
 
             clock.Enter("describe");
+            way.TakeBack(); // others may wait for the lock that comes next
+            writer.Approach();
             var manifest = attempt.Describe();
             manifest.Header.FrozenNs = (ulong)(frozen.Ticks * 100);
             manifest.Header.Pages.Lies = (ulong)lies;
@@ -138,7 +140,6 @@ public static class CaptureSession
             if (options.RequireRestartable) Admission.RequireRestartable(manifest);
             cancel.ThrowIfCancellationRequested();
             clock.Stop();
-            way.TakeBack(); // others wait for the lock that it takes
             options.Described?.Invoke(manifest);
             writer.Commit(manifest, distrust, header => header.TotalNs = (ulong)(System.Diagnostics.Stopwatch.GetElapsedTime(options.StartedAt).Ticks * 100));
             manifest.Body.Phases.Clear();
@@ -190,7 +191,12 @@ public static class CaptureSession
             if (snapshots == SnapshotPolicy.Always && options.PreCopy != PreCopyPolicy.Always) Guard(() => ChooseSnapshots(attempt, 0));
             while (!attempt.UseSnapshots && attempt.CanPreCopy && policy.IsWorthAnother(attempt.RoundBytes, attempt.WalkedBytes, attempt.IsBase))
             {
-                if (policy.Done == 0 && options.PreCopy == PreCopyPolicy.Auto && IsHopeless()) break;
+                if (policy.Done == 0 && options.PreCopy == PreCopyPolicy.Auto && IsHopeless())
+                {
+                    held.Trim(); // the freeze needs the room
+                    break;
+                }
+
                 Dictionary<int, PreCopiedRound> round;
                 using (attempt)
                 {

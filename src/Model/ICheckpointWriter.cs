@@ -44,6 +44,11 @@ public interface ICheckpointWriter : IDisposable
     /// <summary>Counters so far.</summary>
     PageCounters Counters { get; }
 
+    /// <summary>All content is given, and the commit is near: what that would have to wait for may begin. It may still not come.</summary>
+    void Approach()
+    {
+    }
+
     /// <summary>
     /// Makes the checkpoint durable and visible in one atomic step. The store fills in crid, parent, series, kind,
     /// store counters, bytes stored and the phases up to there; the caller fills in the rest. Spaces that no process of the body names are dropped: they

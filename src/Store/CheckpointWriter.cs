@@ -36,6 +36,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     private readonly ChunkLookup chunks;
     private readonly SortedDictionary<uint, SpaceWriter> spaces = [];
     private readonly List<string> indexFiles = [];
+    private EarlyOpening? approaching;
     private bool ended;
     private bool disposed;
 
@@ -175,6 +176,13 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     }
 
     /// <inheritdoc/>
+    public void Approach()
+    {
+        ThrowIfEnded();
+        approaching ??= StoreErrors.Guard(TryOpenEarly);
+    }
+
+    /// <inheritdoc/>
     public CheckpointHeader Commit(CheckpointManifest manifest, TrackerKind? distrust = null, Action<CheckpointHeader>? finalize = null)
     {
         ThrowIfEnded();
@@ -182,7 +190,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         return StoreErrors.Guard(() =>
         {
             Clock.Enter("hash");
-            using var early = held is null && MayOpenEarly ? Open() : null;
+            using var early = approaching ?? TryOpenEarly();
+            approaching = null;
             // Once all pages are hashed, the last of them are still being compressed.
             sink.Flush();
             Clock.Enter("pack");
@@ -258,7 +267,8 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     /// Others wait for the write lock no longer than a moment more, as what is left to be packed is little; and what is written meanwhile doesn't take the
     /// room that RocksDB needs to open.
     /// </summary>
-    private bool MayOpenEarly => store.Keeper is null && sink.Fresh.Count <= options.IndexFileEntries && DiskRoom.IsPlenty(paths);
+    private EarlyOpening? TryOpenEarly() =>
+        held is null && store.Keeper is null && sink.Fresh.Count <= options.IndexFileEntries && DiskRoom.IsPlenty(paths) ? Open() : null;
 
     private EarlyOpening Open() => EarlyOpening.Begin(store, string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}"), () =>
     {
@@ -287,6 +297,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         disposed = ended = true;
         try
         {
+            approaching?.Dispose();
             sink.Dispose();
             foreach (var file in indexFiles) FileCalls.Unlink(file);
         }

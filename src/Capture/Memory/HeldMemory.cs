@@ -11,20 +11,23 @@ public sealed class HeldMemory(PageBuffer buffer) : IDisposable
     private const int LargestSegment = 64 << 20;
     private readonly int _segmentBytes = (int)Math.Clamp(buffer.BudgetBytes / 8, PreCopier.WindowBytes, LargestSegment) & ~(PreCopier.WindowBytes - 1);
     private readonly List<MappedMemory> _segments = [];
+    private readonly BufferFiller _filler = new();
     private int _segment;
     private int _used;
+
+    /// <summary>Begins to fault in room beside what the caller does next. <see cref="Prepare"/> must follow before anything else, or <see cref="Trim"/>.</summary>
+    public void Anticipate(long bytes)
+    {
+        if (bytes <= FreeBytes()) return;
+        Grow(bytes);
+        _filler.Begin();
+    }
 
     /// <summary>Faults in room for that many bytes, as far as there is any. Before a round, which it makes shorter.</summary>
     public void Prepare(long bytes)
     {
-        using var filler = new BufferFiller();
-        for (var left = bytes - FreeBytes(); left > 0; left -= _segmentBytes)
-        {
-            if (!TryGrow()) break;
-            filler.Add(_segments[^1], left); // the rest of the last one is mapped, and nothing more
-        }
-
-        filler.Finish();
+        Grow(bytes);
+        _filler.Finish();
     }
 
     /// <summary>Room for some pages, side by side; false if there is none left.</summary>
@@ -38,21 +41,40 @@ public sealed class HeldMemory(PageBuffer buffer) : IDisposable
         return true;
     }
 
+    /// <summary>Gives back the room that no page has taken.</summary>
+    public void Trim()
+    {
+        _filler.Dispose();
+        var used = _used > 0 ? _segment + 1 : _segment;
+        for (; _segments.Count > used; _segments.RemoveAt(_segments.Count - 1)) GiveBack(_segments[^1]);
+    }
+
     /// <summary>Forgets all pages and gives the memory back.</summary>
     public void Clear()
     {
-        foreach (var segment in _segments)
-        {
-            buffer.TakeBack(segment.SizeBytes);
-            ((IDisposable)segment).Dispose();
-        }
-
+        _filler.Dispose();
+        foreach (var segment in _segments) GiveBack(segment);
         _segments.Clear();
         (_segment, _used) = (0, 0);
     }
 
     /// <inheritdoc/>
     public void Dispose() => Clear();
+
+    private void GiveBack(MappedMemory segment)
+    {
+        buffer.TakeBack(segment.SizeBytes);
+        ((IDisposable)segment).Dispose();
+    }
+
+    private void Grow(long bytes)
+    {
+        for (var left = bytes - FreeBytes(); left > 0; left -= _segmentBytes)
+        {
+            if (!TryGrow()) break;
+            _filler.Add(_segments[^1], left); // the rest of the last one is mapped, and nothing more
+        }
+    }
 
     private long FreeBytes()
     {

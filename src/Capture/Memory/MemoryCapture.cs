@@ -31,7 +31,6 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     private readonly ExclusionRules _exclusions;
     private readonly AwayWalk _away = new();
     private readonly HotMemory _hot;
-    private readonly CopyQueue _queue = new();
     private readonly PreCopiedSpace? _preCopied;
     private readonly ISpaceWriter _space;
     private PageReader? _reader;
@@ -277,7 +276,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         try
         {
             CompleteWalk();
-            using var reader = _reader = new PageReader(_request.Pid, _queue, _request.Crew, _request.Watchdog);
+            using var reader = _reader = new PageReader(_request.Pid, buffer.Queue, _request.Crew, _request.Watchdog);
             ScanAll(buffer);
             _request.Watchdog?.Enter("copy");
             _samples.Take(_plan, _request.Options.SampleShare, _request.Round?.Pages ?? PreCopiedPages.None, reader, buffer, _space);

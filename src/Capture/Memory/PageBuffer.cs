@@ -39,6 +39,9 @@ public sealed class PageBuffer : IDisposable
         if (CapacityBytes > Math.Min(KeptBytes, _budgetBytes)) DropSegments();
     }
 
+    /// <summary>Copies into it, for one process at a time: a megabyte that not each of them should have.</summary>
+    public CopyQueue Queue { get; } = new();
+
     /// <summary>The most it may take.</summary>
     public long BudgetBytes => _budgetBytes;
 

@@ -1,4 +1,4 @@
-using System.Security.Cryptography;
+using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 
@@ -28,8 +28,7 @@ public sealed class SampleSet : IDisposable
     public void Prepare(ulong keptEstimate, double share)
     {
         _prepared = Math.Min(Max, Math.Max(Min, Size(keptEstimate, share) * 5 / 4));
-        // Drawn here: the first use of the generator loads a library.
-        RandomNumberGenerator.Fill(System.Runtime.InteropServices.MemoryMarshal.AsBytes(_picks.AsSpan()));
+        KernelRandom.Fill(System.Runtime.InteropServices.MemoryMarshal.AsBytes(_picks.AsSpan()));
         _content.Populate(0, _prepared * VirtualPage.Size);
     }
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using Crstore.Linux;
 using Crstore.Linux.Files;
@@ -115,7 +114,7 @@ public sealed class ContinuityRecord : IDisposable
     /// <summary>Gets the next bump ready, so that nothing is computed in the freeze.</summary>
     public void PrepareBump(Guid store, Crid crid, int parkedFd, ulong parkedInode)
     {
-        _nextNonce = RandomNumberGenerator.GetBytes(NonceBytes);
+        KernelRandom.Fill(_nextNonce = new byte[NonceBytes]);
         var text = string.Create(CultureInfo.InvariantCulture,
             $"crstore-target 1\nnonce {NextNonce}\nboot {_bootId}\ngeneration {_generation + 1}\nstore {store}\ncrid {crid}\nuffd {parkedFd} {parkedInode}\n");
         _prepared = Encoding.ASCII.GetBytes(text.PadRight(FileBytes, '\n'));

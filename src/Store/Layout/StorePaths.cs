@@ -1,6 +1,6 @@
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
+using Crstore.Linux;
 using Crstore.Model;
 
 namespace Crstore.Store.Layout;
@@ -69,7 +69,7 @@ internal sealed class StorePaths(string root)
 
     /// <summary>Lock of a series. Names are free text, so the file is named by their hash.</summary>
     public string SeriesLock(string series) =>
-        Path.Combine(SeriesLocks, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(series)).AsSpan(0, 16)) + ".lock");
+        Path.Combine(SeriesLocks, PageHash.Of(Encoding.UTF8.GetBytes(series)).ToString()[..32] + ".lock");
 
     /// <summary>The CRID that a file in incoming/ belongs to; none for foreign names.</summary>
     public static Crid OwnerOf(string incomingFile)
