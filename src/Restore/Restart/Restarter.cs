@@ -178,7 +178,12 @@ public sealed class Restarter
         var root = processes[0].Leader.Tid;
         var fill = lazy is null ? null : Prepare(lazy, processes, places[0], init?.Tid ?? root, progress, cancel);
         if (fill is null) Outlive(processes);
-        foreach (var process in processes) LetGo(process, fill);
+        foreach (var process in processes)
+        {
+            LetGo(process, fill);
+            FaultPoint.Hit("restart.let-go"); // one more of them runs
+        }
+
         terminal?.Redraw();
         relay?.Redraw();
         Done("go");
