@@ -26,6 +26,7 @@ public sealed class Restarter
     private TerminalHandover? terminal;
     private TerminalRelay? relay;
     private LazyMemory? lazy;
+    private bool isRunning; // somebody was let go
 
     private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, this.options) = (image, options);
 
@@ -238,8 +239,7 @@ public sealed class Restarter
         {
             foreach (var puppet in process.Threads)
             {
-                var lost = fill.LetGo(puppet, space);
-                if (lost != 0) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(lost)}");
+                LetGo(puppet, fill.LetGo(puppet, space));
             }
 
             return;
@@ -248,9 +248,15 @@ public sealed class Restarter
         var signal = options.Stopped || process.Message.WasStopped || PendingSignals.AreToStop(process.Message) ? Signals.SIGSTOP : 0;
         foreach (var puppet in process.Threads)
         {
-            var errno = Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0);
-            if (errno != 0) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(errno)}");
+            LetGo(puppet, Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0));
         }
+    }
+
+    // Once the first one runs the restart is made: it may have ended, or ended others, before they were let go.
+    private void LetGo(Puppet puppet, int errno)
+    {
+        if (errno != 0 && !(isRunning && errno == Errno.ESRCH)) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(errno)}");
+        isRunning = true;
     }
 
     private static void Refuse(IReadOnlyList<ObjectVerdict> verdicts)
