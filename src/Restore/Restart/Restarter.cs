@@ -237,23 +237,16 @@ public sealed class Restarter
     {
         if (fill is not null && lazy!.Of(process) is { } space)
         {
-            foreach (var puppet in process.Threads)
-            {
-                LetGo(puppet, fill.LetGo(puppet, space));
-            }
-
+            foreach (var puppet in process.Threads) Released(puppet, fill.LetGo(puppet, space));
             return;
         }
 
         var signal = options.Stopped || process.Message.WasStopped || PendingSignals.AreToStop(process.Message) ? Signals.SIGSTOP : 0;
-        foreach (var puppet in process.Threads)
-        {
-            LetGo(puppet, Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0));
-        }
+        foreach (var puppet in process.Threads) Released(puppet, Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0));
     }
 
-    // Once the first one runs the restart is made: it may have ended, or ended others, before they were let go.
-    private void LetGo(Puppet puppet, int errno)
+    // Once the first one runs the restart is made: it may have ended the program, or other processes, before they were let go.
+    private void Released(Puppet puppet, int errno)
     {
         if (errno != 0 && !(isRunning && errno == Errno.ESRCH)) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(errno)}");
         isRunning = true;
