@@ -9,7 +9,7 @@ public sealed class StoreFaultPointTests
     /// <summary>Captures small and big, some with the store kept open, some lazily, some in memory first, forgets, gcs, packs harder: passes every point, on a store that has something to lose.</summary>
     private const string Script = "ckblcbkmmamacbzffffgclckbkczffffgcbgz";
 
-    public static TheoryData<string> Points => [.. FaultPoint.Names];
+    public static TheoryData<string> Points => [.. StoreFaultPoints.Names];
 
     [Theory]
     [MemberData(nameof(Points))]

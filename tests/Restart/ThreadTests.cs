@@ -47,6 +47,26 @@ public class ThreadTests
         for (; !Sleeps(call, seconds); seconds *= 4) Assert.True(seconds < 200, "no capture came in time");
     }
 
+    /// <summary>crstore lets go of one thread after the other, and the first may take the processor from it.</summary>
+    [Fact]
+    public void A_program_that_ends_before_the_last_of_its_threads_was_let_go_has_been_restarted()
+    {
+        using var run = RestartRun.Python("""
+            import sys, threading
+            for _ in range(100): threading.Thread(target=threading.Event().wait, daemon=True).start()
+            print("ready")
+            sys.stdin.read()
+            """);
+        run.Expect("ready");
+        var crid = run.Capture();
+        // As if it had been sent SIGTERM while it was frozen.
+        var end = new byte[Linux.Ptrace.SigInfoSize];
+        end[0] = 15;
+        run.Kill();
+        var result = run.Restart(crid, edit: manifest => manifest.Body.Processes[0].SharedPending = Google.Protobuf.ByteString.CopyFrom(end));
+        Assert.Equal(128 + 15, run.WaitForExit(result));
+    }
+
     private static bool Sleeps(string call, double seconds)
     {
         using var run = RestartRun.Python($"""

@@ -94,8 +94,14 @@ internal sealed class BufferFiller : IDisposable
     private static void Touch(MappedMemory segment, int offset, int sizeBytes, bool huge)
     {
         var memory = segment.GetSpan().Slice(offset, sizeBytes);
-        var step = huge ? PieceBytes : VirtualPage.Size;
-        for (var at = 0; at < sizeBytes; at += step) Volatile.Write(ref memory[at], 0);
+        if (huge)
+        {
+            Volatile.Write(ref memory[0], 0);
+            if (segment.IsResident(offset, sizeBytes)) return;
+            // The kernel had no huge page, or none is allowed here.
+        }
+
+        for (var at = 0; at < sizeBytes; at += VirtualPage.Size) Volatile.Write(ref memory[at], 0);
     }
 
     private bool TryTake([NotNullWhen(true)] out MappedMemory? segment, out int offset, out int sizeBytes, out bool huge)

@@ -58,6 +58,14 @@ public sealed partial class MappedMemory : MemoryManager<byte>
     /// <returns>False if it could not be done (old kernel, no memory): faults come later instead.</returns>
     public bool Populate(int offset, int sizeBytes) => Madvise(_address + offset, sizeBytes, AdvisePopulateWrite) == 0;
 
+    /// <summary>True if every page of a part is in memory, mincore(2).</summary>
+    public unsafe bool IsResident(int offset, int sizeBytes)
+    {
+        var pages = new byte[sizeBytes / Environment.SystemPageSize];
+        fixed (byte* vector = pages) LinuxException.Check(Mincore(_address + offset, sizeBytes, vector), "mincore");
+        return Array.TrueForAll(pages, p => (p & 1) != 0);
+    }
+
     /// <summary>Asks for huge pages in a part, or for none. A kernel without them refuses: then there are none.</summary>
     public void PreferHuge(int offset, int sizeBytes, bool huge) => _ = Madvise(_address + offset, sizeBytes, huge ? AdviseHugePage : AdviseNoHugePage);
 
@@ -103,6 +111,9 @@ public sealed partial class MappedMemory : MemoryManager<byte>
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     private static partial int Munmap(nint address, nint length);
+
+    [LibraryImport("libc", EntryPoint = "mincore", SetLastError = true)]
+    private static unsafe partial int Mincore(nint address, nint length, byte* vector);
 
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     private static partial int Madvise(nint address, nint length, int advice);

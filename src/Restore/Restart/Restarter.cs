@@ -26,6 +26,7 @@ public sealed class Restarter
     private TerminalHandover? terminal;
     private TerminalRelay? relay;
     private LazyMemory? lazy;
+    private bool isRunning; // somebody was let go
 
     private Restarter(ICheckpointImage image, RestartOptions options) => (this.image, this.options) = (image, options);
 
@@ -178,7 +179,12 @@ public sealed class Restarter
         var root = processes[0].Leader.Tid;
         var fill = lazy is null ? null : Prepare(lazy, processes, places[0], init?.Tid ?? root, progress, cancel);
         if (fill is null) Outlive(processes);
-        foreach (var process in processes) LetGo(process, fill);
+        foreach (var process in processes)
+        {
+            LetGo(process, fill);
+            FaultPoint.Hit("restart.let-go"); // one more of them runs
+        }
+
         terminal?.Redraw();
         relay?.Redraw();
         Done("go");
@@ -231,21 +237,19 @@ public sealed class Restarter
     {
         if (fill is not null && lazy!.Of(process) is { } space)
         {
-            foreach (var puppet in process.Threads)
-            {
-                var lost = fill.LetGo(puppet, space);
-                if (lost != 0) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(lost)}");
-            }
-
+            foreach (var puppet in process.Threads) Released(puppet, fill.LetGo(puppet, space));
             return;
         }
 
         var signal = options.Stopped || process.Message.WasStopped || PendingSignals.AreToStop(process.Message) ? Signals.SIGSTOP : 0;
-        foreach (var puppet in process.Threads)
-        {
-            var errno = Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0);
-            if (errno != 0) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(errno)}");
-        }
+        foreach (var puppet in process.Threads) Released(puppet, Ptrace.TryDetach(puppet.Tid, puppet == process.Leader ? signal : 0));
+    }
+
+    // Once the first one runs the restart is made: it may have ended the program, or other processes, before they were let go.
+    private void Released(Puppet puppet, int errno)
+    {
+        if (errno != 0 && !(isRunning && errno == Errno.ESRCH)) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(errno)}");
+        isRunning = true;
     }
 
     private static void Refuse(IReadOnlyList<ObjectVerdict> verdicts)

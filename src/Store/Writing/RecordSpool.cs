@@ -1,4 +1,5 @@
 using Crstore.Linux.Files;
+using Crstore.Model;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
 

@@ -2,6 +2,7 @@ using Crstore.Capture.Memory;
 using Crstore.Linux;
 using Crstore.Linux.Memory;
 using Crstore.Model;
+using Crstore.Tests.Support;
 using Xunit;
 
 namespace Crstore.Tests.Memory;
@@ -71,6 +72,21 @@ public class PageBufferTests
         }
 
         Assert.InRange(resident, 48 * Megabyte / VirtualPage.Size, 64 * Megabyte / VirtualPage.Size);
+    }
+
+    [Fact]
+    public void What_gets_no_huge_page_is_faulted_in_all_the_same()
+    {
+        Requires.That(Environment.ProcessorCount > 1, "two processors: nothing is filled ahead on one");
+        using var segment = new MappedMemory(1 * Megabyte, huge: true); // half of a huge page
+        using (var filler = new BufferFiller())
+        {
+            filler.Add(segment);
+            filler.Begin();
+            Patience.Until(() => segment.IsResident(0, VirtualPage.Size), "the filler to begin");
+        }
+
+        Assert.True(segment.IsResident(0, segment.SizeBytes));
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using Crstore.Capture.Doctor;
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Tests.Support;
 using Xunit;
@@ -35,6 +36,7 @@ public class CaptureGapsTests
     public void A_kernel_thread_and_a_pid_that_is_not_there_are_told()
     {
         Requires.Root();
+        Requires.That(TaskStat.Read(2) is { IsKernelThread: true }, "a kernel thread, kthreadd: they are not in a pid namespace of its own");
         Assert.True(Assert.Single(CaptureGaps.Find(2)).Fatal);
         Assert.Throws<TargetException>(() => CaptureGaps.Find(4194304));
     }

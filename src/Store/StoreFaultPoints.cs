@@ -1,12 +1,7 @@
-using System.Globalization;
-
 namespace Crstore.Store;
 
-/// <summary>
-/// Named places where a test lets the process die: CRSTORE_FAULT=name[:n] makes the n-th pass (the first, without n) of
-/// that point a SIGKILL to itself. Without the variable a point costs one comparison.
-/// </summary>
-internal static class FaultPoint
+/// <summary>The fault points of this room: tests/Crash dies at each of them.</summary>
+internal static class StoreFaultPoints
 {
     /// <summary>All names, in the order in which a capture, then a gc and its --recompress pass them.</summary>
     public static readonly IReadOnlyList<string> Names =
@@ -39,26 +34,4 @@ internal static class FaultPoint
         "recompress.written",     // some frames or groups are replaced, and it is said how far
         "recompress.compacted",   // and what they replaced is gone
     ];
-
-    private static int countdown;
-    private static readonly string? Armed = Parse();
-
-    /// <summary>Dies here if this point is armed.</summary>
-    public static void Hit(string name)
-    {
-        if (Armed is null || Armed != name || Interlocked.Decrement(ref countdown) != 0) return;
-        System.Diagnostics.Process.GetCurrentProcess().Kill(); // SIGKILL
-        Thread.Sleep(Timeout.Infinite);
-    }
-
-    private static string? Parse()
-    {
-        countdown = 1;
-        var text = Environment.GetEnvironmentVariable("CRSTORE_FAULT");
-        if (string.IsNullOrEmpty(text)) return null;
-        var colon = text.LastIndexOf(':');
-        if (colon < 0) return text;
-        countdown = int.Parse(text[(colon + 1)..], NumberStyles.None, CultureInfo.InvariantCulture);
-        return text[..colon];
-    }
 }
