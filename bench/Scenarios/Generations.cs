@@ -10,11 +10,12 @@ namespace Crstore.Bench.Scenarios;
 /// Five generations of real memory, a redis under load among it: bytes and time of each, here and in the peers, in turn: a capture, then every
 /// peer on the pages of that very checkpoint as one file, in the page cache. The peers read a file that somebody has made for them; crstore has
 /// a running process, and what it stores is on the disk when it ends (as borg's and restic's is; casync and zstd leave that to the kernel).
+/// Then the same with a crstore that stays, `watch --on-signal`, on a target of its own: from the signal to the line that tells the CRID.
 /// </summary>
 internal sealed class Generations : IScenario
 {
     private const int Count = 5;
-    private const string Ours = "crstore";
+    private const string Ours = "crstore", Watching = "crstore watch --on-signal";
 
     public string Name => "generations";
 
@@ -24,7 +25,12 @@ internal sealed class Generations : IScenario
     {
         var runs = new List<Dictionary<string, Cost[]>>();
         var packed = new List<Cost>();
-        for (var i = 0; i < context.Pick(3, 1); i++) runs.Add(Once(context, context.Seed + i, details: i == 0, packed));
+        for (var i = 0; i < context.Pick(3, 1); i++)
+        {
+            runs.Add(Once(context, context.Seed + i, details: i == 0, packed));
+            runs[^1].Add(Watching, Watched(context, context.Seed + i));
+        }
+
         var first = runs[0];
         var report = context.Report;
         report.Line($"Wall seconds and MiB on the disk after each generation{(runs.Count > 1 ? $", medians of {runs.Count} runs with other data" : "")}:");
@@ -33,21 +39,25 @@ internal sealed class Generations : IScenario
         var plot = new LinePlot("Store size against generations", "generation", "MiB on the disk");
         foreach (var name in first.Keys) plot.With(name, Enumerable.Range(0, Count).Select(g => (g + 1.0, Median(runs, name, g, c => c.DiskBytes / 1048576.0))));
         report.Plot("generations-size", plot);
-        Judge(report, runs, "borg", "borg's", bytes: 0.9, seconds: 0.2);
-        Judge(report, runs, "zstd -1 -T2 of the dirty pages", "zstd -1 -T2 of the dirty pages alone", bytes: null, seconds: 1.3);
+        foreach (var ours in new[] { Ours, Watching })
+        {
+            Judge(report, runs, ours, "borg", "borg's", bytes: ours == Ours ? 0.9 : null, seconds: 0.2);
+            Judge(report, runs, ours, "zstd -1 -T2 of the dirty pages", "zstd -1 -T2 of the dirty pages alone", bytes: null, seconds: 1.3);
+        }
+
         if (runs[0].Keys.FirstOrDefault(k => k.StartsWith("zstd -1 --patch-from chain", StringComparison.Ordinal)) is not { } chain) return;
         var (mebibytes, seconds) = (packed.Select(c => c.DiskBytes / 1048576.0).Median(), packed.Select(c => c.Seconds).Median());
         report.Line(FormattableString.Invariant($"`crstore gc --recompress` after the last one: {mebibytes:0.0} MiB, {seconds:0.0} s."));
         report.Figure("bytes of five generations after gc --recompress", mebibytes, Median(runs, chain, Count - 1, c => c.DiskBytes / 1048576.0), "MiB", "zstd --patch-from's whole chain", 1, atMost: true);
     }
 
-    private static void Judge(Report report, List<Dictionary<string, Cost[]>> runs, string peer, string words, double? bytes, double? seconds)
+    private static void Judge(Report report, List<Dictionary<string, Cost[]>> runs, string ours, string peer, string words, double? bytes, double? seconds)
     {
         if (runs[0].Keys.FirstOrDefault(k => k.StartsWith(peer, StringComparison.Ordinal)) is not { } name) return;
         if (bytes is { } most)
-            report.Figure("bytes of five generations", Median(runs, Ours, Count - 1, c => c.DiskBytes / 1048576.0), Median(runs, name, Count - 1, c => c.DiskBytes / 1048576.0), "MiB", words, most, atMost: true);
+            report.Figure("bytes of five generations", Median(runs, ours, Count - 1, c => c.DiskBytes / 1048576.0), Median(runs, name, Count - 1, c => c.DiskBytes / 1048576.0), "MiB", words, most, atMost: true);
         if (seconds is { } longest)
-            report.Figure("time to store a generation after the first, median", Increments(runs, Ours), Increments(runs, name), "s", words, longest, atMost: true);
+            report.Figure($"{ours}: time to store a generation after the first, median", Increments(runs, ours), Increments(runs, name), "s", words, longest, atMost: true);
     }
 
     private static double Increments(List<Dictionary<string, Cost[]>> runs, string name) => runs.SelectMany(r => r[name].Skip(1)).Select(c => c.Seconds).Median();
@@ -91,6 +101,34 @@ internal sealed class Generations : IScenario
         Directory.Delete(images, recursive: true);
         var packing = crstore.Call("gc", "--recompress", "--quiet").Elapsed;
         packed.Add(new Cost(packing.TotalSeconds, crstore.DiskBytes()));
+        return costs;
+    }
+
+    private static Cost[] Watched(BenchContext context, int seed)
+    {
+        var crstore = new CrstoreProgram(context.Program, context.FreshPath("watched"));
+        using var target = new RealMemory(context, RealMemory.All, seed);
+        using var load = new RedisLoad(target.RedisSocket, keys: 20000, seed, perSecond: 1000);
+        var costs = new Cost[Count];
+        var clock = Stopwatch.StartNew();
+        using var watch = Process.Start(new ProcessStartInfo(context.Program, ["watch", $"{target.Pid}", "--tree", "--on-signal", "--count", $"{Count}", "--quiet", "--store", crstore.Store])
+        {
+            RedirectStandardOutput = true,
+        })!;
+        for (var i = 0; i < Count; i++)
+        {
+            if (i > 0)
+            {
+                target.Change();
+                clock.Restart();
+                Tests.Support.Run.Command("/bin/kill", ["-USR1", $"{watch.Id}"]).MustSucceed();
+            }
+
+            _ = watch.StandardOutput.ReadLine() ?? throw new InvalidOperationException("the watch has ended");
+            costs[i] = new Cost(clock.Elapsed.TotalSeconds, crstore.DiskBytes());
+        }
+
+        watch.WaitForExit();
         return costs;
     }
 

@@ -114,6 +114,27 @@ public sealed class WatchTests
     }
 
     [Fact]
+    public void A_signal_asks_for_a_capture_and_for_another_if_one_is_under_way()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("pattern_writer", "2", "1");
+        target.Expect("ready ");
+        var (met, go) = (store.File("met"), store.File("go"));
+        var hook = Hook(store, $"touch '{met}'\nwhile [ ! -e '{go}' ]; do sleep 0.02; done");
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--on-signal", "--hook", hook);
+        Patience.Until(() => File.Exists(met), () => "the first capture to begin, unasked");
+        watch.Signal(10);
+        File.Create(go).Dispose();
+        watch.NextCapture();
+        watch.NextCapture(); // the one that was asked for during the first
+        Assert.True(watch.SaysNothingFor(TimeSpan.FromSeconds(1)), "it captured though nobody had asked");
+        target.Ask("write-permille 200");
+        watch.Signal(10);
+        Assert.InRange(watch.NextCapture().GetProperty("pages").GetProperty("dirty").GetInt32(), 100, 512);
+        Assert.Equal(0, watch.Stop().ExitCode);
+    }
+
+    [Fact]
     public void Frozen_time_stays_below_the_share_that_is_allowed()
     {
         using var store = new CliStore();
@@ -316,7 +337,7 @@ public sealed class WatchTests
     {
         using var store = new CliStore();
         using var target = TargetProcess.Start("/bin/sleep", "1000");
-        Expect.Failure(store.Run("watch", $"{target.Pid}"), ExitCode.Usage, "nothing says when", "--every");
+        Expect.Failure(store.Run("watch", $"{target.Pid}"), ExitCode.Usage, "nothing says when", "--on-signal");
         Expect.Failure(store.Run("watch", $"{target.Pid}", "--every", "1ms"), ExitCode.Usage, "too short");
         Expect.Failure(store.Run("watch", $"{target.Pid}", "--every", "1s", "--count", "0"), ExitCode.Usage, "--count");
         Expect.Failure(store.Run("watch", $"{target.Pid}", "--every", "1s", "--keep-last", "0"), ExitCode.Usage, "--keep-last");

@@ -23,6 +23,10 @@ internal sealed class WatchVerb : Verb
         Description = "Capture as soon as about so much private memory has changed (64M), asked from outside without stopping anything; with --every at this interval at the latest. Needs the uffd or soft-dirty tracker",
         CustomParser = Quantities.Parser(Quantities.Size, "a size such as 64M"),
     };
+    private readonly Option<bool> _onSignal = new("--on-signal")
+    {
+        Description = "Capture at SIGUSR1 (kill -USR1 of the watch), and once at the beginning; one that comes during a capture is followed by another. May be given alone",
+    };
     private readonly Option<double?> _maxOverhead = new("--max-overhead")
     {
         HelpName = "PERCENT",
@@ -57,7 +61,7 @@ internal sealed class WatchVerb : Verb
         "Take checkpoints of a live process again and again, until it ends, or SIGTERM or SIGINT: the capture that is under way is completed then, and the exit code is 0. " +
         "A second signal abandons it.", context)
     {
-        foreach (var option in new Option[] { _every, _onDirty, _maxOverhead, _count, _for, _keepLast }) Options.Add(option);
+        foreach (var option in new Option[] { _every, _onDirty, _onSignal, _maxOverhead, _count, _for, _keepLast }) Options.Add(option);
         _how.AddTo(this);
         Options.Add(_quiet);
         _lockTimeout = AddLockTimeout();
@@ -69,7 +73,7 @@ internal sealed class WatchVerb : Verb
     [
         new("watch 1234 --every 100ms --for 1m", "every 100 ms, or as often as captures get done, for a minute"),
         new("watch --pidfile /run/redis.pid --series redis --every 5m --on-dirty 64M --max-overhead 1%", "a schedule without cron, sooner when much has changed"),
-        new("watch --name postgres --tree --every 1s --keep-last 60 --json", "the last minute, as lines for a program"),
+        new("watch --name sim --tree --on-signal --keep-last 60 --json", "whenever somebody asks (kill -USR1 of the watch), as lines for a program"),
     ];
 
     /// <inheritdoc/>
@@ -84,6 +88,7 @@ internal sealed class WatchVerb : Verb
         {
             Every = parsed.GetValue(_every),
             OnDirtyBytes = parsed.GetValue(_onDirty),
+            OnSignal = parsed.GetValue(_onSignal),
             MaxShare = parsed.GetValue(_maxOverhead) / 100,
             Count = parsed.GetValue(_count),
             For = parsed.GetValue(_for),
@@ -92,7 +97,7 @@ internal sealed class WatchVerb : Verb
         var target = _how.Target(parsed);
         var options = _how.Of(target, parsed, Context, parsed.GetValue(_lockTimeout));
         if (plan.OnDirtyBytes is not null) options = options with { LeaveHot = false }; // what is not protected always counts as changed
-        if (plan is { Every: null } && options.Tracker == TrackerKind.Hash)
+        if (plan is { Every: null, OnDirtyBytes: not null } && options.Tracker == TrackerKind.Hash)
             throw new UsageException("--on-dirty has nothing to go by with --tracker hash", "use another tracker, or --every");
         var hooks = _how.Hooks(parsed, Context.Cancel);
         // What is refused anyway makes no store and uses no CRID.

@@ -52,8 +52,15 @@ internal sealed class TargetLife : IDisposable
     /// <summary>Waits at most so long.</summary>
     public void Wait(TimeSpan longest) => _poll.Wait((int)Math.Clamp(Math.Ceiling(longest.TotalMilliseconds), 0, int.MaxValue));
 
-    /// <summary>Ends all waiting, now and later. By any thread.</summary>
+    /// <summary>Ends the waiting, or the next one, until <see cref="Rearm"/>. By any thread.</summary>
     public void Wake() => RawFile.Write(_wake, BitConverter.GetBytes(1UL), "an eventfd");
+
+    /// <summary>Waiting waits again. Who waits looks afterwards at what it may have been woken for: what comes then wakes it anew.</summary>
+    public void Rearm()
+    {
+        _poll.Wait(0);
+        if ((_poll.Found(1) & PollBits.In) != 0) RawFile.Read(_wake, stackalloc byte[8]);
+    }
 
     /// <inheritdoc/>
     public void Dispose()

@@ -23,10 +23,11 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private readonly StoreKeeper? _keeper = KeeperFor(store, options, hooks);
     private readonly CapturePace _pace = new(plan.Every, plan.MaxShare);
     private readonly DirtTrigger? _dirt = plan.OnDirtyBytes is { } bytes ? new DirtTrigger(bytes, options.Pid, mayMiss: plan.Every is not null) : null;
+    private readonly CaptureRequests? _requests = plan.OnSignal ? new CaptureRequests(life) : null;
     private readonly SeriesTrimmer? _trimmer = plan.KeepLast is { } keep ? new SeriesTrimmer(store, series, keep) : null;
     private readonly long _start = Stopwatch.GetTimestamp();
     private readonly FailureBackoff _backoff = new();
-    private bool _owed = plan.OnDirtyBytes is not null; // a capture, whatever is dirty
+    private bool _owed = plan.OnDirtyBytes is not null || plan.OnSignal; // a capture, whatever is dirty
     private TimeSpan _cost; // of the last one
 
     private TimeSpan Now => Stopwatch.GetElapsedTime(_start);
@@ -44,12 +45,13 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         {
             while (true)
             {
+                life.Rearm();
                 if (finish.IsCancellationRequested) return End("ended on request");
                 if (life.HasEnded) return End($"process {options.Pid} has ended", ExitCode.TargetEnded);
                 if (report.Captures >= plan.Count) return End("all are taken");
                 if (Now >= plan.For) return End("the time is over");
                 var onTick = Now >= Due;
-                if (onTick || (Now >= Earliest && (_owed || _dirt?.IsTime() == true))) Capture(onTick);
+                if (onTick || (Now >= Earliest && (_owed || _requests?.IsAsked == true || _dirt?.IsTime() == true))) Capture(onTick);
                 else Wait();
             }
         }
@@ -71,7 +73,11 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _kit.Dispose();
+    public void Dispose()
+    {
+        _requests?.Dispose();
+        _kit.Dispose();
+    }
 
     private void Wait()
     {
@@ -85,7 +91,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private TimeSpan? UntilLook()
     {
         var allowed = Earliest - Now;
-        if (_owed) return allowed;
+        if (_owed || _requests?.IsAsked == true) return allowed;
         return _dirt?.Pause is { } pause ? pause > allowed ? pause : allowed : null;
     }
 
@@ -94,6 +100,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private void Capture(bool onTick)
     {
         var begun = Now;
+        _owed |= _requests?.Take() == true;
         CheckpointManifest manifest;
         try
         {
@@ -130,8 +137,8 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         _backoff.Failed(Now);
         if (_backoff.InARow == MostFailures) ExceptionDispatchInfo.Throw(error);
         report.Failed(error);
-        // It may have reset what was dirty: that much is not seen again.
-        _owed = _dirt is not null;
+        // It may have reset what was dirty: that much is not seen again. And who has asked has nothing yet.
+        _owed |= _dirt is not null;
         // How long it was frozen is known only if that was the limit.
         _pace.Took(begun, Now, error is FrozenTooLongException ? options.MaxFrozen : _cost, onTick);
     }

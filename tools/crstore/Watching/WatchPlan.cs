@@ -14,6 +14,9 @@ internal sealed record WatchPlan
     /// <summary>As soon as about so many bytes are dirty; null: nobody asks.</summary>
     public long? OnDirtyBytes { get; init; }
 
+    /// <summary>Whenever a SIGUSR1 comes, and once at the beginning.</summary>
+    public bool OnSignal { get; init; }
+
     /// <summary>Of the time, what captures may cost the target; null: no limit.</summary>
     public double? MaxShare { get; init; }
 
@@ -30,7 +33,7 @@ internal sealed record WatchPlan
     /// <exception cref="UsageException">It makes no sense.</exception>
     public WatchPlan Checked()
     {
-        if (Every is null && OnDirtyBytes is null) throw new UsageException("nothing says when to capture", "give --every 10s, or --on-dirty 64M, or both");
+        if (Every is null && OnDirtyBytes is null && !OnSignal) throw new UsageException("nothing says when to capture", "give --every 10s, --on-dirty 64M or --on-signal");
         if (Every < Shortest) throw new UsageException($"--every {Every.Value.TotalMilliseconds:0.###}ms is too short", "10ms is the least");
         if (OnDirtyBytes < VirtualPage.Size) throw new UsageException("--on-dirty must be a page at least", "give for instance 64M");
         if (Count == 0) throw new UsageException("--count 0 captures nothing", "give 1 at least");
