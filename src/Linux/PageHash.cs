@@ -40,9 +40,13 @@ public static unsafe partial class PageHash
     /// <param name="memory">Where they are.</param>
     /// <param name="pages">Which ones: numbers of pages from there.</param>
     /// <param name="hashes">Their content addresses, by the same numbers.</param>
-    public static void Of(ReadOnlySpan<byte> memory, ReadOnlySpan<int> pages, Span<ContentHash> hashes)
+    public static void Of(ReadOnlySpan<byte> memory, ReadOnlySpan<int> pages, Span<ContentHash> hashes) =>
+        Of(memory, pages, hashes, wide: pages.Length >= WidePageHash.Least && WidePageHash.IsBetter);
+
+    /// <summary>The same, told whether side by side.</summary>
+    internal static void Of(ReadOnlySpan<byte> memory, ReadOnlySpan<int> pages, Span<ContentHash> hashes, bool wide)
     {
-        if (pages.Length >= WidePageHash.Least && WidePageHash.IsBetter)
+        if (wide)
         {
             var last = (uint)(memory.Length / VirtualPage.Size);
             foreach (var page in pages) ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)page, last, nameof(pages)); // side by side nobody else would notice

@@ -55,7 +55,18 @@ internal static unsafe class WidePageHash
 
     private static bool Try()
     {
-        if (!IsSupported) return false;
+        try
+        {
+            return IsSupported && IsRightAndQuicker();
+        }
+        catch (Exception e) when (e is IOException or BadImageFormatException or TypeLoadException or MissingMemberException)
+        {
+            return false; // another version was installed since this one was started: the assembly is gone, or is that one's
+        }
+    }
+
+    private static bool IsRightAndQuicker()
+    {
         const int Tries = 4;
         var pages = new byte[Lanes * VirtualPage.Size];
         for (var i = 0; i < pages.Length; i++) pages[i] = (byte)(i * 7 + (i >> 8));

@@ -62,6 +62,20 @@ public sealed class StartTests
         Assert.DoesNotContain(compiled, l => l.Contains("WideSha256:Of", StringComparison.Ordinal));
     }
 
+    // It is loaded when the first pages are hashed: a serving crstore may have run for long by then.
+    [Fact]
+    public void What_is_gone_since_another_version_was_installed_is_done_without()
+    {
+        using var store = new CliStore();
+        Run.Command("cp", ["-r", Path.GetDirectoryName(CrstoreProgram.Path)!, store.File("program")]).MustSucceed();
+        File.WriteAllText(store.File("hook"), $"#!/bin/sh\nrm -f {store.File("program")}/Crstore.Wide.dll\n");
+        File.SetUnixFileMode(store.File("hook"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        using var target = TargetProcess.Start("pattern_writer", "2", "1");
+        Run.Command(Path.Combine(store.File("program"), "crstore"), ["capture", $"{target.Pid}", "--store", store.Path, "--hook", store.File("hook")], environment: CrstoreProgram.Clean).MustSucceed();
+        Assert.False(File.Exists(Path.Combine(store.File("program"), "Crstore.Wide.dll")));
+        store.Do("verify");
+    }
+
     private static void AssertFew(int limit, CliStore store, params string[] arguments) => AssertFew(limit, Compiled(store, [], arguments));
 
     private static void AssertFew(int limit, List<string> compiled) =>
