@@ -72,7 +72,7 @@ internal sealed unsafe class RocksDb : IDisposable
     {
         Path = path;
         ReadOnly = mode == RocksMode.ReadOnly;
-        options = new RocksOptions();
+        options = new RocksOptions(tables: StoreErrors.Guard(() => Directory.Exists(path) ? Directory.EnumerateFiles(path, "*.sst").Count() : 0));
         families = new nint[Names.Length];
         Dictionaries = new DictionaryCache(this);
         try

@@ -1,22 +1,25 @@
+using System.Globalization;
+
 namespace Crstore.Store.Native;
 
 /// <summary>The options of the database and of each column family, with the reasons.</summary>
 internal sealed class RocksOptions : IDisposable
 {
-    private const int CacheBytes = 32 << 20;
+    private const int CacheBytes = 32 << 20, ManyTables = 32;
     private const double BitsPerKey = 10; // one in a hundred probes finds an entry that isn't there
     private readonly nint cache;
     private readonly Dictionary<ColumnFamily, nint> families = [];
 
     /// <summary>Makes them.</summary>
     /// <param name="only">The one column family that is wanted; null: all. Each takes parsing.</param>
-    public RocksOptions(ColumnFamily? only = null)
+    /// <param name="tables">Table files that will be opened with it.</param>
+    public RocksOptions(ColumnFamily? only = null, int tables = 0)
     {
         cache = RocksNative.rocksdb_cache_create_lru(CacheBytes);
         var plain = RocksNative.rocksdb_options_create();
         try
         {
-            Database = Parse(plain, DatabaseText());
+            Database = Parse(plain, DatabaseText(tables < ManyTables ? 1 : 2));
             foreach (var family in Enum.GetValues<ColumnFamily>())
                 if (only is null || only == family) families[family] = FamilyOptions(Database, family);
         }
@@ -41,7 +44,11 @@ internal sealed class RocksOptions : IDisposable
         RocksNative.rocksdb_cache_destroy(cache);
     }
 
-    private static string DatabaseText() => string.Join(';',
+    /// <summary>
+    /// Of the database. A second thread that opens tables waits for the disk beside the first; RocksDB starts one for each column family, and aborts where none is to be had
+    /// (RLIMIT_NPROC, pids.max): not for a few tables.
+    /// </summary>
+    private static string DatabaseText(int openingThreads) => string.Join(';',
         "advise_random_on_open=false",        // on, it makes a cold restore three times slower
         "max_open_files=-1",                  // a reader holds every file open, so the owner may delete them
         "skip_stats_update_on_db_open=true",
@@ -50,7 +57,7 @@ internal sealed class RocksOptions : IDisposable
         "wal_recovery_mode=kTolerateCorruptedTailRecords", // a torn tail is a crash, a bad record before it is damage: say so
         "allow_fallocate=false",              // a killed writer would leave the room set aside for its WAL
         "max_background_jobs=2",
-        "max_file_opening_threads=2",
+        string.Create(CultureInfo.InvariantCulture, $"max_file_opening_threads={openingThreads}"),
         "info_log_level=WARN_LEVEL",
         "keep_log_file_num=2",
         "max_log_file_size=1048576",
