@@ -27,6 +27,23 @@ public class FailureTests
         Assert.Equal(2, run.Restart(crid).Pids.Count);
     }
 
+    // Warnings are told last, and whoever listens may take his time.
+    [Fact]
+    public void A_tree_of_which_somebody_died_before_it_is_let_go_does_not_run()
+    {
+        using var run = RestartRun.Python("import ctypes\nctypes.CDLL(None).prctl(1, 15, 0, 0, 0) # PR_SET_PDEATHSIG: dropped, with a warning\n" + Reader);
+        run.Expect("ready");
+        run.Expect("ready");
+        var crid = run.Capture(tree: true);
+        var pids = run.Manifest(crid).Body.Processes.Select(p => p.Pid).ToList();
+        run.Kill();
+        var warnings = 0;
+        var error = Assert.Throws<EnvironmentException>(() => run.Restart(crid, Options with { Warn = _ => warnings += Signals.TryKill(pids[1], Signals.SIGKILL) == 0 ? 1 : 0 }));
+        Assert.Contains($"thread {pids[1]} is gone", error.Message);
+        Assert.NotEqual(0, warnings);
+        Assert.All(pids, pid => Assert.False(Directory.Exists($"/proc/{pid}"), $"{pid} is still there"));
+    }
+
     // As `capture --require-restartable --max-frozen` does it, before there is a CRID.
     [Fact]
     public void A_look_before_the_capture_keeps_to_the_limit_on_frozen_time()

@@ -58,11 +58,12 @@ public sealed partial class MappedMemory : MemoryManager<byte>
     /// <returns>False if it could not be done (old kernel, no memory): faults come later instead.</returns>
     public bool Populate(int offset, int sizeBytes) => Madvise(_address + offset, sizeBytes, AdvisePopulateWrite) == 0;
 
-    /// <summary>True if every page of a part is in memory, mincore(2).</summary>
+    /// <summary>True if every page of a part is in memory, mincore(2); false also if the kernel can't tell (EAGAIN: no memory for it).</summary>
     public unsafe bool IsResident(int offset, int sizeBytes)
     {
         var pages = new byte[sizeBytes / Environment.SystemPageSize];
-        fixed (byte* vector = pages) LinuxException.Check(Mincore(_address + offset, sizeBytes, vector), "mincore");
+        fixed (byte* vector = pages)
+            if (Mincore(_address + offset, sizeBytes, vector) != 0) return false;
         return Array.TrueForAll(pages, p => (p & 1) != 0);
     }
 

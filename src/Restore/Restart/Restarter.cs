@@ -178,7 +178,7 @@ public sealed class Restarter
         terminal = TerminalHandover.Prepare(scene, options, processes);
         var root = processes[0].Leader.Tid;
         var fill = lazy is null ? null : Prepare(lazy, processes, places[0], init?.Tid ?? root, progress, cancel);
-        if (fill is null) Outlive(processes);
+        SetLastOptions(processes, fill is null);
         foreach (var process in processes)
         {
             LetGo(process, fill);
@@ -227,10 +227,18 @@ public sealed class Restarter
     }
 
     // Whoever is let go first may take the processor from crstore. Killed there, it is to leave all of them: what has no tracer any more goes on as if detached.
-    private static void Outlive(List<Restarted> processes)
+    // And the last look whether all are there: who is gone later is not missed.
+    private static void SetLastOptions(List<Restarted> processes, bool mayOutlive)
     {
+        var options = mayOutlive ? Puppet.Options & ~PtraceOptions.ExitKill : Puppet.Options;
         foreach (var process in processes)
-            foreach (var puppet in process.Threads) _ = Ptrace.TrySetOptions(puppet.Tid, Puppet.Options & ~PtraceOptions.ExitKill); // who is gone is missed next
+        {
+            foreach (var puppet in process.Threads)
+            {
+                var errno = Ptrace.TrySetOptions(puppet.Tid, options);
+                if (errno != 0) throw Gone(puppet, errno);
+            }
+        }
     }
 
     private void LetGo(Restarted process, LazyFill? fill)
@@ -248,9 +256,11 @@ public sealed class Restarter
     // Once the first one runs the restart is made: it may have ended the program, or other processes, before they were let go.
     private void Released(Puppet puppet, int errno)
     {
-        if (errno != 0 && !(isRunning && errno == Errno.ESRCH)) throw new EnvironmentException($"thread {puppet.Tid} is gone: {Errno.Describe(errno)}");
+        if (errno != 0 && !(isRunning && errno == Errno.ESRCH)) throw Gone(puppet, errno);
         isRunning = true;
     }
+
+    private static EnvironmentException Gone(Puppet puppet, int errno) => new($"thread {puppet.Tid} is gone: {Errno.Describe(errno)}");
 
     private static void Refuse(IReadOnlyList<ObjectVerdict> verdicts)
     {
