@@ -85,7 +85,7 @@ internal static class StoreCreation
         DiskRoom.Ensure(paths, toFree: false);
         if (!isThere) RocksDb.Create(paths.Database);
         FaultPoint.Hit("create.empty");
-        using var db = RocksDb.Open(paths.Database, RocksMode.ReadWrite);
+        using var db = RocksDb.Open(paths.Database, RocksMode.Complete);
         if (StoreMeta.StoreId(db) is { } known) return known;
         var id = Guid.NewGuid();
         using var batch = db.NewBatch();

@@ -49,6 +49,9 @@ internal enum RocksMode
 
     /// <summary>The one writer.</summary>
     ReadWrite,
+
+    /// <summary>The one writer; makes column families that are missing: RocksDB makes one after the other, and a creation by it may have been cut short.</summary>
+    Complete,
 }
 
 /// <summary>
@@ -72,7 +75,7 @@ internal sealed unsafe class RocksDb : IDisposable
     {
         Path = path;
         ReadOnly = mode == RocksMode.ReadOnly;
-        options = new RocksOptions(tables: StoreErrors.Guard(() => Directory.Exists(path) ? Directory.EnumerateFiles(path, "*.sst").Count() : 0));
+        options = new RocksOptions(complete: mode == RocksMode.Complete, tables: StoreErrors.Guard(() => Directory.Exists(path) ? Directory.EnumerateFiles(path, "*.sst").Count() : 0));
         families = new nint[Names.Length];
         Dictionaries = new DictionaryCache(this);
         try

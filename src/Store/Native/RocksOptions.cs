@@ -13,13 +13,14 @@ internal sealed class RocksOptions : IDisposable
     /// <summary>Makes them.</summary>
     /// <param name="only">The one column family that is wanted; null: all. Each takes parsing.</param>
     /// <param name="tables">Table files that will be opened with it.</param>
-    public RocksOptions(ColumnFamily? only = null, int tables = 0)
+    /// <param name="complete">Make column families that are missing.</param>
+    public RocksOptions(ColumnFamily? only = null, int tables = 0, bool complete = false)
     {
         cache = RocksNative.rocksdb_cache_create_lru(CacheBytes);
         var plain = RocksNative.rocksdb_options_create();
         try
         {
-            Database = Parse(plain, DatabaseText(tables < ManyTables ? 1 : 2));
+            Database = Parse(plain, DatabaseText(tables < ManyTables ? 1 : 2, complete));
             foreach (var family in Enum.GetValues<ColumnFamily>())
                 if (only is null || only == family) families[family] = FamilyOptions(Database, family);
         }
@@ -48,7 +49,8 @@ internal sealed class RocksOptions : IDisposable
     /// Of the database. A second thread that opens tables waits for the disk beside the first; RocksDB starts one for each column family, and aborts where none is to be had
     /// (RLIMIT_NPROC, pids.max): not for a few tables.
     /// </summary>
-    private static string DatabaseText(int openingThreads) => string.Join(';',
+    private static string DatabaseText(int openingThreads, bool complete) => string.Join(';',
+        $"create_missing_column_families={(complete ? "true" : "false")}",
         "advise_random_on_open=false",        // on, it makes a cold restore three times slower
         "max_open_files=-1",                  // a reader holds every file open, so the owner may delete them
         "skip_stats_update_on_db_open=true",
