@@ -126,7 +126,7 @@ internal sealed class CaptureAttempt(
     public void PrepareBuffer(long leastBytes = 0)
     {
         clock.Enter("buffer");
-        buffer.Prepare(UseSnapshots ? _prepared.Values.Sum(p => p.Memory.Estimate.CopyBytes - p.Memory.Estimate.SnapshotBytes)
+        buffer.Prepare(UseSnapshots ? _prepared.Values.Sum(p => p.Memory.EstimatedBytes - p.Memory.Estimate.SnapshotBytes)
             : Math.Max(leastBytes, EstimatedBytes));
     }
 
@@ -316,7 +316,7 @@ internal sealed class CaptureAttempt(
     public IReadOnlyList<SpaceContent> Content() => _captured.ConvertAll(c => new SpaceContent(c.Space, c.Memory.Content()));
 
     /// <summary>What will have to be copied in the freeze, as far as is known; after <see cref="Prepare"/>.</summary>
-    public long EstimatedBytes => _prepared.Values.Sum(p => p.Memory.Estimate.CopyBytes);
+    public long EstimatedBytes => _prepared.Values.Sum(p => p.Memory.EstimatedBytes);
 
     /// <summary>Gives it all to the store; returns how many sampled "clean" pages were not, and whose word that was.</summary>
     public (int Lies, TrackerKind Liar) Deliver()

@@ -77,6 +77,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <summary>A copy of the process as of this freeze, from which what it has is read after the thaw; null if there is none.</summary>
     public ProcessSnapshot? Snapshot => _snapshot.Copy;
 
+    /// <summary>What will have to be copied, estimated on the running target: sizes the buffer.</summary>
+    public long EstimatedBytes => Estimate.CopyBytes;
+
     /// <summary>Estimated on the running target.</summary>
     internal MemoryEstimate Estimate => _estimate!;
 

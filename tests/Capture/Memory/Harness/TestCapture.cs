@@ -87,7 +87,7 @@ internal sealed class TestCapture
         }
 
         using var capture = MemoryCapture.Prepare(request);
-        var estimated = capture.Estimate.CopyBytes;
+        var estimated = capture.EstimatedBytes;
         buffer.Prepare(estimated);
         Witness? witness = null;
         if (snapshot) Assert.Equal("", capture.WhyNoSnapshot([pid]));
