@@ -4,11 +4,8 @@ using Crstore.Capture.Memory;
 using Crstore.Capture.Snapshots;
 using Crstore.Capture.State;
 using Crstore.Linux;
-using Crstore.Linux.Proc;
 using Crstore.Model;
 using Crstore.Model.Format;
-using Crstore.Objects.Files;
-using Process = Crstore.Model.Format.Process;
 
 namespace Crstore.Capture;
 
@@ -24,15 +21,10 @@ internal sealed class CaptureAttempt(
     private readonly Dictionary<int, ProcessCapture> _prepared = [];
     private readonly Dictionary<int, Task<VmaPlan?>> _plans = []; // of those that are to be prepared
     private readonly List<ProcessCapture> _captured = [];
-    private readonly List<Process> _zombies = [];
     private readonly FreezeCrew _crew = new();
     private readonly ProcessorClocks _processorClocks = new();
-    private readonly HashSet<int> _mayBeCopied = [];
-    private MemoryWatch? _memoryWatch;
-    private List<OpenFile> _openFiles = [];
-    private (ulong MonotonicNs, ulong BoottimeNs) _clocks;
-    private long _capturedUnixNs;
-    private CheckpointBody? _body;
+    private readonly SnapshotTurn _snapshots = new();
+    private readonly CaptureDescription _description = new(options);
 
     /// <summary>A run-through on a throw-away process.</summary>
     public bool Rehearsal { get; init; }
@@ -59,13 +51,13 @@ internal sealed class CaptureAttempt(
     public HeldMemory? Held { get; init; }
 
     /// <summary>What a round would copy from running processes, all in all; after <see cref="Prepare"/>.</summary>
-    public long RoundBytes => Watchable.Sum(p => p.Memory.TrackableBytes);
+    public long RoundBytes => Watchable.Sum(p => p.Memory.Estimate.TrackableBytes);
 
     /// <summary>Of that, about what was written everywhere before the last captures too.</summary>
     public long HotBytes => Watchable.Sum(p => p.Memory.HotBytes);
 
     /// <summary>What its freeze would have to look at.</summary>
-    public long WalkedBytes => Watchable.Sum(p => p.Memory.PopulatedBytes);
+    public long WalkedBytes => Watchable.Sum(p => p.Memory.Estimate.PopulatedBytes);
 
     /// <summary>No tracker has watched any of them so far.</summary>
     public bool IsBase => Watchable.All(p => !p.Memory.IsContinuous);
@@ -80,10 +72,10 @@ internal sealed class CaptureAttempt(
     public bool UseSnapshots { get; set; }
 
     /// <summary>After <see cref="Freeze"/>: why no snapshot could be made; nothing was captured then, or reset. Empty if nothing speaks against it.</summary>
-    public string SnapshotRefused { get; private set; } = "";
+    public string SnapshotRefused => _snapshots.Refused;
 
     /// <summary>What the freeze would copy of what a snapshot has, and all that a snapshot would need page tables for; after <see cref="Prepare"/>.</summary>
-    public (long CopyBytes, long PopulatedBytes) SnapshotSize => (_prepared.Values.Sum(p => p.Memory.SnapshotBytes), _prepared.Values.Sum(p => p.Memory.PopulatedBytes));
+    public (long CopyBytes, long PopulatedBytes) SnapshotSize => (_prepared.Values.Sum(p => p.Memory.Estimate.SnapshotBytes), _prepared.Values.Sum(p => p.Memory.Estimate.PopulatedBytes));
 
     private IEnumerable<ProcessCapture> Watchable => _prepared.Values.Where(p => p.Memory.CanPreCopy);
 
@@ -111,7 +103,7 @@ internal sealed class CaptureAttempt(
     {
         try
         {
-            foreach (var pid in Descendants(options.Pid)) _plans[pid] = VmaPlan.PrepareAhead(pid, options.EmbedFiles, options.HonourDontDump);
+            foreach (var pid in TargetTree.Descendants(options.Pid)) _plans[pid] = VmaPlan.PrepareAhead(pid, options.EmbedFiles, options.HonourDontDump);
         }
         catch (LinuxException)
         {
@@ -134,21 +126,12 @@ internal sealed class CaptureAttempt(
     public void PrepareBuffer(long leastBytes = 0)
     {
         clock.Enter("buffer");
-        buffer.Prepare(UseSnapshots ? _prepared.Values.Sum(p => p.Memory.EstimatedBytes - p.Memory.SnapshotBytes)
+        buffer.Prepare(UseSnapshots ? _prepared.Values.Sum(p => p.Memory.EstimatedBytes - p.Memory.Estimate.SnapshotBytes)
             : Math.Max(leastBytes, EstimatedBytes));
     }
 
     /// <summary>Before the freeze: what speaks against snapshots; empty if nothing does.</summary>
-    public string WhyNoSnapshots()
-    {
-        foreach (var process in _prepared.Values)
-        {
-            if (process.Memory.WhyNoSnapshot(_prepared.Keys) is { Length: > 0 } why) return $"process {process.Pid}: {why}";
-            _mayBeCopied.Add(process.Pid);
-        }
-
-        return "";
-    }
+    public string WhyNoSnapshots() => _snapshots.WhyNot(_prepared);
 
     /// <summary>After <see cref="SnapshotRefused"/>: the last round, for another attempt.</summary>
     public Dictionary<int, PreCopiedRound> TakeRounds()
@@ -169,19 +152,19 @@ internal sealed class CaptureAttempt(
         Held?.Anticipate(HeldBytes); // a round follows, most likely
         var began = Stopwatch.GetTimestamp();
         var all = (double)RoundBytes;
-        foreach (var process in Watchable) process.Memory.WatchWrites((int)Math.Ceiling(WriteSample.MaxPages * process.Memory.TrackableBytes / all)); // one sample of them all
+        foreach (var process in Watchable) process.Memory.Estimate.WatchWrites((int)Math.Ceiling(WriteSample.MaxPages * process.Memory.Estimate.TrackableBytes / all)); // one sample of them all
         Pause.Sleep((int)first.TotalMicroseconds);
-        var written = Watchable.Sum(p => p.Memory.WrittenBytes());
+        var written = Watchable.Sum(p => p.Memory.Estimate.WrittenBytes());
         if (written > 0 && whole - Stopwatch.GetElapsedTime(began) is { Ticks: > 0 } rest)
         {
             Pause.Sleep((int)rest.TotalMicroseconds);
-            written = Watchable.Sum(p => p.Memory.WrittenBytes());
+            written = Watchable.Sum(p => p.Memory.Estimate.WrittenBytes());
         }
 
         return (written, Stopwatch.GetElapsedTime(began));
     }
 
-    private long HeldBytes => Watchable.Where(p => p.Memory.IsContinuous).Sum(p => p.Memory.TrackableBytes);
+    private long HeldBytes => Watchable.Where(p => p.Memory.IsContinuous).Sum(p => p.Memory.Estimate.TrackableBytes);
 
     /// <summary>Before a round: room for what it reads.</summary>
     public void PrepareHeld()
@@ -272,15 +255,11 @@ internal sealed class CaptureAttempt(
             Postponed = Connections?.AnyOf(tree.Processes.Select(p => p.Pid)) == true;
             if (Postponed)
             {
-                // Nothing was reset yet: the target goes on as if nothing had been.
-                watchdog.Enter("thaw");
-                tree.Thaw(keepStopped: false);
-                FrozenTime = tree.FrozenTime;
+                ThawUntouched(tree);
                 return;
             }
 
-            _capturedUnixNs = (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
-            _clocks = (SystemInfo.MonotonicNs(), SystemInfo.BoottimeNs());
+            _description.NoteTime();
             foreach (var process in tree.Processes)
             {
                 watchdog.ThrowIfExpired();
@@ -289,12 +268,17 @@ internal sealed class CaptureAttempt(
                 _captured.Add(capture);
             }
 
-            if (UseSnapshots && !TakeSnapshots(tree)) return;
+            if (UseSnapshots && !_snapshots.TryTake(_captured, tree, watchdog))
+            {
+                ThawUntouched(tree);
+                return;
+            }
+
             InjectionTurns.Run(_captured, tree.Processes, watchdog);
 
-            foreach (var pid in tree.Zombies) _zombies.Add(ProcessStateReader.ReadZombie(pid));
+            _description.NoteZombies(tree.Zombies);
             SharedParts.Find(_captured.ConvertAll(c => c.State));
-            var files = new CrewJob(DumpFiles); // beside the memory
+            var files = new CrewJob(() => _description.NoteFiles(_captured, watchdog.ThrowIfExpired)); // beside the memory
             try
             {
                 files.Offer(_crew);
@@ -311,7 +295,7 @@ internal sealed class CaptureAttempt(
             watchdog.Enter("thaw");
             tree.Thaw(options.KeepStopped);
             FrozenTime = tree.FrozenTime;
-            WatchMemory();
+            _snapshots.Watch(_captured);
         }
         finally
         {
@@ -320,50 +304,12 @@ internal sealed class CaptureAttempt(
         }
     }
 
-    // False if there can be none: then everything runs again, and nothing has been reset.
-    private bool TakeSnapshots(FrozenTree tree)
+    // Nothing was reset yet: they go on as if nothing had been.
+    private void ThawUntouched(FrozenTree tree)
     {
-        for (var i = 0; i < _captured.Count && SnapshotRefused.Length == 0; i++)
-        {
-            if (!_mayBeCopied.Contains(_captured[i].Pid)) continue; // born meanwhile, and small
-            watchdog.Enter("snapshot");
-            if (_captured[i].Memory.TryTakeSnapshot(tree.Processes[i]) is { Length: > 0 } why) SnapshotRefused = $"process {_captured[i].Pid}: {why}";
-        }
-
-        if (SnapshotRefused.Length == 0) return true;
         watchdog.Enter("thaw");
         tree.Thaw(keepStopped: false);
         FrozenTime = tree.FrozenTime;
-        return false;
-    }
-
-    private void WatchMemory()
-    {
-        var snapshots = new List<(int, ProcessSnapshot)>();
-        foreach (var capture in _captured)
-            if (capture.Memory.Snapshot is { } snapshot) snapshots.Add((capture.Pid, snapshot));
-        if (snapshots.Count == 0) return;
-        foreach (var (_, snapshot) in snapshots) snapshot.OfferToOomKiller();
-        _memoryWatch = new MemoryWatch(snapshots);
-    }
-
-    private void ReadSnapshots()
-    {
-        if (_memoryWatch is null) return;
-        clock.Enter("snapshot");
-        try
-        {
-            foreach (var capture in _captured) capture.Memory.ReadSnapshot();
-        }
-        catch (SnapshotLostException e) when (_memoryWatch.Reason is { Length: > 0 } reason)
-        {
-            throw new SnapshotLostException($"{reason} ({e.Message})");
-        }
-        finally
-        {
-            _memoryWatch.Dispose();
-            clock.Enter("store");
-        }
     }
 
     /// <summary>After <see cref="Freeze"/>: what will have content, process by process.</summary>
@@ -376,7 +322,7 @@ internal sealed class CaptureAttempt(
     public (int Lies, TrackerKind Liar) Deliver()
     {
         spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.PagesDirty);
-        ReadSnapshots();
+        _snapshots.Read(_captured, clock);
         foreach (var capture in _captured) capture.Memory.Deliver();
         buffer.DrainAndRelease();
         var (lies, liar) = (0, TrackerKind.Unspecified);
@@ -390,69 +336,11 @@ internal sealed class CaptureAttempt(
     }
 
     /// <summary>The manifest but for what the store and the session fill in. A second time, after <see cref="Deliver"/>, with what was found out there.</summary>
-    public CheckpointManifest Describe()
-    {
-        if (_body is null)
-        {
-            _body = DescribeBody();
-        }
-        else
-        {
-            _body.Exclusions.Clear();
-            foreach (var capture in _captured) capture.Memory.AddExclusions(_body.Exclusions);
-        }
-
-        return new CheckpointManifest(DescribeHeader(_body), _body);
-    }
-
-    private CheckpointBody DescribeBody()
-    {
-        var body = new CheckpointBody { Host = HostReader.Read() };
-        (body.Host.ClockMonotonicNs, body.Host.ClockBoottimeNs) = ClockOffsets.ToHost(_clocks); // of the freeze, which may be seconds ago
-        foreach (var capture in _captured) body.Processes.Add(capture.Build(body, StoppedBefore.Contains(capture.Pid)));
-        body.Processes.AddRange(_zombies);
-        if (options.Tcp == TcpPolicy.Close)
-            foreach (var file in _openFiles)
-            {
-                if (file.InetSocket is not null) file.InetSocket.Close = true;
-                if (file.UnixSocket is not null) file.UnixSocket.Close = true;
-            }
-
-        body.OpenFiles.AddRange(_openFiles);
-        if (!Rehearsal)
-            foreach (var process in body.Processes.Where(p => p.StateIncomplete.Length > 0))
-                body.Warnings.Add($"process {process.Pid}: signal handlers, brk and thread details are missing: {process.StateIncomplete}");
-        body.Warnings.AddRange(ExclusionRules.WithoutEffect(options.Exclude, body.Processes));
-        return body;
-    }
-
-    private CheckpointHeader DescribeHeader(CheckpointBody body)
-    {
-        var header = new CheckpointHeader
-        {
-            Tracker = _captured[0].Memory.Tracker,
-            CapturedUnixNs = _capturedUnixNs,
-            RootPid = options.Pid,
-            Command = body.Processes[0].Comm,
-            Processes = (uint)body.Processes.Count,
-            Threads = (uint)body.Processes.Sum(p => p.Threads.Count),
-            Tree = options.Tree,
-            Incomplete = body.Exclusions.Count > 0,
-            Pages = new PageCounters(),
-        };
-        foreach (var memory in _captured.Select(c => c.Memory))
-        {
-            header.Pages.Scanned += memory.PagesScanned;
-            header.Pages.Dirty += memory.PagesDirty;
-            header.Pages.Sampled += (ulong)memory.PagesSampled;
-        }
-
-        return header;
-    }
+    public CheckpointManifest Describe() => _description.Describe(_captured, Rehearsal, StoppedBefore);
 
     public void Dispose()
     {
-        _memoryWatch?.Dispose();
+        _snapshots.Dispose();
         foreach (var capture in _prepared.Values) capture.Dispose();
         // Of processes that are gone. The others' records belong to whoever comes next, or went with what is prepared.
         foreach (var (pid, round) in PreCopied)
@@ -460,9 +348,6 @@ internal sealed class CaptureAttempt(
         _crew.Dispose();
         buffer.Clear();
     }
-
-    private void DumpFiles() => _openFiles = FileDump.Run(_captured.ConvertAll(c => c.State),
-        new ContentSaver(options.WithFiles, _captured.SelectMany(c => c.Memory.SavedFileRanges)), watchdog.ThrowIfExpired);
 
     private FrozenTree FreezeTree(bool armOnly)
     {
@@ -485,15 +370,15 @@ internal sealed class CaptureAttempt(
     private bool PrepareDescendants()
     {
         var found = false;
-        foreach (var pid in Descendants(options.Pid))
+        foreach (var pid in TargetTree.Descendants(options.Pid))
         {
-            if (_prepared.ContainsKey(pid) || HasEnded(pid)) continue;
+            if (_prepared.ContainsKey(pid) || TargetTree.HasEnded(pid)) continue;
             try
             {
                 Add(pid);
                 found = true;
             }
-            catch (CrstoreException) when (HasEnded(pid))
+            catch (CrstoreException) when (TargetTree.HasEnded(pid))
             {
                 // It exited while it was being looked at.
             }
@@ -501,16 +386,6 @@ internal sealed class CaptureAttempt(
 
         return found;
     }
-
-    /// <summary>Memory that the target can't share with anybody else, so that a base will have to copy it; 0 if it can't be told.</summary>
-    public static long PrivateBytes(CaptureOptions options)
-    {
-        IEnumerable<int> pids = [options.Pid];
-        if (options.Tree) pids = pids.Concat(Descendants(options.Pid));
-        return pids.Sum(TaskStat.PrivateBytes);
-    }
-
-    private static bool HasEnded(int pid) => TaskStat.Read(pid) is not { } stat || ((stat.IsDead || stat.IsExiting) && stat.ThreadCount <= 1);
 
     // One that is found only in the freeze is read in full: its continuity record could have to be waited for.
     private ProcessCapture Add(int pid, bool frozen = false)
@@ -537,13 +412,5 @@ internal sealed class CaptureAttempt(
         }, files, _processorClocks);
         _prepared.Add(pid, capture);
         return capture;
-    }
-
-    private static IEnumerable<int> Descendants(int root)
-    {
-        var found = new List<int> { root };
-        for (var i = 0; i < found.Count; i++)
-            found.AddRange(TaskList.Children(found[i]).Where(pid => !found.Contains(pid)));
-        return found.Skip(1);
     }
 }

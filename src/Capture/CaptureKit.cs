@@ -82,7 +82,7 @@ public sealed class CaptureKit : IDisposable
         var trial = options with { Pid = victim.Pid, Tree = false, KeepStopped = false };
         try
         {
-            var withSnapshot = options.Snapshot != SnapshotPolicy.Never && SnapshotChoice.Pays(options.Snapshot, CaptureAttempt.PrivateBytes(options), 0); // of the target: it may come to that
+            var withSnapshot = options.Snapshot != SnapshotPolicy.Never && SnapshotChoice.Pays(options.Snapshot, TargetTree.PrivateBytes(options), 0); // of the target: it may come to that
             using var attempt = new CaptureAttempt(trial, writer, spaces, files, buffer, watchdog, new PhaseClock()) { Rehearsal = true, UseSnapshots = withSnapshot };
             attempt.Prepare();
             attempt.UseSnapshots &= attempt.WhyNoSnapshots().Length == 0;

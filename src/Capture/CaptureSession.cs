@@ -301,7 +301,7 @@ public static class CaptureSession
         if (options.Exclude.Count > 0 || options.HonourDontDump) return; // who knows how much is left
         try
         {
-            buffer.Anticipate(CaptureAttempt.PrivateBytes(options));
+            buffer.Anticipate(TargetTree.PrivateBytes(options));
         }
         catch (Linux.LinuxException)
         {

@@ -92,6 +92,38 @@ public sealed class PagePlan
         }
     }
 
+    /// <summary>The pages that will have content in the page map, in address order.</summary>
+    /// <param name="lost">Pages to read that could not be read.</param>
+    internal IReadOnlyList<PageRange> Content(IEnumerable<UnreadablePage> lost)
+    {
+        var all = new List<PageRange>();
+        var unreadable = lost.Select(u => u.Page.Number).Order().ToList();
+        foreach (var run in _runs)
+        {
+            if (run.Action is not (PageAction.Keep or PageAction.Zero or PageAction.Read)) continue;
+            var start = run.Range.Start;
+            if (run.Action == PageAction.Read)
+            {
+                for (var next = unreadable.FindIndex(n => n >= start.Number); next >= 0 && next < unreadable.Count && unreadable[next] < run.Range.End.Number; next++)
+                {
+                    Add(PageRange.Between(start, new VirtualPage(unreadable[next])));
+                    start = new VirtualPage(unreadable[next] + 1);
+                }
+            }
+
+            Add(PageRange.Between(start, run.Range.End));
+        }
+
+        return all;
+
+        void Add(PageRange range)
+        {
+            if (range.IsEmpty) return;
+            if (all.Count > 0 && all[^1].End == range.Start) all[^1] = new PageRange(all[^1].Start, all[^1].Count + range.Count);
+            else all.Add(range);
+        }
+    }
+
     /// <summary>False: pages with these flags are never read, and need no room.</summary>
     public static bool MayRead(PlannedVma vma, PageCategories flags) => (flags & (PageCategories.Guard | PageCategories.ZeroFrame)) == 0 && !IsBackingsOwn(vma, flags);
 
