@@ -22,7 +22,8 @@ public sealed record CapturePreview(TrackerKind Tracker, string Reason, bool Par
         try
         {
             var target = TargetIdentity.Read(pid);
-            using var record = ContinuityRecord.Open(target, SystemInfo.BootId(), "look", wait);
+            using var record = TryOpen(target, wait, out var whyNot);
+            if (record is null) return new CapturePreview(TrackerKind.Hash, $"no continuity record can be kept: {whyNot}", Parked: false); // as a capture does
             var parking = new UffdParking(record, Guid.Empty, Crid.None);
             parking.Prepare(pid);
             var circumstances = new TrackerCircumstances(pid, parking.Foreign, parking.PinsMemory, new HashSet<TrackerKind>());
@@ -36,6 +37,21 @@ public sealed record CapturePreview(TrackerKind Tracker, string Reason, bool Par
         catch (UnauthorizedAccessException error)
         {
             throw new TargetException($"{TargetErrors.Name(pid)}: {error.Message}", "run crstore as root, or as the process's user", error);
+        }
+    }
+
+    // What it fails at is crstore's own directory, and not the process.
+    private static ContinuityRecord? TryOpen(TargetIdentity target, LockWait wait, out string whyNot)
+    {
+        whyNot = "";
+        try
+        {
+            return ContinuityRecord.Open(target, SystemInfo.BootId(), "look", wait);
+        }
+        catch (LinuxException error)
+        {
+            whyNot = error.Message;
+            return null;
         }
     }
 }

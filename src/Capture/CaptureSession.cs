@@ -129,7 +129,7 @@ public static class CaptureSession
 
             clock.Enter("describe");
             way.TakeBack(); // others may wait for the lock that comes next
-            writer.Approach();
+            if (!options.RequireRestartable) writer.Approach(); // what that looks at may be on a file system that is slow
             var manifest = attempt.Describe();
             manifest.Header.FrozenNs = (ulong)(frozen.Ticks * 100);
             manifest.Header.Pages.Lies = (ulong)lies;

@@ -34,7 +34,7 @@ public static class Untracking
         try
         {
             var target = TargetIdentity.Read(pid);
-            using var record = ContinuityRecord.Open(target, SystemInfo.BootId(), "untrack", wait);
+            using var record = Open(target, wait);
             if (Ours(pid, record).Count == 0) return new UntrackResult([], TimeSpan.Zero);
             using var thread = new PtraceThread();
             Rehearse(thread);
@@ -47,6 +47,19 @@ public static class Untracking
         catch (UnauthorizedAccessException error)
         {
             throw new TargetException($"{TargetErrors.Name(pid)}: {error.Message}", "run crstore as root, or as the user that captured it", error);
+        }
+    }
+
+    // What it fails at is crstore's own directory, and not the process.
+    private static ContinuityRecord Open(TargetIdentity target, LockWait wait)
+    {
+        try
+        {
+            return ContinuityRecord.Open(target, SystemInfo.BootId(), "untrack", wait);
+        }
+        catch (LinuxException error)
+        {
+            throw new EnvironmentException($"the continuity record of process {target.Pid} can't be read: {error.Message}", "without it nobody knows which userfaultfd is crstore's: set that right first", error);
         }
     }
 

@@ -83,6 +83,28 @@ public sealed class DoctorTests
     }
 
     [Fact]
+    public void Records_that_others_could_change_are_not_used_and_it_is_said_whose_fault_that_is()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        using var root = new TempDir();
+        var environment = new Dictionary<string, string?> { ["CRSTORE_RUNTIME_ROOT"] = root.Path };
+        store.RunWith(environment, "doctor", $"{target.Pid}").MustSucceed();
+        var directory = Path.GetDirectoryName(Directory.GetDirectories(root.Path, "targets", SearchOption.AllDirectories).Single())!; // whoever we are
+        Run.Command("chmod", ["o+w", directory]).MustSucceed();
+
+        var doctor = JsonDocument.Parse(store.RunWith(environment, "doctor", $"{target.Pid}", "--json").MustSucceed().Output).RootElement.GetProperty("target");
+        Assert.True(doctor.GetProperty("capturable").GetBoolean(), $"{doctor}");
+        Assert.Equal("hash", doctor.GetProperty("tracker").GetString());
+        Assert.Contains($"{directory}, which belongs to uid", doctor.GetProperty("reason").GetString());
+        var capture = JsonDocument.Parse(store.RunWith(environment, "capture", $"{target.Pid}", "--json").MustSucceed().Output).RootElement;
+        Assert.Equal("hash", capture.GetProperty("tracker").GetString());
+        var untrack = store.RunWith(environment, "untrack", $"{target.Pid}");
+        Expect.Failure(untrack, ExitCode.Environment, $"{directory}, which belongs to uid");
+        Assert.DoesNotContain("may not be traced", untrack.Error);
+    }
+
+    [Fact]
     public void Untrack_takes_the_userfaultfd_out_and_the_next_capture_reads_everything()
     {
         using var store = new CliStore();

@@ -119,6 +119,20 @@ public sealed class LazyTests
         Expect.Failure(store.Run("wait", "s"), ExitCode.Usage, "'s' is not a CRID");
     }
 
+    [Theory]
+    [InlineData("--lazy=true")]
+    [InlineData("--lazy:true")]
+    public void It_is_lazy_however_the_option_is_written(string option)
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("/bin/sleep", "1000");
+        store.Capture(target.Pid, "--series", "s");
+        string crid;
+        using (HoldWriteLock(store)) crid = store.Capture(target.Pid, "--series", "s", option, "--lock-timeout", "600"); // it can't be committed before this is over
+        store.Do("wait", crid);
+        Assert.Equal(0, store.Run("capture", $"{target.Pid}", "--series", "s", "--lazy=false").ExitCode);
+    }
+
     [Fact]
     public void What_fails_before_the_thaw_is_told_by_the_command_itself()
     {

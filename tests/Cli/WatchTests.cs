@@ -135,6 +135,25 @@ public sealed class WatchTests
     }
 
     [Fact]
+    public void A_signal_whose_capture_fails_is_answered_by_the_next_attempt()
+    {
+        using var store = new CliStore();
+        using var target = TargetProcess.Start("pattern_writer", "2", "1");
+        target.Expect("ready ");
+        var fail = store.File("fail");
+        using var watch = new WatchedTarget(store, $"{target.Pid}", "--on-signal", "--hook", Hook(store, $"rm '{fail}' 2>/dev/null || exit 0\nexit 1")); // fails once
+        watch.NextCapture();
+        target.Ask("write-permille 200");
+        File.Create(fail).Dispose();
+        watch.Signal(10);
+        Assert.Equal("failure", watch.Next().GetProperty("event").GetString());
+        Assert.False(File.Exists(fail));
+        Assert.InRange(watch.NextCapture().GetProperty("pages").GetProperty("dirty").GetInt32(), 100, 512); // nobody has asked again
+        Assert.True(watch.SaysNothingFor(TimeSpan.FromSeconds(1)), "it was answered twice");
+        Assert.Equal(0, watch.Stop().ExitCode);
+    }
+
+    [Fact]
     public void Frozen_time_stays_below_the_share_that_is_allowed()
     {
         using var store = new CliStore();

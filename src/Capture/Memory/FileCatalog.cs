@@ -22,11 +22,11 @@ public sealed class FileCatalog(int pid)
         return _files[key] = LookUp(entry);
     }
 
-    /// <summary>Reads the build ids that are still missing. Not for the freeze.</summary>
+    /// <summary>Reads the build ids of files that nobody has looked at yet. Not for the freeze, nor where somebody waits: a file system may be slow.</summary>
     public void ReadBuildIds()
     {
         foreach (var file in _files.Values)
-            if (file is { BuildId.Length: 0, SameAtPath: true, Status.IsRegular: true, OpenPath: not null, IsShmem: false, IsHugetlb: false })
+            if (file is { BuildId: null, SameAtPath: true, Status.IsRegular: true, OpenPath: not null, IsShmem: false, IsHugetlb: false })
                 file.BuildId = ReadBuildId(file.OpenPath);
     }
 

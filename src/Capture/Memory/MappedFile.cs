@@ -22,8 +22,8 @@ public sealed class MappedFile
     /// <summary>hugetlbfs.</summary>
     public required bool IsHugetlb { get; init; }
 
-    /// <summary>NT_GNU_BUILD_ID, filled in outside the freeze.</summary>
-    public byte[] BuildId { get; set; } = [];
+    /// <summary>NT_GNU_BUILD_ID, filled in outside the freeze; empty if it has none, null as long as nobody has looked.</summary>
+    public byte[]? BuildId { get; set; }
 
     /// <summary>Path by which the file can be opened from here (map_files, the target's fd, its root); null if none.</summary>
     public required string? OpenPath { get; init; }
@@ -36,7 +36,7 @@ public sealed class MappedFile
         Inode = Status?.Inode ?? 0,
         SizeBytes = Status?.SizeBytes ?? 0,
         MtimeNs = Status?.MtimeNs ?? 0,
-        BuildId = ByteString.CopyFrom(BuildId),
+        BuildId = ByteString.CopyFrom(BuildId ?? []),
         Deleted = !SameAtPath,
     };
 }

@@ -269,9 +269,13 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <summary>After the thaw: the pages that will have content in the page map, in address order.</summary>
     public IReadOnlyList<PageRange> Content() => _plan.Content(_reader!.Unreadable);
 
-    /// <summary>After the thaw: tells the store what is kept, zero and left out. The content itself comes from <see cref="PageBuffer.Drain"/>.</summary>
+    /// <summary>
+    /// After the thaw: tells the store what is kept, zero and left out. The content itself comes from <see cref="PageBuffer.Drain"/>. Looks at the files that were mapped last as well: what
+    /// comes behind it may keep others out of the store.
+    /// </summary>
     public void Deliver()
     {
+        _vmas.CompleteAfterThaw();
         _preCopied?.DropAllBut(_plan.Runs);
         foreach (var run in _plan.Runs)
         {

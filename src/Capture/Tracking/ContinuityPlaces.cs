@@ -56,9 +56,12 @@ public sealed record ContinuityPlace(string Directory, uint Owner)
             using var handle = RawFile.Open(path, RawOpen.Directory | RawOpen.NoFollow);
             var status = FileStatus.Of(handle);
             if (status.Uid != Owner || (status.Mode & 0x12 /* group, others: write */) != 0)
-                throw new LinuxException("mkdir", Errno.EPERM, $"{path}: it belongs to uid {status.Uid} with mode {Convert.ToString(status.Mode & 0xfff, 8)}");
+                throw new LinuxException("open", Errno.EPERM,
+                    $"{path}, which belongs to uid {status.Uid} with mode {Octal(status.Mode & 0xfff)} (set it right, or remove it: uid {Owner}, mode {Octal((uint)mode)})");
         }
     }
+
+    private static string Octal(uint mode) => Convert.ToString(mode, 8);
 
     /// <summary>Path of a target's record.</summary>
     public string RecordOf(int pid, ulong startTimeTicks) => string.Create(CultureInfo.InvariantCulture, $"{Directory}/{pid}-{startTimeTicks}");

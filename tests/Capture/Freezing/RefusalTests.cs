@@ -132,7 +132,7 @@ public sealed class RefusalTests
         public string Copy(string target)
         {
             var path = Path.Combine(_directory, target);
-            if (!File.Exists(path)) Support.Run.Command("cp", [Targets.Path(target), path]).MustSucceed();
+            if (!File.Exists(path)) Support.Run.Command("install", ["-m", "755", Targets.Path(target), path]).MustSucceed();
             return path;
         }
 

@@ -157,7 +157,7 @@ public sealed class SnapshotTests
         Requires.That(Environment.UserName == "root", "root, to start a target as another user");
         var uid = 1_000_000 + Environment.ProcessId; // with no other processes
         using var open = new TempDir().OpenToAll(); // the checkout may be closed to others
-        Run.Command("cp", [Targets.Path("fork_watcher"), open.File("fork_watcher")]).MustSucceed(); // not by us: a child of another test would have it open for writing until its exec
+        Run.Command("install", ["-m", "755", Targets.Path("fork_watcher"), open.File("fork_watcher")]).MustSucceed(); // not by us: a child of another test would have it open for writing until its exec
         using var target = TargetProcess.Start(new TargetStart(open.File("fork_watcher"), "8") { Uid = uid });
         target.Expect("ready ");
         Assert.Equal("", SnapshotGuard.WhyNot(target.Pid, [target.Pid], 8 << 20));

@@ -2,6 +2,7 @@ using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Store;
 using Crstore.Store.Layout;
+using Crstore.Tests.Support;
 using Xunit;
 
 namespace Crstore.Tests.Store.Stores;
@@ -94,6 +95,29 @@ public sealed class EarlyOpeningTests
         using var again = temp.Open();
         using var reader = again.OpenReader();
         Assert.Equal(2, reader.Headers().Count());
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void As_soon_as_a_commit_is_near_it_is_opened_whatever_becomes_of_that(bool committed)
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(1, 3));
+        using var store = temp.Open();
+        using (var writer = store.BeginCapture("s", full: true))
+        {
+            Memory.Random(2, 3).WriteTo(writer.OpenSpace(new SpaceId(0), null));
+            Assert.False(IsLocked(temp));
+            writer.Approach();
+            Patience.Until(() => IsLocked(temp), "the write lock to be taken before the commit begins");
+            writer.Approach(); // once is enough
+            if (committed) writer.Commit(Memory.Manifest());
+        }
+
+        Assert.False(IsLocked(temp));
+        using var reader = store.OpenReader();
+        Assert.Equal(committed ? 2 : 1, reader.Headers().Count());
     }
 
     /// <summary>What opening takes is there when RocksDB takes it: beside a capture that completes its files it is not tried on a disk that is nearly full.</summary>

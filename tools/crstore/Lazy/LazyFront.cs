@@ -19,7 +19,11 @@ internal static class LazyFront
 
     /// <summary>True if a command line asks for it, and we are not the worker.</summary>
     public static bool IsWanted(string[] args) =>
-        Environment.GetEnvironmentVariable(WorkerVariable) is null && args.Contains("capture") && args.Contains(Verbs.CaptureVerb.LazyOption);
+        Environment.GetEnvironmentVariable(WorkerVariable) is null && args.Contains("capture") && args.Any(IsLazy);
+
+    // Whatever its value is: the worker, which parses it, may also do all of it before it lets go.
+    private static bool IsLazy(string arg) => arg.AsSpan().StartsWith(Verbs.CaptureVerb.LazyOption, StringComparison.Ordinal)
+        && (arg.Length == Verbs.CaptureVerb.LazyOption.Length || arg[Verbs.CaptureVerb.LazyOption.Length] is '=' or ':');
 
     /// <summary>Starts the worker; returns the exit code once it lets go, or has ended.</summary>
     public static int Run()
