@@ -24,6 +24,7 @@ internal sealed class WantedPatches : IDisposable
     private readonly List<MappedMemory> pools = [];
     private nint[] blocks = new nint[PoolBlocks]; // their addresses
     private int blocksUsed, blocksPopulated;
+    private volatile bool isSorted;
 
     public WantedPatches() => writers = new ThreadLocal<Writer>(() => new Writer(this), trackAllValues: true);
 
@@ -39,12 +40,7 @@ internal sealed class WantedPatches : IDisposable
         blocksUsed = 0;
         foreach (var each in writers.Values) each.StartOver();
         if (pieces.Patches < Many) pieces.SortPatched();
-        else
-            AllCores.For(0, 2, part =>
-            {
-                if (part == 0) pieces.SortPatched();
-                else MakeReady(pieces.Patches);
-            });
+        else Sort(pieces);
         var first = pieces.FirstOfEachGroup();
         InStoredOrder.For(first.Length - 1, Unit, groups.Begin, (g, cursor) => FetchGroup(cursor, pieces, targets, more, first[g], first[g + 1], damaged));
         return first.Length - 1;
@@ -118,11 +114,28 @@ internal sealed class WantedPatches : IDisposable
         }
     }
 
-    // A core that has nothing else to do meanwhile has the memory populated that all would wait for in a moment.
+    // A core that has nothing else to do meanwhile has the memory populated that all would wait for in a moment. Nobody waits for that.
+    private void Sort(Pieces pieces)
+    {
+        isSorted = false;
+        AllCores.For(0, 2, part =>
+        {
+            if (part == 0)
+            {
+                pieces.SortPatched();
+                isSorted = true;
+            }
+            else
+            {
+                MakeReady(pieces.Patches);
+            }
+        });
+    }
+
     private void MakeReady(int patches)
     {
         var blocks = Math.Min((long)patches * UsualBytes >> BlockBits, PoolBlocks);
-        while (true)
+        while (!isSorted)
         {
             int number;
             lock (gate)
