@@ -32,6 +32,19 @@ public sealed class SolidMemoryTests
     [InlineData("prot", "part a 4096", "rejoin a")] // moved away and back
     [InlineData("thp", "part a 4096", "fill a 2 1")] // moved away
     [InlineData("prot", "unmap a")]
+    [InlineData("prot", "advise a 2000 700 free", "advise a 2000 700 pageout")] // dropped by the kernel
+    [InlineData("thp", "advise a 2048 1024 free", "advise a 2048 1024 pageout")] // with their page tables
+    [InlineData("prot", "advise a 2000 700 free", "fill a 2100 300", "advise a 2000 700 pageout")]
+    [InlineData("thp", "advise a 2000 700 free", "fill a 2100 300", "advise a 2000 700 pageout", "read a 2000 700")]
+    [InlineData("prot", "advise a 2048 1024 collapse", "fill a 2500 3")]
+    [InlineData("thp", "discard a 2100 3", "fill a 2048 512", "advise a 2048 512 collapse", "discard a 2100 3")]
+    [InlineData("prot", "fork", "fill a 2500 3", "discard a 3000 9")]
+    [InlineData("thp", "fork", "fill a 2500 3", "discard a 3000 9")]
+    [InlineData("prot", "protect a 2048 1024 none", "protect a 2048 1024 rw", "fill a 2100 3")]
+    [InlineData("prot", "protect a 2048 1024 none")]
+    [InlineData("prot", "map b 8192", "swap b a")]
+    [InlineData("prot", "advise a 0 8192 pageout", "fill a 2100 3")]
+    [InlineData("thp", "advise a 0 8192 pageout", "fill a 2100 3", "discard a 4096 20")]
     public void What_is_dropped_or_made_anew_right_before_the_freeze_is_captured_as_it_is_then(string kind, params string[] commands)
     {
         Trackers.Require(TrackerKind.Uffd);
