@@ -9,7 +9,7 @@ public sealed class PageLoan
     private readonly object gate = new();
     private int readers;
 
-    /// <summary>One more reads it. Only from within a call that it is given to.</summary>
+    /// <summary>One more uses it. Only from within a call that it is given to, or by its owner.</summary>
     public void Take()
     {
         lock (gate) readers++;

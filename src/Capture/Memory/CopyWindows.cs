@@ -11,15 +11,19 @@ public sealed class CopyWindows : IDisposable
 {
     private const int Count = 2;
     private readonly (MappedMemory Memory, PageLoan Loan)[] _windows = new (MappedMemory, PageLoan)[Count];
+    private readonly Lock _gate = new();
     private int _next;
 
-    /// <summary>The window that was used the longest ago. Waits until the store has done with it.</summary>
+    /// <summary>The window that was used the longest ago. Waits until the store, and whoever else had it, has done with it. Thread safe.</summary>
+    /// <returns>The caller's alone until it returns the loan, in which it is counted.</returns>
     public (MappedMemory Memory, PageLoan Loan) Next()
     {
+        using var one = _gate.EnterScope();
         ref var window = ref _windows[_next];
-        _next = (_next + 1) % Count;
         if (window.Memory is null) window = (new MappedMemory(PreCopier.WindowBytes, huge: true), new PageLoan());
         window.Loan.Await();
+        window.Loan.Take();
+        _next = (_next + 1) % Count;
         return window;
     }
 

@@ -70,13 +70,20 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, CopyWindows windows
         foreach (var span in spans) wanted += (int)span.LengthBytes;
         var place = default(BufferPlace);
         var hold = held?.TryTake(wanted, out place) == true;
-        PageLoan? loan = null;
-        if (!hold)
+        if (hold) return ReadSome(spans, wanted, place, loan: null);
+        var (window, loan) = windows.Next();
+        try
         {
-            (var window, loan) = windows.Next();
-            place = new BufferPlace(window, 0);
+            return ReadSome(spans, wanted, new BufferPlace(window, 0), loan);
         }
+        finally
+        {
+            loan.Return();
+        }
+    }
 
+    private int ReadSome(ReadOnlySpan<RemoteSpan> spans, int wanted, BufferPlace place, PageLoan? loan)
+    {
         var read = RemoteMemory.TryRead(pid, spans, place.Segment.GetSpan().Slice(place.Offset, wanted));
         if (read < 0 && -read is not (Errno.EFAULT or Errno.EIO or Errno.EPERM))
             throw new LinuxException("process_vm_readv", (int)-read, $"pid {pid} at 0x{spans[0].Address:x}");

@@ -109,8 +109,8 @@ internal sealed class FramePipeline : IDisposable
     private void Send()
     {
         var job = open!;
-        open = null;
         ThreadPool.UnsafeQueueUserWorkItem(job, preferLocal: false);
+        open = null; // from here on it gives back by itself what is lent to it
         ordered.Add(job);
     }
 
@@ -174,8 +174,8 @@ internal sealed class FramePipeline : IDisposable
             }
             else if (loans.Count == 0 || loans[^1] != loan)
             {
-                loan.Take();
                 loans.Add(loan);
+                loan.Take();
             }
 
             count++;
@@ -185,8 +185,14 @@ internal sealed class FramePipeline : IDisposable
         public void Settle()
         {
             if (loans.Count == 0) return;
-            Copy(0, count);
-            GiveBack();
+            try
+            {
+                Copy(0, count);
+            }
+            finally
+            {
+                GiveBack(); // without a copy too, if there is no memory for one: the sink has failed then, and this job is never sent
+            }
         }
 
         public FrameId IdOf(int frame) => first with { Number = first.Number + (uint)frame };

@@ -11,9 +11,9 @@ public class CopyWindowsTests
     {
         using var windows = new CopyWindows();
         var (first, loan) = windows.Next();
-        loan.Take();
-        loan.Take();
-        Assert.NotSame(first, windows.Next().Memory);
+        loan.Take(); // the store
+        var (second, other) = windows.Next();
+        Assert.NotSame(first, second);
         var returned = false;
         var store = Task.Run(() =>
         {
@@ -22,8 +22,39 @@ public class CopyWindowsTests
             Volatile.Write(ref returned, true);
             loan.Return();
         }, TestContext.Current.CancellationToken);
-        Assert.Same(first, windows.Next().Memory);
+        var (third, again) = windows.Next();
+        Assert.Same(first, third);
         Assert.True(Volatile.Read(ref returned));
         await store;
+        again.Return();
+        other.Return();
+    }
+
+    [Fact]
+    public async Task A_window_has_one_user_at_a_time_though_the_store_has_not_been_given_it_yet()
+    {
+        using var windows = new CopyWindows();
+        var users = new int[2];
+        var (known, shared) = (new List<object>(), false);
+        await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(() =>
+        {
+            for (var i = 0; i < 200; i++)
+            {
+                var (memory, loan) = windows.Next();
+                int number;
+                lock (known)
+                {
+                    if (!known.Contains(memory)) known.Add(memory);
+                    number = known.IndexOf(memory);
+                }
+
+                if (Interlocked.Increment(ref users[number]) > 1) Volatile.Write(ref shared, true);
+                Thread.Yield();
+                Interlocked.Decrement(ref users[number]);
+                loan.Return();
+            }
+        }, TestContext.Current.CancellationToken)));
+        Assert.False(shared);
+        Assert.Equal(2, known.Count);
     }
 }

@@ -46,6 +46,33 @@ public sealed class LentPagesTests
         loan.Await();
     }
 
+    [Fact]
+    public void A_store_that_fails_in_the_middle_returns_what_it_was_lent()
+    {
+        using var temp = new TempStore();
+        var (content, loan) = (new byte[WindowPages * VirtualPage.Size], new PageLoan());
+        using var store = temp.Open();
+        using (var writer = store.BeginCapture("s", full: true))
+        {
+            var space = writer.OpenSpace(new SpaceId(0), null);
+            var incoming = Path.Combine(temp.Directory, "incoming");
+            Directory.Move(incoming, incoming + "-away"); // frames that don't fit in memory have no place to go
+            Assert.ThrowsAny<Exception>(() =>
+            {
+                for (var window = 0UL; window < 100; window++)
+                {
+                    Random.Shared.NextBytes(content);
+                    space.SetContent([new PageRange(Memory.Base + (window * WindowPages), WindowPages)], content, loan);
+                    loan.Await();
+                }
+            });
+            loan.Await();
+            Directory.Move(incoming + "-away", incoming);
+        }
+
+        loan.Await();
+    }
+
     /// <summary>Runs of all lengths with holes between them; some pages are zero, some come twice, and so frames have pages that don't lie side by side.</summary>
     private static Memory Holey(Random random, int count)
     {
