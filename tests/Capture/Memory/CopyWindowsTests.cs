@@ -39,7 +39,7 @@ public class CopyWindowsTests
         var (known, shared) = (new List<object>(), false);
         await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => Task.Run(() =>
         {
-            for (var i = 0; i < 200; i++)
+            for (var i = 0; i < 40; i++)
             {
                 var (memory, loan) = windows.Next();
                 int number;
