@@ -204,7 +204,8 @@ internal sealed class CaptureAttempt(
     }
 
     /// <summary>After <see cref="Arm"/>: saves what the trackers now watch, while everything runs.</summary>
-    public Dictionary<int, PreCopiedRound> PreCopy()
+    /// <param name="windows">Where to, unless there is room for it to wait.</param>
+    public Dictionary<int, PreCopiedRound> PreCopy(CopyWindows windows)
     {
         spaces.Total = _captured.Aggregate(0UL, (sum, p) => sum + p.Memory.Plan.ToRead);
         var rounds = new Dictionary<int, PreCopiedRound>();
@@ -221,7 +222,7 @@ internal sealed class CaptureAttempt(
             {
                 try
                 {
-                    rounds.Add(capture.Pid, capture.PreCopy());
+                    rounds.Add(capture.Pid, capture.PreCopy(windows));
                 }
                 catch (TargetException) when (capture.Pid != options.Pid)
                 {

@@ -35,6 +35,7 @@ public static class CaptureSession
 
         buffer.SetBudget(options.BufferBytes);
         using var held = new HeldMemory(buffer);
+        using var windows = new CopyWindows();
         if (writer.Parent is null && !MayPreCopy(options) && options.Snapshot != SnapshotPolicy.Always) Anticipate(options, buffer);
         kit.Rehearse(options); // beside the first preparations, unless it is under way or behind us
 
@@ -211,7 +212,7 @@ public static class CaptureSession
                     clock.AddFrozen(watchdog.Phases, name);
                     clock.Enter(name + "pre-copy");
                     if (attempt.StoresInRound) way.Give(last: false); // others are read within milliseconds, in which little is written
-                    round = attempt.PreCopy();
+                    round = attempt.PreCopy(windows);
                     way.TakeBack();
                 }
 

@@ -124,9 +124,9 @@ internal sealed class ProcessCapture : IDisposable
     }
 
     /// <summary>After <see cref="ArmFrozen"/> and the thaw: what its tracker watches is saved while it runs, for the next round.</summary>
-    public PreCopiedRound PreCopy()
+    public PreCopiedRound PreCopy(CopyWindows windows)
     {
-        var round = Memory.PreCopy();
+        var round = Memory.PreCopy(windows);
         round.Link.Process.Threads.AddRange(_sleeps.Threads());
         return round;
     }

@@ -33,6 +33,14 @@ internal sealed class ReportingSpaceWriter(ISpaceWriter inner, Action mayStore, 
         }
     }
 
+    public void SetContent(IReadOnlyList<PageRange> runs, ReadOnlyMemory<byte> pages, PageLoan loan)
+    {
+        cancel.ThrowIfCancellationRequested();
+        mayStore();
+        inner.SetContent(runs, pages, loan);
+        pagesDone((ulong)(pages.Length / VirtualPage.Size));
+    }
+
     public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => inner.MatchesParent(page, content);
 
     public void Clear() => inner.Clear();

@@ -85,6 +85,19 @@ public interface ISpaceWriter
     /// <summary>Whole pages, consecutive from <paramref name="first"/>. The memory is free again when this returns.</summary>
     void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages);
 
+    /// <summary>Runs of pages in memory that is lent: it may be read after this has returned, until the loan says that nobody does.</summary>
+    /// <param name="runs">Which pages, in address order.</param>
+    /// <param name="pages">Their content, one run behind the other.</param>
+    /// <param name="loan">Of that memory.</param>
+    void SetContent(IReadOnlyList<PageRange> runs, ReadOnlyMemory<byte> pages, PageLoan loan)
+    {
+        foreach (var run in runs)
+        {
+            SetContent(run.Start, pages[..(int)run.SizeBytes]);
+            pages = pages[(int)run.SizeBytes..];
+        }
+    }
+
     /// <summary>True if the page's content is what the parent has for it: the check of a sampled clean page.</summary>
     bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content);
 

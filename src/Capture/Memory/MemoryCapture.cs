@@ -250,13 +250,14 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     }
 
     /// <summary>After <see cref="Arm"/> and the thaw: reads what was written and the tracker now watches, while the process runs.</summary>
+    /// <param name="windows">Where to, unless there is room for it to wait.</param>
     /// <returns>For the next round: what is known of its pages, and the link with the proof that holds it together.</returns>
     /// <exception cref="TargetException">The target is gone or refused.</exception>
-    public PreCopiedRound PreCopy()
+    public PreCopiedRound PreCopy(CopyWindows windows)
     {
         try
         {
-            return PreCopiedRound.Read(_request, _plan, _vmas, _tracking);
+            return PreCopiedRound.Read(_request, _plan, _vmas, _tracking, windows);
         }
         catch (LinuxException e)
         {

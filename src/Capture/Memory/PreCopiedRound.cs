@@ -18,14 +18,15 @@ public sealed record PreCopiedRound(PreCopiedPages Pages, ParentLink Link, Track
     /// <param name="plan">What its freeze has found.</param>
     /// <param name="vmas">The mappings that it is for.</param>
     /// <param name="tracking">Armed. Gives its record away.</param>
+    /// <param name="windows">Where pages are read to that go to the store at once.</param>
     /// <exception cref="LinuxException">The process is gone or refused.</exception>
-    internal static PreCopiedRound Read(MemoryRequest request, PagePlan plan, VmaPlan vmas, TargetTracking tracking)
+    internal static PreCopiedRound Read(MemoryRequest request, PagePlan plan, VmaPlan vmas, TargetTracking tracking, CopyWindows windows)
     {
         var pages = new PreCopiedPages(request.Round?.Pages, plan.ToRead, request.Options.SampleShare);
         var proof = tracking.Proof();
         var holds = !proof.GenerationToken.IsEmpty && !proof.AtRandom.IsEmpty; // else the next round would believe nothing of it
         // What is read of a process that is new to the tracker takes seconds, and the store may begin with it; what is read again is little, and likely to be written again.
-        using var copier = new PreCopier(request.Pid, request.Space, tracking.IsContinuous ? request.Held : null, pages);
+        using var copier = new PreCopier(request.Pid, request.Space, windows, tracking.IsContinuous ? request.Held : null, pages);
         foreach (var run in plan.Runs)
         {
             if (!holds || vmas.Vmas[run.Vma] is not { Tracked: true } vma) continue;

@@ -11,19 +11,20 @@ namespace Crstore.Capture.Memory;
 /// </summary>
 /// <param name="pid">Process.</param>
 /// <param name="space">Where pages go for which there is no room.</param>
+/// <param name="windows">Where they are read to then.</param>
 /// <param name="held">Where pages wait until the freeze is over; null: none does.</param>
 /// <param name="done">Told what was read.</param>
-internal sealed class PreCopier(int pid, ISpaceWriter space, HeldMemory? held, PreCopiedPages done) : IDisposable
+internal sealed class PreCopier(int pid, ISpaceWriter space, CopyWindows windows, HeldMemory? held, PreCopiedPages done) : IDisposable
 {
     /// <summary>The most that is read at a time.</summary>
     public const int WindowBytes = WindowPages * VirtualPage.Size;
 
     private const int WindowPages = 2048;
     private const int SpansPerCall = 256;
-    private readonly MappedMemory _window = new(WindowBytes, huge: true);
     private readonly RemoteSpan[] _spans = new RemoteSpan[SpansPerCall];
     private readonly PagemapScanScanner _scanner = new(pid, KernelProbes.Current.PagemapScanCategories);
     private readonly RunList<PageRun> _unwritten = new(64);
+    private readonly List<PageRange> _read = new(SpansPerCall); // of the window
     private int _count;
     private int _pages;
 
@@ -60,11 +61,7 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, HeldMemory? held, P
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        _scanner.Dispose();
-        ((IDisposable)_window).Dispose();
-    }
+    public void Dispose() => _scanner.Dispose();
 
     // Returns how many spans are done with.
     private int ReadSome(ReadOnlySpan<RemoteSpan> spans)
@@ -73,7 +70,20 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, HeldMemory? held, P
         foreach (var span in spans) wanted += (int)span.LengthBytes;
         var place = default(BufferPlace);
         var hold = held?.TryTake(wanted, out place) == true;
-        if (!hold) place = new BufferPlace(_window, 0);
+        if (hold) return ReadSome(spans, wanted, place, loan: null);
+        var (window, loan) = windows.Next();
+        try
+        {
+            return ReadSome(spans, wanted, new BufferPlace(window, 0), loan);
+        }
+        finally
+        {
+            loan.Return();
+        }
+    }
+
+    private int ReadSome(ReadOnlySpan<RemoteSpan> spans, int wanted, BufferPlace place, PageLoan? loan)
+    {
         var read = RemoteMemory.TryRead(pid, spans, place.Segment.GetSpan().Slice(place.Offset, wanted));
         if (read < 0 && -read is not (Errno.EFAULT or Errno.EIO or Errno.EPERM))
             throw new LinuxException("process_vm_readv", (int)-read, $"pid {pid} at 0x{spans[0].Address:x}");
@@ -83,24 +93,24 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, HeldMemory? held, P
         {
             spansDone++;
             var whole = (int)Math.Clamp((read < 0 ? 0 : read) - offset, 0, (long)span.LengthBytes) / VirtualPage.Size * VirtualPage.Size;
-            if (whole > 0) Save(VirtualPage.Of(span.Address), place with { Offset = place.Offset + offset }, whole, hold);
+            if (whole > 0) _read.Add(new PageRange(VirtualPage.Of(span.Address), (ulong)(whole / VirtualPage.Size)));
             offset += whole;
-            if (whole < (int)span.LengthBytes) return spansDone; // the rest of this one is left to the freeze
+            if (whole < (int)span.LengthBytes) break; // the rest of this one is left to the freeze
         }
 
+        if (_read.Count > 0) Save(place, offset, loan);
+        _read.Clear();
         return spansDone;
     }
 
-    private void Save(VirtualPage first, in BufferPlace place, int bytes, bool hold)
+    private void Save(BufferPlace place, int bytes, PageLoan? loan)
     {
-        if (hold)
+        if (loan is not null) space.SetContent(_read, place.Segment.Memory.Slice(place.Offset, bytes), loan);
+        foreach (var run in _read)
         {
-            done.AddHeld(first, bytes / VirtualPage.Size, place);
-            return;
+            if (loan is null) done.AddHeld(run.Start, (int)run.Count, place);
+            else done.AddStored(run.Start, place.Segment.GetSpan().Slice(place.Offset, (int)run.SizeBytes));
+            place = place with { Offset = place.Offset + (int)run.SizeBytes };
         }
-
-        var content = place.Segment.Memory.Slice(place.Offset, bytes);
-        space.SetContent(first, content);
-        done.AddStored(first, content.Span);
     }
 }

@@ -19,6 +19,7 @@ public sealed class ContinuityRecord : IDisposable
     private const int NonceBytes = 16;
     private const int FileBytes = 512;
     private static ReadOnlySpan<byte> Magic => "crstore-target 1"u8;
+    private const int SweepEvery = 16;
     private static int swept;
     private const long HolderOffset = FileBytes; // behind what others read, for those who wait
 
@@ -71,7 +72,8 @@ public sealed class ContinuityRecord : IDisposable
         var uid = ThisProcess.EffectiveUser();
         var own = ContinuityPlace.Own(uid, target.Uid) with { Owner = uid };
         own.Create();
-        if (Interlocked.Exchange(ref swept, 1) == 0) own.Sweep(bootId); // once in a process: a tree has many targets
+        // Once in a process, for a tree has many targets; and not in each: thousands of markers take longer than all the rest of a small capture's preparation.
+        if (Interlocked.Exchange(ref swept, 1) == 0 && Random.Shared.Next(SweepEvery) == 0) own.Sweep(bootId);
         var record = new ContinuityRecord(target, bootId, own);
         try
         {

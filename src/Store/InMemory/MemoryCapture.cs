@@ -146,6 +146,12 @@ internal sealed class MemoryCapture : ICheckpointWriter
             inner.SetContent(first, pages);
         }
 
+        public void SetContent(IReadOnlyList<PageRange> runs, ReadOnlyMemory<byte> pages, PageLoan loan)
+        {
+            capture.Told(pages.Length);
+            inner.SetContent(runs, pages, loan);
+        }
+
         public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => inner.MatchesParent(page, content);
 
         public void Clear() => inner.Clear();

@@ -98,6 +98,32 @@ internal sealed class ChunkSink : IDisposable
         }
     }
 
+    /// <summary>Takes runs that lie side by side in memory that is lent: enough of them are a batch as they are, and are not copied.</summary>
+    /// <param name="runs">Addresses.</param>
+    /// <param name="pages">Their content.</param>
+    /// <param name="parent">The page map that has what was there before; null for none.</param>
+    /// <param name="handler">Told.</param>
+    /// <param name="loan">Returned once nothing here reads the memory any more.</param>
+    public void Take(IReadOnlyList<PageRange> runs, ReadOnlyMemory<byte> pages, PageMap? parent, PageHandler handler, PageLoan loan)
+    {
+        var count = pages.Length / VirtualPage.Size;
+        if (count is <= GatheredPages or > PageHasher.BatchPages)
+        {
+            foreach (var run in runs)
+            {
+                Take(run.Start, pages[..(int)run.SizeBytes], parent, handler);
+                pages = pages[(int)run.SizeBytes..];
+            }
+
+            return;
+        }
+
+        Flush(); // what came before has its turn first
+        Read += (ulong)count;
+        foreach (var run in runs) gathered.Add(new Run(run.Start, (int)run.Count, parent, handler));
+        Process(pages, loan);
+    }
+
     /// <summary>Works off what was gathered: after this all handlers have been told.</summary>
     /// <exception cref="InvalidOperationException">It has failed before.</exception>
     public void Flush()
@@ -153,7 +179,7 @@ internal sealed class ChunkSink : IDisposable
         if (Failed) throw new InvalidOperationException("what this capture was given is lost in part: an error came while it was taken in");
     }
 
-    private void Process(ReadOnlyMemory<byte> batch)
+    private void Process(ReadOnlyMemory<byte> batch, PageLoan? loan = null)
     {
         Failed = true; // unless it gets to its end
         hasher.Process(batch);
@@ -169,19 +195,31 @@ internal sealed class ChunkSink : IDisposable
         }
 
         patcher.Process(batch);
-        index = 0;
-        foreach (var run in gathered)
-            for (var i = 0; i < run.Count; i++, index++)
-            {
-                if (index + Ahead < pages && hasher.Fates[index + Ahead] == PageFate.Fresh) fresh.Prefetch(hasher.Hashes[index + Ahead]);
-                run.Handler(run.First + (ulong)i, Assign(index, batch.Span.Slice(index * VirtualPage.Size, VirtualPage.Size)));
-            }
+        try
+        {
+            Assign(batch, loan);
+        }
+        finally
+        {
+            pipeline.Settle(); // what waits for more pages must not keep anything that is lent
+        }
 
         gathered.Clear();
         Failed = false;
     }
 
-    private ChunkLocation? Assign(int index, ReadOnlySpan<byte> page)
+    private void Assign(ReadOnlyMemory<byte> batch, PageLoan? loan)
+    {
+        var (pages, index) = (batch.Length / VirtualPage.Size, 0);
+        foreach (var run in gathered)
+            for (var i = 0; i < run.Count; i++, index++)
+            {
+                if (index + Ahead < pages && hasher.Fates[index + Ahead] == PageFate.Fresh) fresh.Prefetch(hasher.Hashes[index + Ahead]);
+                run.Handler(run.First + (ulong)i, Assign(index, batch, loan));
+            }
+    }
+
+    private ChunkLocation? Assign(int index, ReadOnlyMemory<byte> batch, PageLoan? loan)
     {
         switch (hasher.Fates[index])
         {
@@ -193,16 +231,16 @@ internal sealed class ChunkSink : IDisposable
             case PageFate.Taken:
                 return LocationOf(hasher.SequenceOf(index));
             default:
-                return LocationOf(NewChunk(index, page));
+                return LocationOf(NewChunk(index, batch, loan));
         }
     }
 
-    private uint NewChunk(int index, ReadOnlySpan<byte> page)
+    private uint NewChunk(int index, ReadOnlyMemory<byte> batch, PageLoan? loan)
     {
         ref readonly var hash = ref hasher.Hashes[index];
         if (!fresh.TryAdd(hash, out var sequence)) return sequence; // twice in one batch
         var patch = patcher.PatchOf(index, out var anchor);
-        if (patch.IsEmpty) ordinals.Add(pipeline.Add(hash, page));
+        if (patch.IsEmpty) ordinals.Add(pipeline.Add(hash, batch, index * VirtualPage.Size, loan));
         else AddPatch(hash, anchor, patch);
         return sequence;
     }

@@ -37,16 +37,23 @@ internal sealed class FramePipeline : IDisposable
     /// <summary>Chunks taken so far; the next one's ordinal.</summary>
     public ulong Count => next;
 
-    /// <summary>Takes a chunk; copies it.</summary>
+    /// <summary>Takes a chunk; copies it, unless it is lent.</summary>
+    /// <param name="hash">Its content address.</param>
+    /// <param name="memory">Where its page is.</param>
+    /// <param name="offset">Bytes from the start of that.</param>
+    /// <param name="loan">The memory is lent: <see cref="Settle"/> must follow before the caller returns to who has lent it.</param>
     /// <returns>Its ordinal.</returns>
-    public uint Add(in ContentHash hash, ReadOnlySpan<byte> page)
+    public uint Add(in ContentHash hash, ReadOnlyMemory<byte> memory, int offset, PageLoan? loan)
     {
         if (next >= ChunkLocation.FirstPatch) throw new EnvironmentException($"CRID {crid} would have more than 2^31 new pages");
         var job = open ??= NewJob();
-        job.Add(hash, page);
+        job.Add(hash, memory, offset, loan);
         if (job.IsFull) Send();
         return (uint)next++;
     }
+
+    /// <summary>Lent memory is used from now on by frames that are being made, which end by themselves: those that wait for more pages have copies.</summary>
+    public void Settle() => open?.Settle();
 
     /// <summary>Finishes the last frame and waits until the spool has everything.</summary>
     public void Complete()
@@ -102,8 +109,8 @@ internal sealed class FramePipeline : IDisposable
     private void Send()
     {
         var job = open!;
-        open = null;
         ThreadPool.UnsafeQueueUserWorkItem(job, preferLocal: false);
+        open = null; // from here on it gives back by itself what is lent to it
         ordered.Add(job);
     }
 
@@ -136,9 +143,11 @@ internal sealed class FramePipeline : IDisposable
         private const int MaxPages = FramesPerJob * ChunkLocation.SlotsPerFrame;
         private readonly ManualResetEventSlim done = new(false, spinCount: 0); // whoever waits leaves the processor to those that compress
         private readonly ContentHash[] hashes = new ContentHash[MaxPages];
-        private readonly byte[] pages = GC.AllocateUninitializedArray<byte>(MaxPages * VirtualPage.Size);
+        private readonly (ReadOnlyMemory<byte> Memory, int Offset)[] pages = new (ReadOnlyMemory<byte>, int)[MaxPages];
+        private readonly List<PageLoan> loans = [];
         private readonly byte[] made = GC.AllocateUninitializedArray<byte>(FramesPerJob * FrameEncoder.WorkBytes);
         private readonly int[] lengths = new int[FramesPerJob];
+        private byte[]? copies; // a place for each page
         private Compression compression = Compression.Default;
         private FrameId first;
         private int most;
@@ -155,11 +164,35 @@ internal sealed class FramePipeline : IDisposable
             done.Reset();
         }
 
-        public void Add(in ContentHash hash, ReadOnlySpan<byte> page)
+        public void Add(in ContentHash hash, ReadOnlyMemory<byte> memory, int offset, PageLoan? loan)
         {
             hashes[count] = hash;
-            page.CopyTo(pages.AsSpan(count * VirtualPage.Size, VirtualPage.Size));
+            pages[count] = (memory, offset);
+            if (loan is null)
+            {
+                Copy(count, 1);
+            }
+            else if (loans.Count == 0 || loans[^1] != loan)
+            {
+                loans.Add(loan);
+                loan.Take();
+            }
+
             count++;
+        }
+
+        /// <summary>Copies what is lent, and gives it back.</summary>
+        public void Settle()
+        {
+            if (loans.Count == 0) return;
+            try
+            {
+                Copy(0, count);
+            }
+            finally
+            {
+                GiveBack(); // without a copy too, if there is no memory for one: the sink has failed then, and this job is never sent
+            }
         }
 
         public FrameId IdOf(int frame) => first with { Number = first.Number + (uint)frame };
@@ -174,8 +207,7 @@ internal sealed class FramePipeline : IDisposable
                 {
                     var start = i * ChunkLocation.SlotsPerFrame;
                     var slots = Math.Min(ChunkLocation.SlotsPerFrame, count - start);
-                    lengths[i] = FrameEncoder.Encode(IdOf(i), hashes.AsSpan(start, slots), pages.AsSpan(start * VirtualPage.Size, slots * VirtualPage.Size),
-                        compression, made.AsSpan(i * FrameEncoder.WorkBytes, FrameEncoder.WorkBytes));
+                    lengths[i] = FrameEncoder.Encode(IdOf(i), hashes.AsSpan(start, slots), SideBySide(start, slots), compression, made.AsSpan(i * FrameEncoder.WorkBytes, FrameEncoder.WorkBytes));
                 }
             }
             catch (Exception e) // carried to the writer thread
@@ -183,6 +215,7 @@ internal sealed class FramePipeline : IDisposable
                 error = e;
             }
 
+            GiveBack();
             done.Set();
         }
 
@@ -190,6 +223,41 @@ internal sealed class FramePipeline : IDisposable
         {
             done.Wait();
             if (error is not null) ExceptionDispatchInfo.Throw(error);
+        }
+
+        // Pages that lie like that where they are, most of those that are lent, need no copy.
+        private ReadOnlySpan<byte> SideBySide(int start, int slots)
+        {
+            var (memory, offset) = pages[start];
+            for (var i = 1; i < slots; i++)
+            {
+                var (next, at) = pages[start + i];
+                if (at == offset + i * VirtualPage.Size && next.Equals(memory)) continue;
+                Copy(start, slots);
+                (memory, offset) = pages[start];
+                break;
+            }
+
+            return memory.Span.Slice(offset, slots * VirtualPage.Size);
+        }
+
+        private void Copy(int start, int slots)
+        {
+            copies ??= GC.AllocateUninitializedArray<byte>(MaxPages * VirtualPage.Size);
+            for (var i = start; i < start + slots; i++)
+            {
+                var (memory, offset) = pages[i];
+                var place = i * VirtualPage.Size;
+                if (memory.Equals(copies)) continue;
+                memory.Span.Slice(offset, VirtualPage.Size).CopyTo(copies.AsSpan(place));
+                pages[i] = (copies, place);
+            }
+        }
+
+        private void GiveBack()
+        {
+            foreach (var loan in loans) loan.Return();
+            loans.Clear();
         }
     }
 }

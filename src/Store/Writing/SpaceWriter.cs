@@ -61,6 +61,16 @@ internal sealed class SpaceWriter : ISpaceWriter
     }
 
     /// <inheritdoc/>
+    public void SetContent(IReadOnlyList<PageRange> runs, ReadOnlyMemory<byte> pages, PageLoan loan)
+    {
+        var wanted = 0UL;
+        foreach (var run in runs) wanted += run.SizeBytes;
+        if (wanted != (ulong)pages.Length) throw new ArgumentException($"{pages.Length} bytes for pages of {wanted}", nameof(pages));
+        foreach (var run in runs) waiting.Enqueue(new Waiting(Verb.Content, run));
+        sink.Take(runs, pages, parent, handler, loan);
+    }
+
+    /// <inheritdoc/>
     public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content)
     {
         if (content.Length != VirtualPage.Size) throw new ArgumentException($"{content.Length} bytes are no page", nameof(content));

@@ -160,7 +160,8 @@ internal sealed class TestCapture
         thread.Run(() => Freeze(request.Pid, capture, capture.Arm));
         meanwhile();
         var work = Task.Run(meanwhile);
-        var round = capture.PreCopy();
+        using var windows = new CopyWindows();
+        var round = capture.PreCopy(windows);
         work.GetAwaiter().GetResult();
         return round;
     }
