@@ -46,6 +46,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         if (store.Keeper?.Known is { } known)
         {
             known.Begin(snapshot.Database);
+            known.Anchors.TakesNeighbours = kept is not null; // captures by the second
             snapshot.Segments.Kept = known.Segments;
         }
 
@@ -234,7 +235,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     /// room that RocksDB needs to open.
     /// </summary>
     private EarlyOpening? TryOpenEarly() =>
-        held is null && store.Keeper is null && sink.Fresh.Count <= store.Options.IndexFileEntries && DiskRoom.IsPlenty(store.Paths) ? Open() : null;
+        held is null && sink.Fresh.Count <= store.Options.IndexFileEntries && DiskRoom.IsPlenty(store.Paths) ? Open() : null;
 
     private EarlyOpening Open() => EarlyOpening.Begin(store, string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}"), () =>
     {
