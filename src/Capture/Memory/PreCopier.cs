@@ -100,7 +100,15 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, HeldMemory? held, P
         }
 
         var content = place.Segment.Memory.Slice(place.Offset, bytes);
-        space.SetContent(first, content);
+        if (held is null)
+        {
+            space.SetContent(first, content);
+        }
+        else
+        {
+            lock (held.Storing) space.SetContent(first, content);
+        }
+
         done.AddStored(first, content.Span);
     }
 }
