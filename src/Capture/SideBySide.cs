@@ -19,7 +19,15 @@ internal static class SideBySide
         for (var i = 1; i < Math.Min(threads, items.Count); i++)
         {
             var other = new Thread(Work) { IsBackground = true, Name = "crstore beside" };
-            other.Start();
+            try
+            {
+                other.Start();
+            }
+            catch (OutOfMemoryException)
+            {
+                break; // no more threads are to be had here (pids.max): fewer do it, and nobody is left behind at work
+            }
+
             others.Add(other);
         }
 

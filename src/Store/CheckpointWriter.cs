@@ -46,7 +46,6 @@ internal sealed class CheckpointWriter : ICheckpointWriter
         if (store.Keeper?.Known is { } known)
         {
             known.Begin(snapshot.Database);
-            known.Anchors.TakesNeighbours = kept is not null; // captures by the second
             snapshot.Segments.Kept = known.Segments;
         }
 
