@@ -143,10 +143,11 @@ internal sealed class CaptureAttempt(
     }
 
     /// <summary>Before a first round: estimated, how much of what it would read the processes change while they are looked at.</summary>
-    /// <param name="first">How long that is, if they change nothing by then.</param>
+    /// <param name="first">How long that is, if the answer is plain by then.</param>
     /// <param name="whole">Else.</param>
+    /// <param name="maySnapshot">Instead of a round.</param>
     /// <returns>Bytes, and the time.</returns>
-    public (long Bytes, TimeSpan Time) WatchWrites(TimeSpan first, TimeSpan whole)
+    public (long Bytes, TimeSpan Time) WatchWrites(TimeSpan first, TimeSpan whole, bool maySnapshot)
     {
         clock.Enter("watch writes");
         Held?.Anticipate(HeldBytes); // a round follows, most likely
@@ -155,7 +156,8 @@ internal sealed class CaptureAttempt(
         foreach (var process in Watchable) process.Memory.Estimate.WatchWrites((int)Math.Ceiling(WriteSample.MaxPages * process.Memory.Estimate.TrackableBytes / all)); // one sample of them all
         Pause.Sleep((int)first.TotalMicroseconds);
         var written = Watchable.Sum(p => p.Memory.Estimate.WrittenBytes());
-        if (written > 0 && whole - Stopwatch.GetElapsedTime(began) is { Ticks: > 0 } rest)
+        var time = Stopwatch.GetElapsedTime(began);
+        if (!RoundPolicy.IsPlain(RoundBytes, written, time, whole, maySnapshot) && whole - time is { Ticks: > 0 } rest)
         {
             Pause.Sleep((int)rest.TotalMicroseconds);
             written = Watchable.Sum(p => p.Memory.Estimate.WrittenBytes());
@@ -218,18 +220,24 @@ internal sealed class CaptureAttempt(
 
         try
         {
-            foreach (var capture in _captured)
+            // Each process has locks of its own. But what one gives to the store keeps all processors busy, and comes in one process after the other.
+            var gone = new List<int>();
+            var largestFirst = new List<ProcessCapture>(_captured);
+            largestFirst.Sort(static (a, b) => b.Memory.Estimate.TrackableBytes.CompareTo(a.Memory.Estimate.TrackableBytes));
+            SideBySide.ForEach(largestFirst, StoresInRound ? 1 : options.Processors, capture =>
             {
                 try
                 {
-                    rounds.Add(capture.Pid, capture.PreCopy(windows));
+                    var round = capture.PreCopy(windows);
+                    lock (rounds) rounds.Add(capture.Pid, round);
                 }
                 catch (TargetException) when (capture.Pid != options.Pid)
                 {
-                    // One of the tree has exited, most likely. The freeze decides who is there, and tells what is refused.
-                    spaces.Clear(capture.Pid);
+                    lock (rounds) gone.Add(capture.Pid);
                 }
-            }
+            });
+            // Of the tree have exited, most likely. The freeze decides who is there, and tells what is refused.
+            foreach (var pid in gone) spaces.Clear(pid);
         }
         catch
         {

@@ -112,6 +112,9 @@ public sealed record CaptureOptions
     /// <summary>This process is over behind the capture: who may not take <see cref="Nice"/> back may have it for what comes behind the last freeze.</summary>
     public bool MayStayNice { get; init; }
 
+    /// <summary>For what is done side by side while the target runs.</summary>
+    public int Processors { get; init; } = Environment.ProcessorCount;
+
     /// <summary>How to wait for another capture of the same target.</summary>
     public LockWait LockWait { get; init; } = LockWait.Default;
 

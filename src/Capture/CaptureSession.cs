@@ -246,7 +246,7 @@ public static class CaptureSession
                 {
                     var maySnapshot = snapshots == SnapshotPolicy.Auto && SnapshotPays(attempt, bytes) && attempt.WhyNoSnapshots().Length == 0;
                     var (whole, first) = RoundPolicy.WatchTime(bytes, maySnapshot);
-                    var (written, time) = attempt.WatchWrites(first, whole);
+                    var (written, time) = attempt.WatchWrites(first, whole, maySnapshot);
                     hopeless = policy.IsHopeless(bytes, written, time, attempt.IsBase, maySnapshot, wasHot: attempt.HotBytes >= RoundPolicy.NearlyAll * bytes);
                 });
                 return hopeless;

@@ -63,6 +63,15 @@ public sealed class RoundPolicy(CaptureOptions options)
     public static (TimeSpan Whole, TimeSpan First) WatchTime(long bytes, bool maySnapshot) =>
         (TimeSpan.FromTicks(Math.Min(MostWatch.Ticks, (LeastWatch + TimeSpan.FromSeconds(bytes / WatchedBytesPerSecond)).Ticks)), maySnapshot ? LongFirstLook : FirstLook);
 
+    /// <summary>After the first look: at twice that rate to the end of the whole time it would be far from being for nothing, so nothing more has to be seen.</summary>
+    /// <param name="bytes">What the round would read.</param>
+    /// <param name="written">How much of that has been changed in <paramref name="time"/>.</param>
+    /// <param name="time">So far.</param>
+    /// <param name="whole">That it would be looked at.</param>
+    /// <param name="maySnapshot">As in <see cref="IsHopeless"/>: then the rate itself counts, and has to be known better.</param>
+    public static bool IsPlain(long bytes, long written, TimeSpan time, TimeSpan whole, bool maySnapshot) =>
+        written == 0 || (!maySnapshot && 2 * written * (whole / time) < NearlyAll * bytes);
+
     /// <summary>
     /// Asked before the first round: whether it would be for nothing, since the target writes to it all again meanwhile. <see cref="GivenUpBytes"/> is set then.
     /// </summary>

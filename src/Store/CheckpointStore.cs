@@ -63,8 +63,8 @@ public sealed partial class CheckpointStore : IDisposable
     /// <summary>From now on what is open for writing behind a commit stays open, as long as the keeper keeps it; null if it can't.</summary>
     public StoreKeeper? Keep() => Keeper ??= StoreKeeper.TryMake(Paths);
 
-    /// <summary>Captures of this process leave a processor to others, if there is more than one: it takes many, beside a target that goes on.</summary>
-    public static void SpareProcessor() => AllCores.Threads = Math.Max(1, Environment.ProcessorCount - 1);
+    /// <summary>How many processors the loops of this process take from now on.</summary>
+    public static void UseProcessors(int count) => AllCores.Threads = count;
 
     /// <summary>How a CRID stands that was announced before its commit, or is committed; null if nothing is known of it.</summary>
     public CapturedStatus? StatusOf(Crid crid)

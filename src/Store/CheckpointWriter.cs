@@ -234,7 +234,7 @@ internal sealed class CheckpointWriter : ICheckpointWriter
     /// room that RocksDB needs to open.
     /// </summary>
     private EarlyOpening? TryOpenEarly() =>
-        held is null && store.Keeper is null && sink.Fresh.Count <= store.Options.IndexFileEntries && DiskRoom.IsPlenty(store.Paths) ? Open() : null;
+        held is null && sink.Fresh.Count <= store.Options.IndexFileEntries && DiskRoom.IsPlenty(store.Paths) ? Open() : null;
 
     private EarlyOpening Open() => EarlyOpening.Begin(store, string.Create(CultureInfo.InvariantCulture, $"capture of CRID {Crid}"), () =>
     {

@@ -83,6 +83,18 @@ public sealed class RoundPolicyTests
     }
 
     [Theory]
+    [InlineData(0, 3, false, true)]
+    [InlineData(0, 10, true, true)]
+    [InlineData(10, 4, false, true)]  // 1 % by now, 16 % at the end
+    [InlineData(20, 4, false, true)]
+    [InlineData(30, 4, false, false)] // 47 %, or all, if it gets faster
+    [InlineData(800, 4, false, false)]
+    [InlineData(30, 60, false, true)] // it came late
+    [InlineData(10, 10, true, false)] // a snapshot, and no round, if it is as fast as that
+    public void A_slow_writer_is_seen_at_the_first_look(long writtenMib, int ms, bool maySnapshot, bool expected) =>
+        Assert.Equal(expected, RoundPolicy.IsPlain(Walked, writtenMib * MiB, TimeSpan.FromMilliseconds(ms), RoundPolicy.WatchTime(Walked, maySnapshot).Whole, maySnapshot));
+
+    [Theory]
     [InlineData(800, 200, true)]
     [InlineData(700, 200, false)]
     [InlineData(800, 3000, false)] // in such a time a slow one does as well, of which a round saves most

@@ -4,7 +4,7 @@ namespace Crstore.Capture.Memory;
 
 /// <summary>
 /// Where pages wait that a round has read from running processes: only those that the freeze finds unwritten since go to the store. Its room is
-/// taken from the budget of the page buffer, and half of that is left to the freeze.
+/// lent by the page buffer, of its budget, of which half is left to the freeze.
 /// </summary>
 public sealed class HeldMemory(PageBuffer buffer) : IDisposable
 {
@@ -12,8 +12,12 @@ public sealed class HeldMemory(PageBuffer buffer) : IDisposable
     private readonly int _segmentBytes = (int)Math.Clamp(buffer.BudgetBytes / 8, PreCopier.WindowBytes, LargestSegment) & ~(PreCopier.WindowBytes - 1);
     private readonly List<MappedMemory> _segments = [];
     private readonly BufferFiller _filler = new();
+    private readonly Lock _gate = new();
     private int _segment;
     private int _used;
+
+    /// <summary>Held by who has found no room, and stores what it has read: several processes are read at a time.</summary>
+    internal Lock Storing { get; } = new();
 
     /// <summary>Begins to fault in room beside what the caller does next. <see cref="Prepare"/> must follow before anything else, or <see cref="Trim"/>.</summary>
     public void Anticipate(long bytes)
@@ -30,9 +34,10 @@ public sealed class HeldMemory(PageBuffer buffer) : IDisposable
         _filler.Finish();
     }
 
-    /// <summary>Room for some pages, side by side; false if there is none left.</summary>
+    /// <summary>Room for some pages, side by side; false if there is none left. Thread safe.</summary>
     public bool TryTake(int bytes, out BufferPlace place)
     {
+        using var one = _gate.EnterScope();
         place = default;
         while (_segment < _segments.Count && _segments[_segment].SizeBytes - _used < bytes) (_segment, _used) = (_segment + 1, 0);
         if (_segment == _segments.Count && (bytes > _segmentBytes || !TryGrow())) return false;
@@ -46,26 +51,20 @@ public sealed class HeldMemory(PageBuffer buffer) : IDisposable
     {
         _filler.Dispose();
         var used = _used > 0 ? _segment + 1 : _segment;
-        for (; _segments.Count > used; _segments.RemoveAt(_segments.Count - 1)) GiveBack(_segments[^1]);
+        for (; _segments.Count > used; _segments.RemoveAt(_segments.Count - 1)) buffer.TakeBack(_segments[^1]);
     }
 
-    /// <summary>Forgets all pages and gives the memory back.</summary>
+    /// <summary>Forgets all pages and gives the memory back, the first segment first: that one is faulted in as a whole, if any is.</summary>
     public void Clear()
     {
         _filler.Dispose();
-        foreach (var segment in _segments) GiveBack(segment);
+        foreach (var segment in _segments) buffer.TakeBack(segment);
         _segments.Clear();
         (_segment, _used) = (0, 0);
     }
 
     /// <inheritdoc/>
     public void Dispose() => Clear();
-
-    private void GiveBack(MappedMemory segment)
-    {
-        buffer.TakeBack(segment.SizeBytes);
-        ((IDisposable)segment).Dispose();
-    }
 
     private void Grow(long bytes)
     {
@@ -85,8 +84,8 @@ public sealed class HeldMemory(PageBuffer buffer) : IDisposable
 
     private bool TryGrow()
     {
-        if (!buffer.TryLend(_segmentBytes)) return false;
-        _segments.Add(new MappedMemory(_segmentBytes, huge: true));
+        if (buffer.TryLend(_segmentBytes) is not { } segment) return false;
+        _segments.Add(segment);
         return true;
     }
 }

@@ -20,12 +20,13 @@ public sealed class PageBuffer : IDisposable
     private int _segment;
     private int _used;
     private long _lentBytes;
+    private MappedMemory? _spare; // was lent in an earlier capture
 
     /// <summary>A buffer that never grows beyond the budget.</summary>
     /// <param name="budgetBytes">Bytes, at least 1 MiB; null: a quarter of MemAvailable.</param>
     public PageBuffer(long? budgetBytes) => SetBudget(budgetBytes);
 
-    /// <summary>Memory that <see cref="DrainAndRelease"/> keeps for the next capture, if it has no more.</summary>
+    /// <summary>Memory that <see cref="DrainAndRelease"/> keeps for the next capture, if it has no more; and as much of what comes back that was lent.</summary>
     public long KeptBytes { get; init; }
 
     /// <summary>Before a capture: says what it may grow to, and drops what one that failed has left.</summary>
@@ -158,16 +159,24 @@ public sealed class PageBuffer : IDisposable
         DropSegments();
     }
 
-    /// <summary>Leaves a part of the budget to somebody else, who maps it; false once half of it is gone.</summary>
-    public bool TryLend(int bytes)
+    /// <summary>Lends memory, a part of the budget, perhaps faulted in already; null once half of that is gone.</summary>
+    public MappedMemory? TryLend(int bytes)
     {
-        if (_lentBytes + bytes > _budgetBytes / 2) return false;
+        if (_lentBytes + bytes > _budgetBytes / 2) return null;
+        if (_spare?.SizeBytes != bytes) DropSpare(); // the budget was another one
+        var lent = _spare ?? new MappedMemory(bytes, huge: true);
+        _spare = null;
         _lentBytes += bytes;
-        return true;
+        return lent;
     }
 
-    /// <summary>Somebody else has unmapped what was lent.</summary>
-    public void TakeBack(int bytes) => _lentBytes -= bytes;
+    /// <summary>Takes back what was lent.</summary>
+    public void TakeBack(MappedMemory lent)
+    {
+        _lentBytes -= lent.SizeBytes;
+        if (_spare is null && lent.SizeBytes <= KeptBytes) _spare = lent;
+        else ((IDisposable)lent).Dispose();
+    }
 
     /// <summary>Drops all content.</summary>
     public void Clear()
@@ -183,6 +192,7 @@ public sealed class PageBuffer : IDisposable
         _filler.Dispose();
         Clear();
         DropSegments();
+        DropSpare();
     }
 
     /// <summary>MemAvailable of /proc/meminfo, proc(5).</summary>
@@ -206,6 +216,7 @@ public sealed class PageBuffer : IDisposable
     private MappedMemory AddSegment(long bytes)
     {
         var size = (int)Math.Min(MappedMemory.MaxBytes, (bytes + VirtualPage.Size - 1) & ~(VirtualPage.Size - 1L));
+        if (CapacityBytes + size + _lentBytes + _spare?.SizeBytes > _budgetBytes) DropSpare();
         var segment = new MappedMemory(size, huge: true);
         _segments.Add(segment);
         CapacityBytes += size;
@@ -217,6 +228,12 @@ public sealed class PageBuffer : IDisposable
         foreach (var segment in _segments) ((IDisposable)segment).Dispose();
         _segments.Clear();
         CapacityBytes = 0;
+    }
+
+    private void DropSpare()
+    {
+        ((IDisposable?)_spare)?.Dispose();
+        _spare = null;
     }
 
     private struct BufferedRun

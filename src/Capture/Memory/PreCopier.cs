@@ -105,12 +105,24 @@ internal sealed class PreCopier(int pid, ISpaceWriter space, CopyWindows windows
 
     private void Save(BufferPlace place, int bytes, PageLoan? loan)
     {
-        if (loan is not null) space.SetContent(_read, place.Segment.Memory.Slice(place.Offset, bytes), loan);
+        if (loan is not null) Store(place.Segment.Memory.Slice(place.Offset, bytes), loan);
         foreach (var run in _read)
         {
             if (loan is null) done.AddHeld(run.Start, (int)run.Count, place);
             else done.AddStored(run.Start, place.Segment.GetSpan().Slice(place.Offset, (int)run.SizeBytes));
             place = place with { Offset = place.Offset + (int)run.SizeBytes };
+        }
+    }
+
+    private void Store(ReadOnlyMemory<byte> content, PageLoan loan)
+    {
+        if (held is null)
+        {
+            space.SetContent(_read, content, loan);
+        }
+        else
+        {
+            lock (held.Storing) space.SetContent(_read, content, loan);
         }
     }
 }

@@ -18,7 +18,9 @@ internal static class Snapshot
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
     /// <summary>Opens. Needs no write access.</summary>
-    public static RocksDb Open(StorePaths paths)
+    /// <param name="paths">Store.</param>
+    /// <param name="looked">Called between each look and what proves it: tests move files then.</param>
+    public static RocksDb Open(StorePaths paths, Action? looked = null)
     {
         var began = Stopwatch.GetTimestamp();
         for (var pause = 1; ; pause = Math.Min(pause * 2, 64))
@@ -31,6 +33,7 @@ internal static class Snapshot
             try
             {
                 db = RocksDb.Open(paths.Database, RocksMode.ReadOnly);
+                looked?.Invoke();
                 if (quiet is not null || before.SameFiles(Fingerprint(paths))) return db;
                 db.Dispose();
             }

@@ -96,6 +96,45 @@ public class PageBufferTests
         buffer.Anticipate(200 * Megabyte);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void What_a_round_has_used_is_faulted_in_already_for_the_next_capture_of_a_watch(bool watches)
+    {
+        using var buffer = new PageBuffer(128 * Megabyte) { KeptBytes = watches ? 64 * Megabyte : 0 };
+        using (var held = new HeldMemory(buffer))
+        {
+            held.Prepare(16 * Megabyte);
+            Assert.True(held.TryTake(16 * Megabyte, out var place));
+            place.Segment.GetSpan().Fill(1);
+        }
+
+        buffer.SetBudget(128 * Megabyte);
+        using (var held = new HeldMemory(buffer))
+        {
+            Assert.True(held.TryTake(16 * Megabyte, out var place));
+            Assert.Equal(watches, place.Segment.IsResident(0, 16 * Megabyte));
+        }
+    }
+
+    [Fact]
+    public void What_is_kept_of_a_round_counts_in_the_budget()
+    {
+        using var buffer = new PageBuffer(128 * Megabyte) { KeptBytes = 64 * Megabyte };
+        using (var held = new HeldMemory(buffer))
+        {
+            Assert.True(held.TryTake(16 * Megabyte, out var place));
+            place.Segment.GetSpan().Fill(1);
+        }
+
+        buffer.Prepare(113 * Megabyte); // together they would be more than it may have
+        using (var held = new HeldMemory(buffer))
+        {
+            Assert.True(held.TryTake(16 * Megabyte, out var place));
+            Assert.False(place.Segment.IsResident(0, 16 * Megabyte));
+        }
+    }
+
     /// <summary>Takes down the number that stands at the start of each page, which is the page's.</summary>
     private sealed class Collector : ISpaceWriter
     {

@@ -77,13 +77,16 @@ public sealed class EarlyOpeningTests
         Assert.Empty(Directory.GetFiles(Path.Combine(temp.Directory, "sessions")));
     }
 
-    [Fact]
-    public void A_commit_that_fails_while_the_store_is_opened_leaves_it_to_others()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_commit_that_fails_while_the_store_is_opened_leaves_it_to_others(bool keeps)
     {
         using var temp = new TempStore();
         temp.Capture(Memory.Random(1, 3));
         using (var store = temp.Open())
         {
+            if (keeps) store.Keep();
             using var writer = store.BeginCapture("s", full: true);
             var memory = Memory.Random(2, 3);
             memory.WriteTo(writer.OpenSpace(new SpaceId(0), null));
@@ -122,13 +125,16 @@ public sealed class EarlyOpeningTests
 
     /// <summary>What opening takes is there when RocksDB takes it: beside a capture that completes its files it is not tried on a disk that is nearly full.</summary>
     [Theory]
-    [InlineData("60m", false)]
-    [InlineData("200m", true)]
-    public void Where_little_is_free_it_is_not_opened_before_all_files_are_complete(string size, bool early)
+    [InlineData("60m", false, false)]
+    [InlineData("200m", true, false)]
+    [InlineData("60m", false, true)]
+    [InlineData("200m", true, true)]
+    public void Where_little_is_free_it_is_not_opened_before_all_files_are_complete(string size, bool early, bool keeps)
     {
         using var mount = Mount.Tmpfs(size);
         var paths = new StorePaths(Path.Combine(mount.Path, "store"));
         using var store = CheckpointStore.OpenOrCreate(new StoreOptions(paths.Root), out _);
+        if (keeps) store.Keep(); // it is not open yet, as behind each capture of a watch that has to wait
         using var writer = store.BeginCapture("s", full: true);
         Memory.Random(1, 3).WriteTo(writer.OpenSpace(new SpaceId(0), null));
         File.Delete(paths.Turn); // whoever wants the write lock makes it

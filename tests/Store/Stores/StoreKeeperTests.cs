@@ -2,6 +2,7 @@ using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Layout;
 using Crstore.Store.Native;
+using Crstore.Store.Reading;
 using Xunit;
 using static Crstore.Tests.Store.Stores.Captures;
 
@@ -124,42 +125,20 @@ public sealed class StoreKeeperTests
         using var temp = new TempStore();
         using var store = temp.Open();
         var all = new List<(Crid, Memory)> { Kept(store, 1) };
-        using var over = new CancellationTokenSource();
-        var files = Task.Run(() =>
+        // What it looks at moves beneath each look, as under a writer of large increments.
+        var noise = Path.Combine(store.Paths.Database, "MANIFEST-noise");
+        Task<RocksDb> reading;
+        using (var writer = store.BeginCapture("s", false)) // the store is open the whole time
         {
-            // What a reader looks at moves all the time, as under a writer of large increments.
-            var noise = Path.Combine(new StorePaths(temp.Directory).Database, "MANIFEST-noise");
-            for (; !over.IsCancellationRequested; Thread.Sleep(1)) File.AppendAllText(noise, "x");
-        });
-        try
-        {
-            Task<StoreReader> reading;
-            using (var writer = store.BeginCapture("s", false))
-            {
-                reading = Task.Run(store.OpenReader);
-                Assert.True(SpinWait.SpinUntil(() => store.Keeper!.Bell.HasRung || Again(), TimeSpan.FromMinutes(5)));
-                var memory = Memory.Random(2, 30);
-                all.Add((Commit(writer, memory), memory));
-            }
-
-            Assert.False(store.Keeper!.IsOpen);
-            (await reading).Dispose();
-
-            // One that finds a quiet moment by chance is followed by another.
-            bool Again()
-            {
-                if (!reading.IsCompleted) return false;
-                reading.Result.Dispose();
-                reading = Task.Run(store.OpenReader);
-                return false;
-            }
-        }
-        finally
-        {
-            await over.CancelAsync();
-            await files;
+            reading = Task.Run(() => Snapshot.Open(store.Paths, () => File.AppendAllText(noise, "x")));
+            Assert.True(SpinWait.SpinUntil(() => store.Keeper!.Bell.HasRung || reading.IsCompleted, TimeSpan.FromMinutes(5)));
+            Assert.False(reading.IsCompleted);
+            var memory = Memory.Random(2, 30);
+            all.Add((Commit(writer, memory), memory));
         }
 
+        Assert.False(store.Keeper!.IsOpen);
+        (await reading).Dispose();
         VerifyAll(store, all);
     }
 

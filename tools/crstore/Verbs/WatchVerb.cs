@@ -14,7 +14,7 @@ internal sealed class WatchVerb : Verb
     private readonly Option<TimeSpan?> _every = new("--every")
     {
         HelpName = "DURATION",
-        Description = "Capture at this interval (100ms, 5s, 10m); what passes while a longer capture goes on is left out",
+        Description = "Capture at this interval (100ms, 5s, 10m); what passes while a longer capture goes on is left out. Where captures take more than a tenth of the time, they leave one processor alone",
         CustomParser = Quantities.Parser(Quantities.Duration, "a time such as 100ms, 5s or 10m"),
     };
     private readonly Option<long?> _onDirty = new("--on-dirty")
@@ -25,7 +25,7 @@ internal sealed class WatchVerb : Verb
     };
     private readonly Option<bool> _onSignal = new("--on-signal")
     {
-        Description = "Capture at SIGUSR1 (kill -USR1 of the watch), and once at the beginning; one that comes during a capture is followed by another. May be given alone",
+        Description = "Capture at SIGUSR1 (kill -USR1 of the watch), and once at the beginning; one that comes during a capture is followed by another. It is made with all processors, as by `capture`. May be given alone",
     };
     private readonly Option<double?> _maxOverhead = new("--max-overhead")
     {

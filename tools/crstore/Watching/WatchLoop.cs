@@ -27,7 +27,9 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private readonly SeriesTrimmer? _trimmer = plan.KeepLast is { } keep ? new SeriesTrimmer(store, series, keep) : null;
     private readonly long _start = Stopwatch.GetTimestamp();
     private readonly FailureBackoff _backoff = new();
-    private bool _owed = plan.OnDirtyBytes is not null || plan.OnSignal; // a capture, whatever is dirty
+    private readonly SpareRule _spare = new();
+    private bool _owed = plan.OnDirtyBytes is not null; // a capture, whatever is dirty
+    private bool _asked = plan.OnSignal;                // somebody waits for one
     private TimeSpan _cost; // of the last one
 
     private TimeSpan Now => Stopwatch.GetElapsedTime(_start);
@@ -51,7 +53,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
                 if (report.Captures >= plan.Count) return End("all are taken");
                 if (Now >= plan.For) return End("the time is over");
                 var onTick = Now >= Due;
-                if (onTick || (Now >= Earliest && (_owed || _requests?.IsAsked == true || _dirt?.IsTime() == true))) Capture(onTick);
+                if (onTick || (Now >= Earliest && (_owed || _asked || _requests?.IsAsked == true || _dirt?.IsTime() == true))) Capture(onTick);
                 else Wait();
             }
         }
@@ -91,7 +93,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private TimeSpan? UntilLook()
     {
         var allowed = Earliest - Now;
-        if (_owed || _requests?.IsAsked == true) return allowed;
+        if (_owed || _asked || _requests?.IsAsked == true) return allowed;
         return _dirt?.Pause is { } pause ? pause > allowed ? pause : allowed : null;
     }
 
@@ -100,11 +102,13 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
     private void Capture(bool onTick)
     {
         var begun = Now;
-        _owed |= _requests?.Take() == true;
+        _asked |= _requests?.Take() == true;
+        var processors = _spare.Processors(begun, _asked);
+        CheckpointStore.UseProcessors(processors);
         CheckpointManifest manifest;
         try
         {
-            manifest = Capture();
+            manifest = Capture(options with { Processors = processors });
         }
         catch (Exception e) when (MayPass(e))
         {
@@ -114,13 +118,13 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
 
         // From here on it is committed: whatever goes wrong is not its failure.
         _backoff.Succeeded();
-        (_owed, _cost) = (false, CostOf(manifest.Header));
+        (_owed, _asked, _cost) = (false, false, CostOf(manifest.Header));
         report.Captured(manifest);
-        CheckpointStore.SpareProcessor(); // the first one may be a base, whose pages are in memory until they are stored
         _dirt?.Captured(manifest);
         Trim(manifest.Header);
         var over = Now;
         _pace.Took(begun, over, _cost, onTick);
+        _spare.Took(begun, over);
         // Others have to wait for the end of a capture that has it open: only for a short one, that comes soon.
         if (over - begun > StoreKeeper.IdleLimit || (_dirt is null && Until(Due) > StoreKeeper.IdleLimit)) _keeper?.GiveAway();
     }
@@ -159,13 +163,13 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         error is LinuxException or IOException or UnauthorizedAccessException or CrstoreException and not StoreDamagedException and not UsageException;
 
     // With the store open no lock is waited for: who has the series, or the target, may be waiting for the store. Nor does it give way: they would wait for longer.
-    private CheckpointManifest Capture()
+    private CheckpointManifest Capture(CaptureOptions how)
     {
         if (_keeper is { IsOpen: true })
         {
             try
             {
-                return CaptureOnce(options with { Nice = 0, LockWait = options.LockWait with { Timeout = TimeSpan.Zero } });
+                return CaptureOnce(how with { Nice = 0, LockWait = how.LockWait with { Timeout = TimeSpan.Zero } });
             }
             catch (StoreBusyException)
             {
@@ -173,7 +177,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
             }
         }
 
-        return CaptureOnce(options);
+        return CaptureOnce(how);
     }
 
     private CheckpointManifest CaptureOnce(CaptureOptions how)
