@@ -34,6 +34,9 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     /// <summary>A smaller dictionary isn't worth it.</summary>
     public int LeastDictionaryBytes { get; init; } = 64 << 10;
 
+    /// <summary>How often it tells its progress while it packs a piece.</summary>
+    public TimeSpan BetweenReports { get; init; } = TimeSpan.FromMilliseconds(500);
+
     /// <summary>Dictionaries that were put.</summary>
     public int Dictionaries { get; private set; }
 
@@ -72,12 +75,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             if (what == HardPacking.Frames && forFrames <= 0) ChooseDictionary(end);
             List<(byte[] Key, byte[] Value)> found;
             using (var reader = store.OpenReader()) found = walk.Next(reader.Database, BytesAtOnce, out more);
-            var packed = new byte[]?[found.Count];
-            AllCores.For(0, found.Count, i =>
-            {
-                cancel.ThrowIfCancellationRequested();
-                packed[i] = TryPack(what, found[i].Key, found[i].Value);
-            });
+            var packed = PackAll(what, found);
             looked += (ulong)found.Count;
             forFrames -= found.Count;
             if (found.Count == 0 && touched.Count == 0) return;
@@ -123,9 +121,10 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         forFrames = frames;
         var last = new DictionaryId(StoreMeta.Read(db, StoreMeta.Dictionaries));
         if (bytes < LeastDictionaryBytes) return;
+        progress?.Report(new StoreProgress("making a dictionary of it", 0, 0));
         var content = db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
             ? known
-            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes);
+            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes)?.Pack();
         try
         {
             if (content is not null) dictionary = new PackingDictionary(content);
@@ -135,6 +134,22 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             Warn($"frames are packed each by itself, for this machine's libzstd can't pack with a dictionary: {missing.Message}");
             forFrames = long.MaxValue;
         }
+    }
+
+    private byte[]?[] PackAll(HardPacking what, List<(byte[] Key, byte[] Value)> found)
+    {
+        var packed = new byte[]?[found.Count];
+        var (caller, reported, done) = (Environment.CurrentManagedThreadId, Stopwatch.GetTimestamp(), 0);
+        AllCores.For(0, found.Count, i =>
+        {
+            cancel.ThrowIfCancellationRequested();
+            packed[i] = TryPack(what, found[i].Key, found[i].Value);
+            var sofar = Interlocked.Increment(ref done);
+            if (Environment.CurrentManagedThreadId != caller || Stopwatch.GetElapsedTime(reported) < BetweenReports) return;
+            progress?.Report(new StoreProgress($"packing {what.Words} harder", looked + (ulong)sofar, 0));
+            reported = Stopwatch.GetTimestamp();
+        });
+        return packed;
     }
 
     private byte[]? TryPack(HardPacking what, byte[] key, byte[] value)

@@ -127,8 +127,8 @@ internal sealed class ZstdDictionaryTables : SafeHandleZeroOrMinusOneIsInvalid
 {
     private const int ByReference = 1, RawContent = 1; // ZSTD_dlm_byRef, ZSTD_dct_rawContent
 
-    // Level 9, with tables for all of a dictionary (docs/PERFORMANCE.md). 5: ZSTD_lazy2.
-    private static readonly ZstdParameters Parameters = new(WindowLog: 26, ChainLog: 22, HashLog: 23, SearchLog: 4, MinMatch: 5, TargetLength: 16, Strategy: 5);
+    // About level 18, with tables for most of a dictionary (docs/PERFORMANCE.md). 8: ZSTD_btultra.
+    private static readonly ZstdParameters Parameters = new(WindowLog: 26, ChainLog: 24, HashLog: 23, SearchLog: 4, MinMatch: 5, TargetLength: 32, Strategy: 8);
 
     /// <summary>Makes the tables.</summary>
     /// <param name="dictionary">Must stay where it is as long as they are used.</param>
