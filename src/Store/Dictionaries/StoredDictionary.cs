@@ -85,11 +85,15 @@ internal sealed class StoredDictionary
     }
 
     /// <summary>Packs its pieces, which takes seconds: not for under a lock.</summary>
-    public StoredDictionary Pack()
+    public StoredDictionary Pack(CancellationToken cancel = default)
     {
         if (records is not null) return this;
         var packed = new byte[DictionaryPiece.CountOf(Size)][];
-        AllCores.For(0, packed.Length, i => packed[i] = DictionaryPiece.Encode(Id, (uint)i, Content));
+        AllCores.For(0, packed.Length, i =>
+        {
+            cancel.ThrowIfCancellationRequested();
+            packed[i] = DictionaryPiece.Encode(Id, (uint)i, Content);
+        });
         records = packed;
         return this;
     }

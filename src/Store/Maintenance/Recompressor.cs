@@ -92,6 +92,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
                 touched.Clear();
                 lookedAt = 0;
             });
+            GiveMemoryBack();
             if (more) Thread.Sleep(LetOthersIn);
         }
     }
@@ -102,7 +103,25 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     private void ChooseDictionary(Crid end)
     {
         dictionary?.Dispose();
-        (dictionary, forFrames) = (null, long.MaxValue);
+        dictionary = null;
+        var content = FindContent(end);
+
+        GiveMemoryBack(); // what counted takes as much as the tables will
+        cancel.ThrowIfCancellationRequested();
+        try
+        {
+            if (content is not null) dictionary = new PackingDictionary(content);
+        }
+        catch (EntryPointNotFoundException missing)
+        {
+            Warn($"frames are packed each by itself, for this machine's libzstd can't pack with a dictionary: {missing.Message}");
+            forFrames = long.MaxValue;
+        }
+    }
+
+    private StoredDictionary? FindContent(Crid end)
+    {
+        forFrames = long.MaxValue;
         using var reader = store.OpenReader();
         var db = reader.Database;
         var walk = new Walk(HardPacking.Frames, end, this);
@@ -114,27 +133,22 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             var found = walk.Next(db, BytesAtOnce, out more);
             bytes += DictionaryMaker.Count(db, found, seen, cancel);
             frames += found.Count;
+            GiveMemoryBack();
             if (more) progress?.Report(new StoreProgress("looking for what comes again in frames", (ulong)frames, 0));
             else frames = long.MaxValue;
         }
 
         forFrames = frames;
         var last = new DictionaryId(StoreMeta.Read(db, StoreMeta.Dictionaries));
-        if (bytes < LeastDictionaryBytes) return;
+        if (bytes < LeastDictionaryBytes) return null;
         progress?.Report(new StoreProgress("making a dictionary of it", 0, 0));
-        var content = db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
+        return db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
             ? known
-            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes)?.Pack();
-        try
-        {
-            if (content is not null) dictionary = new PackingDictionary(content);
-        }
-        catch (EntryPointNotFoundException missing)
-        {
-            Warn($"frames are packed each by itself, for this machine's libzstd can't pack with a dictionary: {missing.Message}");
-            forFrames = long.MaxValue;
-        }
+            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes)?.Pack(cancel);
     }
+
+    // The runtime would keep all that pieces leave behind for the next ones, beside tables that it knows nothing of: 100 MiB more for some ms of each piece's seconds.
+    private static void GiveMemoryBack() => GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
 
     private byte[]?[] PackAll(HardPacking what, List<(byte[] Key, byte[] Value)> found)
     {

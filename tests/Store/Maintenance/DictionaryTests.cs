@@ -259,6 +259,43 @@ public sealed class DictionaryTests
     }
 
     [Fact]
+    public void A_page_whose_address_starts_otherwise_is_found_by_verify_with_and_without_its_index_entry_and_never_gets_one_again()
+    {
+        using var temp = new TempStore();
+        var memory = Memory(480);
+        var a = new Crid(temp.Capture(memory).Crid);
+        using var store = temp.Open();
+        Recompress(store);
+        var id = new FrameId(a, 1);
+        var hash = default(ContentHash);
+        StoreSurgery.Edit(temp, (batch, db) =>
+        {
+            var bytes = StoreSurgery.Frame(db, id);
+            hash = FrameReader.Parse(id, bytes, db.Dictionaries).Hash(3);
+            bytes[12 + 3 * 8] ^= 1; // the first byte of slot 3's
+            System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(^4..), FrameLayout.Checksum(id, bytes.AsSpan(..^4)));
+            batch.Put(ColumnFamily.Chunks, StoreSurgery.Key(id), bytes);
+        });
+        using (var reader = store.OpenReader()) Assert.Contains($"{hash}", Assert.Single(reader.Verify([], new VerifyOptions(0), null, default).StoreProblems), StringComparison.Ordinal);
+        StoreSurgery.Edit(temp, (batch, _) =>
+        {
+            batch.Delete(ColumnFamily.Index, Key(hash));
+            StoreMeta.Put(batch, StoreMeta.IndexOwed, 1); // any entry may be missing
+        });
+        using (var reader = store.OpenReader())
+        {
+            var result = reader.Verify([], new VerifyOptions(100), null, default);
+            Assert.Equal([a], result.Broken);
+            Assert.Contains(result.Problems, p => p.Text.Contains("slot 3", StringComparison.Ordinal));
+            using var image = reader.OpenImage(a);
+            Assert.Throws<StoreDamagedException>(() => memory.AssertEquals(image));
+        }
+
+        Assert.Equal(1UL, store.CollectGarbage(Now, null, default).DamagedFrames);
+        Assert.Null(StoreSurgery.Open(temp, db => db.Get(ColumnFamily.Index, Key(hash))));
+    }
+
+    [Fact]
     public void Where_the_dictionary_is_gone_a_gc_that_restores_the_index_goes_on_without_its_frames()
     {
         using var temp = new TempStore();
