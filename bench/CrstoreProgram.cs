@@ -50,7 +50,7 @@ internal sealed class CrstoreProgram(string program, string store)
 
     /// <summary>Any verb; must succeed.</summary>
     public CommandResult Call(params string[] arguments) =>
-        Tests.Support.Run.Command(program, ["--store", store, .. arguments], timeout: TimeSpan.FromMinutes(10)).MustSucceed();
+        Tests.Support.Run.Command(program, ["--store", store, .. arguments], timeout: TimeSpan.FromMinutes(30)).MustSucceed();
 
     /// <summary>The highest resident memory of a call (VmHWM of /proc/PID/status, asked for until it ends), in bytes.</summary>
     public long PeakMemory(params string[] arguments)

@@ -17,7 +17,7 @@ internal static class DictionaryPiece
 
     private const byte Version = 1;
     private const int HeaderSize = 8;
-    private const int Level = 12;
+    private const int Level = 19;
     private const ulong ChecksumMark = 0x64696374; // "dict"
 
     /// <summary>Parts of a dictionary of a size.</summary>

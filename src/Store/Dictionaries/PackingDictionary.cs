@@ -2,7 +2,7 @@ using Crstore.Store.Native;
 
 namespace Crstore.Store.Dictionaries;
 
-/// <summary>A dictionary to pack frames with, on any number of threads: its tables take some 50 MiB, each thread's context a little.</summary>
+/// <summary>A dictionary to pack frames with, on any number of threads: its tables take up to 128 MiB, each thread's context a little.</summary>
 internal sealed class PackingDictionary : IDisposable
 {
     private readonly ZstdDictionaryTables tables;

@@ -11,6 +11,7 @@ namespace Crstore.Store.Dictionaries;
 internal sealed class StoredDictionary
 {
     private readonly MappedMemory? memory; // null only if there was none to be had
+    private byte[][]? records; // of its pieces, once they are packed
 
     private StoredDictionary(DictionaryId id, int size)
     {
@@ -83,14 +84,27 @@ internal sealed class StoredDictionary
         return same;
     }
 
+    /// <summary>Packs its pieces, which takes seconds: not for under a lock.</summary>
+    public StoredDictionary Pack(CancellationToken cancel = default)
+    {
+        if (records is not null) return this;
+        var packed = new byte[DictionaryPiece.CountOf(Size)][];
+        AllCores.For(0, packed.Length, i =>
+        {
+            cancel.ThrowIfCancellationRequested();
+            packed[i] = DictionaryPiece.Encode(Id, (uint)i, Content);
+        });
+        records = packed;
+        return this;
+    }
+
     /// <summary>Puts all its pieces.</summary>
     /// <returns>Bytes of their records.</returns>
     public long Put(RocksWriteBatch batch)
     {
-        var records = new byte[DictionaryPiece.CountOf(Size)][];
-        AllCores.For(0, records.Length, i => records[i] = DictionaryPiece.Encode(Id, (uint)i, Content));
+        Pack();
         Span<byte> key = stackalloc byte[Keys.FrameSize];
-        for (uint i = 0; i < records.Length; i++)
+        for (uint i = 0; i < records!.Length; i++)
         {
             Keys.DictionaryPiece(Id, i, key);
             batch.Put(ColumnFamily.Dictionaries, key, records[i]);

@@ -17,7 +17,7 @@ public static class FrameEncoder
     private const int WorthwhileShift = 5;
 
     /// <summary>Room that any frame fits into while it is being made.</summary>
-    public static readonly int WorkBytes = FrameLayout.Overhead(ChunkLocation.SlotsPerFrame) + FrameLayout.DictionaryIdSize + ZstdCompressor.Bound(ChunkLocation.SlotsPerFrame * VirtualPage.Size);
+    public static readonly int WorkBytes = FrameLayout.Overhead(ChunkLocation.SlotsPerFrame, FrameCodec.Zstd) + FrameLayout.DictionaryIdSize + ZstdCompressor.Bound(ChunkLocation.SlotsPerFrame * VirtualPage.Size);
 
     /// <summary>Encodes a full or last frame: all slots live.</summary>
     /// <param name="id">Its key, which the checksum covers.</param>
@@ -76,20 +76,28 @@ public static class FrameEncoder
     {
         if (pages.Length != hashes.Length * VirtualPage.Size) throw new ArgumentException($"{pages.Length} bytes for {hashes.Length} slots", nameof(pages));
         if (work.Length < WorkBytes) throw new ArgumentException($"{work.Length} bytes are too few", nameof(work));
-        var position = FrameLayout.HeaderSize;
-        foreach (ref readonly var hash in hashes)
-        {
-            hash.Write(work[position..]);
-            position += ContentHash.Size;
-        }
-
+        var position = FrameLayout.HeaderSize + hashes.Length * FrameLayout.HashSize(dictionary is null ? FrameCodec.Zstd : FrameCodec.ZstdWithDictionary);
         var payload = Pack(pages, compression, dictionary, work[position..], out var codec);
+        if (payload < 0) return Encode(id, slots, live, hashes, pages, new Compression(ZstdLevel: null), dictionary: null, work);
+        WriteHashes(hashes, FrameLayout.HashSize(codec), work[FrameLayout.HeaderSize..]);
         FrameLayout.WriteHeader(work, codec, slots, live, payload);
         position += payload;
         BinaryPrimitives.WriteUInt32LittleEndian(work[position..], FrameLayout.Checksum(id, work[..position]));
         return position + Crc32C.Size;
     }
 
+    private static void WriteHashes(ReadOnlySpan<ContentHash> hashes, int bytesOfEach, Span<byte> destination)
+    {
+        Span<byte> all = stackalloc byte[ContentHash.Size];
+        foreach (ref readonly var hash in hashes)
+        {
+            hash.Write(all);
+            all[..bytesOfEach].CopyTo(destination);
+            destination = destination[bytesOfEach..];
+        }
+    }
+
+    /// <returns>Bytes of the payload; -1 if the pages don't shrink with the dictionary.</returns>
     private static int Pack(ReadOnlySpan<byte> pages, Compression compression, PackingDictionary? dictionary, Span<byte> payload, out FrameCodec codec)
     {
         if (dictionary is not null)
@@ -97,9 +105,10 @@ public static class FrameEncoder
             codec = FrameCodec.ZstdWithDictionary;
             BinaryPrimitives.WriteUInt64LittleEndian(payload, dictionary.Content.Id.Value);
             var length = FrameLayout.DictionaryIdSize + dictionary.Wrap(pages, payload[FrameLayout.DictionaryIdSize..^Crc32C.Size]);
-            if (length < pages.Length - (pages.Length >> WorthwhileShift)) return length;
+            return length < pages.Length - (pages.Length >> WorthwhileShift) ? length : -1;
         }
-        else if (compression.ZstdLevel is { } level)
+
+        if (compression.ZstdLevel is { } level)
         {
             codec = FrameCodec.Zstd;
             var zstd = ZstdCompressor.ThisThread;

@@ -20,16 +20,20 @@ public enum FrameCodec : byte
 
 /// <summary>
 /// The bytes of a frame: a header of 12 bytes (version, codec, slots, 0, live bitmap u16, 0 u16, payload length u32), the
-/// SHA-256 of each live slot's page in slot order, the payload (the live pages one behind the other, packed together),
-/// and a CRC-32C of all that, which starts from the frame's key. Little endian.
+/// SHA-256 of each live slot's page in slot order (with a dictionary, where each byte counts: its first eight bytes, the page tells the others),
+/// the payload (the live pages one behind the other, packed together), and a CRC-32C of all that, which starts from the frame's key. Little endian.
 /// </summary>
 internal static class FrameLayout
 {
     internal const byte Version = 1;
     internal const int HeaderSize = 12;
     internal const int DictionaryIdSize = 8;
+    internal const int HashStartSize = 8;
 
-    internal static int Overhead(int live) => HeaderSize + live * ContentHash.Size + Crc32C.Size;
+    /// <summary>Stored bytes of each content address.</summary>
+    internal static int HashSize(FrameCodec codec) => codec == FrameCodec.ZstdWithDictionary ? HashStartSize : ContentHash.Size;
+
+    internal static int Overhead(int live, FrameCodec codec) => HeaderSize + live * HashSize(codec) + Crc32C.Size;
 
     internal static void WriteHeader(Span<byte> frame, FrameCodec codec, int slots, ushort live, int payload)
     {

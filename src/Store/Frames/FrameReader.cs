@@ -19,6 +19,7 @@ public sealed class FrameReader
     private readonly ReadOnlyMemory<byte> _payload;
     private readonly DictionaryCache? _dictionaries;
     private byte[]? _unpacked;
+    private ContentHash[]? _hashes; // of the live pages, where the frame has only their starts
     private int _checked;
 
     private FrameReader(FrameId id, ReadOnlyMemory<byte> frame, DictionaryCache? dictionaries)
@@ -28,7 +29,7 @@ public sealed class FrameReader
         _codec = (FrameCodec)bytes[1];
         Slots = bytes[2];
         Live = BinaryPrimitives.ReadUInt16LittleEndian(bytes[4..]);
-        var hashes = LiveCount * ContentHash.Size;
+        var hashes = LiveCount * FrameLayout.HashSize(_codec);
         _payload = frame[(FrameLayout.HeaderSize + hashes)..^Crc32C.Size];
         if (_codec != FrameCodec.ZstdWithDictionary) return;
         Dictionary = new DictionaryId(BinaryPrimitives.ReadUInt64LittleEndian(_payload.Span));
@@ -73,7 +74,7 @@ public sealed class FrameReader
     {
         limits ??= FormatLimits.Default;
         var bytes = frame.Span;
-        if (bytes.Length < FrameLayout.Overhead(1)) throw Damaged(id, bytes.IsEmpty ? "missing" : "too short");
+        if (bytes.Length < FrameLayout.Overhead(1, FrameCodec.ZstdWithDictionary)) throw Damaged(id, bytes.IsEmpty ? "missing" : "too short");
         if (bytes[0] != FrameLayout.Version) throw Damaged(id, $"unknown version {bytes[0]}");
         var (codec, slots) = ((FrameCodec)bytes[1], (int)bytes[2]);
         var live = BinaryPrimitives.ReadUInt16LittleEndian(bytes[4..]);
@@ -84,18 +85,35 @@ public sealed class FrameReader
         if (bytes[3] != 0 || bytes[6] != 0 || bytes[7] != 0) throw Damaged(id, "reserved bytes that are not 0");
         var fits = codec == FrameCodec.None ? payload == count * VirtualPage.Size : payload > (codec == FrameCodec.Zstd ? 0 : FrameLayout.DictionaryIdSize) && payload < count * VirtualPage.Size;
         if (payload > limits.MaxFramePayloadBytes || !fits) throw Damaged(id, $"a payload of {payload} bytes for {count} pages");
-        if (bytes.Length != FrameLayout.Overhead(count) + (int)payload) throw Damaged(id, $"{bytes.Length} bytes, not what its header says");
+        if (bytes.Length != FrameLayout.Overhead(count, codec) + (int)payload) throw Damaged(id, $"{bytes.Length} bytes, not what its header says");
         if (FrameLayout.Checksum(id, bytes[..^Crc32C.Size]) != BinaryPrimitives.ReadUInt32LittleEndian(bytes[^Crc32C.Size..]))
             throw Damaged(id, "wrong checksum");
         return new FrameReader(id, frame, dictionaries);
     }
 
-    /// <summary>Content address of a live slot.</summary>
-    /// <exception cref="StoreDamagedException">The slot is dead: something refers to a page that is gone.</exception>
+    /// <summary>Content address of a live slot, all of it. Of a frame that has only its start it is made from the page, which is unpacked for that and checked.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead: something refers to a page that is gone; or the page had to be read and isn't what the start says.</exception>
     public ContentHash Hash(int slot)
     {
-        if (!IsLive(slot)) throw Damaged(Id, $"slot {slot} has no content");
-        return ContentHash.Read(_frame.Span[(FrameLayout.HeaderSize + FrameLayout.Rank(Live, slot) * ContentHash.Size)..]);
+        var stored = StoredHash(slot);
+        if (stored.Length == ContentHash.Size) return ContentHash.Read(stored);
+        var hash = (_hashes ??= HashesOfPages())[FrameLayout.Rank(Live, slot)];
+        Check(slot, hash);
+        return hash;
+    }
+
+    /// <summary>The first eight bytes of a live slot's content address, big endian: every frame has them. They tell two pages apart; that two are the same they don't.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead.</exception>
+    internal ulong HashStart(int slot) => BinaryPrimitives.ReadUInt64BigEndian(StoredHash(slot));
+
+    /// <summary>True if as much of a live slot's content address as the frame has is that of this one.</summary>
+    /// <exception cref="StoreDamagedException">The slot is dead.</exception>
+    internal bool Fits(int slot, in ContentHash hash)
+    {
+        var stored = StoredHash(slot);
+        Span<byte> all = stackalloc byte[ContentHash.Size];
+        hash.Write(all);
+        return stored.SequenceEqual(all[..stored.Length]);
     }
 
     /// <summary>Reads one page, checked against its content address.</summary>
@@ -158,7 +176,7 @@ public sealed class FrameReader
     /// <exception cref="StoreDamagedException">The slot is dead, or that is another one.</exception>
     internal void Check(int slot, in ContentHash unpacked)
     {
-        if (unpacked != Hash(slot))
+        if (!Fits(slot, unpacked))
             throw Damaged(Id, $"slot {slot} is not what its content address says{(Dictionary is { } id && _dictionaries?.Find(id)?.Damage is { } damage ? $"; {damage}" : "")}");
     }
 
@@ -178,6 +196,21 @@ public sealed class FrameReader
     internal ReadOnlySpan<byte> Unchecked(int slot) => IsLive(slot)
         ? Pages().Slice(FrameLayout.Rank(Live, slot) * VirtualPage.Size, VirtualPage.Size)
         : throw Damaged(Id, $"slot {slot} has no content");
+
+    private ReadOnlySpan<byte> StoredHash(int slot)
+    {
+        if (!IsLive(slot)) throw Damaged(Id, $"slot {slot} has no content");
+        var size = FrameLayout.HashSize(_codec);
+        return _frame.Span.Slice(FrameLayout.HeaderSize + FrameLayout.Rank(Live, slot) * size, size);
+    }
+
+    /// <summary>What is unpacked only for that isn't kept.</summary>
+    private ContentHash[] HashesOfPages()
+    {
+        var hashes = new ContentHash[LiveCount];
+        PageHash.Of((Volatile.Read(ref _unpacked) ?? Unpack()).AsSpan(0, LiveCount * VirtualPage.Size), hashes);
+        return hashes;
+    }
 
     private ReadOnlySpan<byte> Pages()
     {

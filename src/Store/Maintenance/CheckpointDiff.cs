@@ -59,7 +59,10 @@ internal sealed class CheckpointDiff(StoreReader readerA, CheckpointManifest a, 
     private void CompareContent(PageChange change, PageRange range, VmaLedger vmas, int vma)
     {
         for (var page = range.Start; page.Number < range.End.Number; page += 1)
-            if (_chunksA.Hash(change.Before.LocationOf(page)) != _chunksB.Hash(change.After.LocationOf(page))) vmas.Changed(vma, new PageRange(page, 1));
+        {
+            var (before, after) = (change.Before.LocationOf(page), change.After.LocationOf(page));
+            if (_chunksA.HashStart(before) != _chunksB.HashStart(after) || _chunksA.Hash(before) != _chunksB.Hash(after)) vmas.Changed(vma, new PageRange(page, 1));
+        }
     }
 
     /// <summary>Absent and zero are the same where absent pages read as zero on both sides, and not those of a file.</summary>

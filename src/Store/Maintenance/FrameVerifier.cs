@@ -36,7 +36,7 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, BadChunks
                 done += (ulong)System.Numerics.BitOperations.PopCount((uint)item.Slots);
                 if (item.Content) FramesRead++;
                 for (var slot = 0; slot < ChunkLocation.SlotsPerFrame; slot++)
-                    if ((item.Good >> slot & 1) != 0) Hashes.Add(item.Frame.Location(slot), item.Reader!.Hash(slot));
+                    if ((item.Good >> slot & 1) != 0) Hashes.Add(item.Frame.Location(slot), item.Reader!.HashStart(slot));
             }
         }
     }
@@ -79,7 +79,7 @@ internal sealed class FrameVerifier(RocksDb db, VerifyOptions options, BadChunks
             try
             {
                 if (item.Content) frame.Page(slot);
-                else frame.Hash(slot);
+                else frame.HashStart(slot);
                 if (item.Content) Interlocked.Increment(ref _pagesRead);
                 item.Good |= (ushort)(1 << slot);
             }

@@ -24,7 +24,7 @@ internal sealed record HardPacking(ColumnFamily Family, string Words, string Cri
     private static readonly Compression Hard = new(19);
 
     // Small as they are, packed together again and again: the difference to 19 is not worth its time.
-    private static readonly Compression HardPatches = new(12);
+    private static readonly Compression HardPatches = new(19);
 
     /// <summary>
     /// From key and record as it is, and a dictionary if there is one, to the record packed harder; null if that gains too little. What comes out was unpacked and compared.

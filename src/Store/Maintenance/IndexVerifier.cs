@@ -13,7 +13,9 @@ internal sealed class HashPrefixes
     private readonly Dictionary<(Crid Crid, bool Patch), uint[]> _prefixes = [];
 
     /// <summary>Notes a chunk.</summary>
-    public void Add(ChunkLocation chunk, ContentHash hash)
+    /// <param name="chunk">Which.</param>
+    /// <param name="hashStart">The first eight bytes of its content address.</param>
+    public void Add(ChunkLocation chunk, ulong hashStart)
     {
         _known.Add(chunk);
         _prefixes.TryGetValue((chunk.Crid, chunk.IsPatch), out var all);
@@ -24,15 +26,13 @@ internal sealed class HashPrefixes
             _prefixes[(chunk.Crid, chunk.IsPatch)] = all;
         }
 
-        all[place] = Prefix(hash);
+        all[place] = (uint)(hashStart >> 32);
     }
 
     /// <summary>True if it fits; null if the chunk is not known.</summary>
-    public bool? Fits(ChunkLocation chunk, ContentHash hash) => _known.Contains(chunk) ? _prefixes[(chunk.Crid, chunk.IsPatch)][Place(chunk)] == Prefix(hash) : null;
+    public bool? Fits(ChunkLocation chunk, ContentHash hash) => _known.Contains(chunk) ? _prefixes[(chunk.Crid, chunk.IsPatch)][Place(chunk)] == (uint)(hash.A >> 32) : null;
 
     private static uint Place(ChunkLocation chunk) => chunk.IsPatch ? chunk.Ordinal - ChunkLocation.FirstPatch : chunk.Ordinal;
-
-    private static uint Prefix(ContentHash hash) => (uint)(hash.A >> 32);
 }
 
 /// <summary>
@@ -83,11 +83,11 @@ internal sealed class IndexVerifier(RocksDb db, List<string> problems, IProgress
     /// <summary>A patch needs its anchor too: a live page in a frame.</summary>
     private bool FitsStored(ChunkLocation chunk, ContentHash hash)
     {
-        if (_chunks.Hash(chunk) != hash) return false;
+        if (!_chunks.Fits(chunk, hash)) return false;
         if (!chunk.IsPatch) return true;
         try
         {
-            _chunks.Hash(_chunks.AnchorFor(chunk));
+            _chunks.HashStart(_chunks.AnchorFor(chunk));
             return true;
         }
         catch (StoreDamagedException e)

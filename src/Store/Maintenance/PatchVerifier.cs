@@ -83,7 +83,7 @@ internal sealed class PatchVerifier(RocksDb db, VerifyOptions options, BadChunks
             return;
         }
 
-        hashes.Add(chunk, group.Hash(slot));
+        hashes.Add(chunk, group.Hash(slot).A);
         if (content) _checks.Add(new Check(group.Anchor(slot), group, slot));
     }
 

@@ -34,6 +34,9 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     /// <summary>A smaller dictionary isn't worth it.</summary>
     public int LeastDictionaryBytes { get; init; } = 64 << 10;
 
+    /// <summary>How often it tells its progress while it packs a piece.</summary>
+    public TimeSpan BetweenReports { get; init; } = TimeSpan.FromMilliseconds(500);
+
     /// <summary>Dictionaries that were put.</summary>
     public int Dictionaries { get; private set; }
 
@@ -72,12 +75,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             if (what == HardPacking.Frames && forFrames <= 0) ChooseDictionary(end);
             List<(byte[] Key, byte[] Value)> found;
             using (var reader = store.OpenReader()) found = walk.Next(reader.Database, BytesAtOnce, out more);
-            var packed = new byte[]?[found.Count];
-            AllCores.For(0, found.Count, i =>
-            {
-                cancel.ThrowIfCancellationRequested();
-                packed[i] = TryPack(what, found[i].Key, found[i].Value);
-            });
+            var packed = PackAll(what, found);
             looked += (ulong)found.Count;
             forFrames -= found.Count;
             if (found.Count == 0 && touched.Count == 0) return;
@@ -94,6 +92,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
                 touched.Clear();
                 lookedAt = 0;
             });
+            GiveMemoryBack();
             if (more) Thread.Sleep(LetOthersIn);
         }
     }
@@ -104,7 +103,25 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     private void ChooseDictionary(Crid end)
     {
         dictionary?.Dispose();
-        (dictionary, forFrames) = (null, long.MaxValue);
+        dictionary = null;
+        var content = FindContent(end);
+
+        GiveMemoryBack(); // what counted takes as much as the tables will
+        cancel.ThrowIfCancellationRequested();
+        try
+        {
+            if (content is not null) dictionary = new PackingDictionary(content);
+        }
+        catch (EntryPointNotFoundException missing)
+        {
+            Warn($"frames are packed each by itself, for this machine's libzstd can't pack with a dictionary: {missing.Message}");
+            forFrames = long.MaxValue;
+        }
+    }
+
+    private StoredDictionary? FindContent(Crid end)
+    {
+        forFrames = long.MaxValue;
         using var reader = store.OpenReader();
         var db = reader.Database;
         var walk = new Walk(HardPacking.Frames, end, this);
@@ -116,25 +133,37 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             var found = walk.Next(db, BytesAtOnce, out more);
             bytes += DictionaryMaker.Count(db, found, seen, cancel);
             frames += found.Count;
+            GiveMemoryBack();
             if (more) progress?.Report(new StoreProgress("looking for what comes again in frames", (ulong)frames, 0));
             else frames = long.MaxValue;
         }
 
         forFrames = frames;
         var last = new DictionaryId(StoreMeta.Read(db, StoreMeta.Dictionaries));
-        if (bytes < LeastDictionaryBytes) return;
-        var content = db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
+        if (bytes < LeastDictionaryBytes) return null;
+        progress?.Report(new StoreProgress("making a dictionary of it", 0, 0));
+        return db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
             ? known
-            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes);
-        try
+            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes)?.Pack(cancel);
+    }
+
+    // The runtime would keep all that pieces leave behind for the next ones, beside tables that it knows nothing of: 100 MiB more for some ms of each piece's seconds.
+    private static void GiveMemoryBack() => GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+
+    private byte[]?[] PackAll(HardPacking what, List<(byte[] Key, byte[] Value)> found)
+    {
+        var packed = new byte[]?[found.Count];
+        var (caller, reported, done) = (Environment.CurrentManagedThreadId, Stopwatch.GetTimestamp(), 0);
+        AllCores.For(0, found.Count, i =>
         {
-            if (content is not null) dictionary = new PackingDictionary(content);
-        }
-        catch (EntryPointNotFoundException missing)
-        {
-            Warn($"frames are packed each by itself, for this machine's libzstd can't pack with a dictionary: {missing.Message}");
-            forFrames = long.MaxValue;
-        }
+            cancel.ThrowIfCancellationRequested();
+            packed[i] = TryPack(what, found[i].Key, found[i].Value);
+            var sofar = Interlocked.Increment(ref done);
+            if (Environment.CurrentManagedThreadId != caller || Stopwatch.GetElapsedTime(reported) < BetweenReports) return;
+            progress?.Report(new StoreProgress($"packing {what.Words} harder", looked + (ulong)sofar, 0));
+            reported = Stopwatch.GetTimestamp();
+        });
+        return packed;
     }
 
     private byte[]? TryPack(HardPacking what, byte[] key, byte[] value)

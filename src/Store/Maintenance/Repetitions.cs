@@ -23,10 +23,15 @@ internal sealed class Repetitions
     private readonly ulong[] table;
     private readonly List<(FrameId Frame, int FirstPart)> frames = [];
     private readonly List<int> partEnds = [];                // in features
-    private readonly List<uint> features = [];               // places in the table
+    private readonly List<uint> features;                    // places in the table
 
     /// <summary>Room for so many bytes of pages.</summary>
-    public Repetitions(long bytes) => table = new ulong[BitOperations.RoundUpToPowerOf2((ulong)Math.Max(bytes >> FeatureShift, 1024) * 2)];
+    public Repetitions(long bytes)
+    {
+        var usual = Math.Max(bytes >> FeatureShift, 1024);
+        table = new ulong[BitOperations.RoundUpToPowerOf2((ulong)usual * 2)];
+        features = new List<uint>((int)usual); // one that grows leaves as much again behind
+    }
 
     /// <summary>The features of a frame's pages, part by part. Thread safe.</summary>
     public static ulong[][] Of(ReadOnlySpan<byte> pages)

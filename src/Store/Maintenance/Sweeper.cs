@@ -355,8 +355,24 @@ internal sealed class Sweeper
         foreach (var (id, suspects) in frames)
         {
             if (TryLoad(db, id) is not { } frame) continue;
-            for (var slot = 0; slot < frame.Slots; slot++)
-                if ((suspects >> slot & 1) != 0 && frame.IsLive(slot)) yield return (frame.Hash(slot), id.Location(slot));
+            foreach (var chunk in Chunks(frame, suspects)) yield return chunk;
         }
+    }
+
+    /// <summary>Some slots' chunks; fewer if what tells a content address is damaged: the frame is noted as such.</summary>
+    private List<(ContentHash, ChunkLocation)> Chunks(FrameReader frame, ushort slots)
+    {
+        var chunks = new List<(ContentHash, ChunkLocation)>();
+        try
+        {
+            for (var slot = 0; slot < frame.Slots; slot++)
+                if ((slots >> slot & 1) != 0 && frame.IsLive(slot)) chunks.Add((frame.Hash(slot), frame.Id.Location(slot)));
+        }
+        catch (StoreDamagedException)
+        {
+            _damaged.Add(frame.Id);
+        }
+
+        return chunks;
     }
 }

@@ -77,8 +77,9 @@ internal sealed class RocksOptions : IDisposable
         // Frames are compressed already; ingested files are never to be rewritten for their level's sake.
         ColumnFamily.Chunks => "compression=kNoCompression;write_buffer_size=33554432;target_file_size_base=67108864;max_bytes_for_level_base=268435456",
         ColumnFamily.Patches => "compression=kNoCompression;write_buffer_size=16777216",
-        // Most probes are for what is not there: a filter of the memtable too, some 13 bits for each of its entries.
-        ColumnFamily.Index => "compression=kNoCompression;write_buffer_size=16777216;memtable_prefix_bloom_size_ratio=0.02;memtable_whole_key_filtering=true",
+        // Most probes are for what is not there: a filter of the memtable too, some 13 bits for each of its entries. Of the 57 bytes that an entry takes 32 are its address; of the others
+        // the quickest packer leaves a third.
+        ColumnFamily.Index => "compression=kLZ4Compression;write_buffer_size=16777216;memtable_prefix_bloom_size_ratio=0.02;memtable_whole_key_filtering=true",
         ColumnFamily.Maps => "compression=kNoCompression;write_buffer_size=8388608",
         ColumnFamily.Dictionaries => "compression=kNoCompression;write_buffer_size=16777216",
         ColumnFamily.Bodies => "compression=kZSTD;write_buffer_size=8388608",

@@ -17,6 +17,14 @@ internal sealed class ChunkLookup(RocksDb db)
         ? groups.Get(PatchGroupId.Of(chunk)).Hash(PatchGroupId.SlotOf(chunk))
         : frames.Get(FrameId.Of(chunk)).Hash(chunk.Slot);
 
+    /// <summary>The first eight bytes of a chunk's content address: no page has to be read for them. They tell two pages apart; that two are the same they don't.</summary>
+    /// <exception cref="StoreDamagedException">The same.</exception>
+    public ulong HashStart(ChunkLocation chunk) => chunk.IsPatch ? Hash(chunk).A : frames.Get(FrameId.Of(chunk)).HashStart(chunk.Slot);
+
+    /// <summary>True if as much of a chunk's content address as its frame has is that of this one: enough to check what was proven before, not to take two pages for the same.</summary>
+    /// <exception cref="StoreDamagedException">Its frame or group is missing or damaged, or it is dead.</exception>
+    public bool Fits(ChunkLocation chunk, in ContentHash hash) => chunk.IsPatch ? Hash(chunk) == hash : frames.Get(FrameId.Of(chunk)).Fits(chunk.Slot, hash);
+
     /// <summary>What a patch to this chunk's page can be made against: the chunk itself, or its own anchor if it is a patch.</summary>
     /// <exception cref="StoreDamagedException">The same.</exception>
     public ChunkLocation AnchorFor(ChunkLocation chunk) => chunk.IsPatch

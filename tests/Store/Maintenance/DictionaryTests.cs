@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Dictionaries;
@@ -127,7 +128,7 @@ public sealed class DictionaryTests
             var pieces = 0;
             try
             {
-                new Recompressor(store, new Sink(p => { if (p.Phase.Contains("packing", StringComparison.Ordinal) && ++pieces == 2) cancel.Cancel(); }), cancel.Token) { BytesAtOnce = 512 << 10, LeastDictionaryBytes = Least }.Run();
+                new Recompressor(store, new Sink(p => { if (p.Phase.Contains("packing", StringComparison.Ordinal) && ++pieces == 2) cancel.Cancel(); }), cancel.Token) { BytesAtOnce = 512 << 10, BetweenReports = TimeSpan.MaxValue, LeastDictionaryBytes = Least }.Run();
                 done = true;
             }
             catch (OperationCanceledException)
@@ -207,6 +208,116 @@ public sealed class DictionaryTests
     }
 
     [Fact]
+    public void A_frame_with_a_dictionary_has_the_start_of_each_content_address_and_gives_all_of_it()
+    {
+        using var temp = new TempStore();
+        var a = new Crid(temp.Capture(Memory(480)).Crid);
+        using var store = temp.Open();
+        Recompress(store);
+        StoreSurgery.Open(temp, db =>
+        {
+            for (uint number = 0; number < 30; number++)
+            {
+                var bytes = StoreSurgery.Frame(db, new FrameId(a, number));
+                var frame = FrameReader.Parse(new FrameId(a, number), bytes, db.Dictionaries);
+                Assert.Equal(12 + 16 * 8 + 8 + frame.StoredPayloadBytes + 4, bytes.Length);
+                for (var slot = 0; slot < 16; slot++)
+                {
+                    var hash = frame.Hash(slot);
+                    Assert.Equal(PageHash.Of(frame.Page(slot)), hash);
+                    Assert.Equal(hash.A, frame.HashStart(slot));
+                    Assert.True(frame.Fits(slot, hash));
+                    Assert.False(frame.Fits(slot, hash with { A = hash.A ^ 1 }));
+                    Assert.Equal(frame.Id.Location(slot), Keys.LocationOf(db.Get(ColumnFamily.Index, Key(hash))!));
+                }
+            }
+
+            return true;
+        });
+    }
+
+    [Fact]
+    public void A_page_that_is_not_what_its_address_starts_with_is_damage_and_gives_no_address()
+    {
+        using var temp = new TempStore();
+        var a = new Crid(temp.Capture(Memory(480)).Crid);
+        using var store = temp.Open();
+        Recompress(store);
+        var id = new FrameId(a, 1);
+        var frame = StoreSurgery.Open(temp, db =>
+        {
+            var bytes = StoreSurgery.Frame(db, id);
+            bytes[12 + 3 * 8 + 7] ^= 1; // the last byte of slot 3's
+            System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(^4..), FrameLayout.Checksum(id, bytes.AsSpan(..^4)));
+            var spoilt = FrameReader.Parse(id, bytes, db.Dictionaries);
+            Assert.Throws<StoreDamagedException>(() => spoilt.Hash(3));
+            Assert.Throws<StoreDamagedException>(() => spoilt.Page(3));
+            Assert.Equal(PageHash.Of(spoilt.Page(4)), spoilt.Hash(4));
+            return spoilt;
+        });
+        Assert.Equal(16, frame.LiveCount);
+    }
+
+    [Fact]
+    public void A_page_whose_address_starts_otherwise_is_found_by_verify_with_and_without_its_index_entry_and_never_gets_one_again()
+    {
+        using var temp = new TempStore();
+        var memory = Memory(480);
+        var a = new Crid(temp.Capture(memory).Crid);
+        using var store = temp.Open();
+        Recompress(store);
+        var id = new FrameId(a, 1);
+        var hash = default(ContentHash);
+        StoreSurgery.Edit(temp, (batch, db) =>
+        {
+            var bytes = StoreSurgery.Frame(db, id);
+            hash = FrameReader.Parse(id, bytes, db.Dictionaries).Hash(3);
+            bytes[12 + 3 * 8] ^= 1; // the first byte of slot 3's
+            System.Buffers.Binary.BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(^4..), FrameLayout.Checksum(id, bytes.AsSpan(..^4)));
+            batch.Put(ColumnFamily.Chunks, StoreSurgery.Key(id), bytes);
+        });
+        using (var reader = store.OpenReader()) Assert.Contains($"{hash}", Assert.Single(reader.Verify([], new VerifyOptions(0), null, default).StoreProblems), StringComparison.Ordinal);
+        StoreSurgery.Edit(temp, (batch, _) =>
+        {
+            batch.Delete(ColumnFamily.Index, Key(hash));
+            StoreMeta.Put(batch, StoreMeta.IndexOwed, 1); // any entry may be missing
+        });
+        using (var reader = store.OpenReader())
+        {
+            var result = reader.Verify([], new VerifyOptions(100), null, default);
+            Assert.Equal([a], result.Broken);
+            Assert.Contains(result.Problems, p => p.Text.Contains("slot 3", StringComparison.Ordinal));
+            using var image = reader.OpenImage(a);
+            Assert.Throws<StoreDamagedException>(() => memory.AssertEquals(image));
+        }
+
+        Assert.Equal(1UL, store.CollectGarbage(Now, null, default).DamagedFrames);
+        Assert.Null(StoreSurgery.Open(temp, db => db.Get(ColumnFamily.Index, Key(hash))));
+    }
+
+    [Fact]
+    public void Where_the_dictionary_is_gone_a_gc_that_restores_the_index_goes_on_without_its_frames()
+    {
+        using var temp = new TempStore();
+        var a = new Crid(temp.Capture(Memory(480)).Crid);
+        using var store = temp.Open();
+        Recompress(store);
+        var other = new byte[VirtualPage.Size];
+        random.NextBytes(other);
+        var memory = new Memory();
+        memory.Set(3, other);
+        var b = new Crid(temp.Capture(memory, "b").Crid);
+        StoreSurgery.Edit(temp, (batch, db) =>
+        {
+            batch.Delete(ColumnFamily.Dictionaries, FirstPiece(1));
+            batch.Delete(ColumnFamily.Index, Key(PageHash.Of(other)));
+            StoreMeta.Put(batch, StoreMeta.IndexOwed, 1); // any entry may be missing
+        });
+        Assert.Equal(30UL, store.CollectGarbage(Now, null, default).DamagedFrames);
+        Assert.Equal(new FrameId(b, 0).Location(0), StoreSurgery.Open(temp, db => Keys.LocationOf(db.Get(ColumnFamily.Index, Key(PageHash.Of(other)))!)));
+    }
+
+    [Fact]
     public void Pages_made_up_to_have_features_everywhere_cost_no_more_than_others()
     {
         // Six bytes again and again are six hashes in turn: now and then two of them are features.
@@ -265,6 +376,13 @@ public sealed class DictionaryTests
         Assert.InRange(best.Count, 2, 6); // about once, of whichever frame
         Assert.All(best, b => Assert.InRange(b.Part, 0, 2 * VirtualPage.Size / Repetitions.PartBytes - 1));
         Assert.Equal(best.OrderBy(b => b.Frame.Number).ThenBy(b => b.Part), best);
+    }
+
+    private static byte[] Key(ContentHash hash)
+    {
+        var key = new byte[ContentHash.Size];
+        hash.Write(key);
+        return key;
     }
 
     private static byte[] FirstPiece(ulong dictionary)

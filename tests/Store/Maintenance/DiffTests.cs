@@ -134,7 +134,7 @@ public sealed class DiffTests
         Assert.Equal((2, 12_000UL * 4096, 6000UL, 6000UL * 4096), (stats.Checkpoints, stats.LogicalBytes, stats.Chunks, stats.UniqueBytes));
         Assert.Equal(2.0, stats.DedupRatio);
         Assert.InRange(stats.CompressedBytes, 6000UL * 1024, 6000UL * 1400); // a quarter of each page is noise
-        Assert.True(stats.IndexBytes >= 6000 * 44);
+        Assert.InRange(stats.IndexBytes, 6000UL * 32, 6000UL * 50); // 32 of each are noise; unpacked they take 57
         Assert.True(stats.DirectoryBytes > stats.CompressedBytes);
         Assert.Equal(["a", "b"], stats.Series.Select(s => s.Name));
     }

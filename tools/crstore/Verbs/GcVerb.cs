@@ -33,7 +33,7 @@ internal sealed class GcVerb : Verb
     [
         new("gc", "after forget"),
         new("gc --dry-run --json", "what it would free"),
-        new("gc --recompress", "once a night: frames smaller by a tenth to a third"),
+        new("gc --recompress", "once a night: frames smaller by a tenth to two fifths, in minutes"),
     ];
 
     /// <inheritdoc/>
