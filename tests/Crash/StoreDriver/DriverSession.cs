@@ -1,6 +1,7 @@
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Maintenance;
+using Crstore.Store.Pending;
 
 namespace Crstore.Tests.Crash.Driver;
 
@@ -35,8 +36,10 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
 
     public void Dispose() => oracle.Dispose();
 
-    private CheckpointStore Open() => CheckpointStore.OpenOrCreate(new StoreOptions(directory)
+    private CheckpointStore Open(Action<string>? waiting = null, CancellationToken cancel = default) => CheckpointStore.OpenOrCreate(new StoreOptions(directory)
     {
+        Waiting = waiting,
+        Cancel = cancel,
         LockTimeout = TimeSpan.FromMinutes(10), // the others may be slow, on a machine with much else to do
         Compression = new Compression(random.Next(3) == 0 ? null : 1),
         SmallCapturePages = SmallPages[random.Next(SmallPages.Length)],
@@ -129,7 +132,10 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         return [.. view.Headers().Select(h => new Crid(h.Crid)).Where(view.IsInMemory)];
     }
 
-    /// <summary>A capture that is announced, and another one that builds on it before it is committed.</summary>
+    /// <summary>
+    /// A capture that is announced, and another one that builds on it before it is committed. Whoever has the series by then may be waiting for the first one, which is committed no sooner than the second one
+    /// has begun here: only here, for else each is a process of its own. So the second one doesn't wait.
+    /// </summary>
     private void CaptureLazily()
     {
         try
@@ -150,7 +156,18 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         var (parent, memory) = Next(first);
         memory.Write(first.OpenSpace(new SpaceId(0), parent is null ? null : new SpaceId(0)), parent, random);
         first.Announce(SyntheticMemory.Manifest(), [new SpaceContent(new SpaceId(0), memory.Content())]);
-        using var second = store.BeginLazyCapture(series, full: false);
+        using var busy = new CancellationTokenSource();
+        var begins = true;
+        using var again = Open(_ => { if (begins) busy.Cancel(); }, busy.Token);
+        using var second = TryBegin();
+        begins = false;
+        if (second is null)
+        {
+            first.Commit(SyntheticMemory.Manifest());
+            oracle.Committed(first.Crid);
+            return;
+        }
+
         var (known, next) = Next(second);
         var space = second.OpenSpace(new SpaceId(0), known is null ? null : new SpaceId(0));
         second.Announce(SyntheticMemory.Manifest(), [new SpaceContent(new SpaceId(0), next.Content())]);
@@ -160,6 +177,19 @@ internal sealed class DriverSession(string directory, string oracleDirectory, st
         next.Write(space, known, random);
         second.Commit(SyntheticMemory.Manifest());
         oracle.Committed(second.Crid);
+
+        LazyCapture? TryBegin()
+        {
+            try
+            {
+                return again.BeginLazyCapture(series, full: false);
+            }
+            catch (OperationCanceledException)
+            {
+                oracle.Note("alone");
+                return null;
+            }
+        }
 
         (SyntheticMemory? Parent, SyntheticMemory Memory) Next(ICheckpointWriter writer)
         {
