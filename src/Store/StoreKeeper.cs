@@ -49,6 +49,16 @@ public sealed class StoreKeeper : IDisposable
         }
     }
 
+    /// <summary>
+    /// Its owner captures now and then only: what a capture reads beyond what it wants itself is not kept for the next one. Never said where captures take much of the time: without it they would take
+    /// more, each would find more changed, and that would not end.
+    /// </summary>
+    public bool CapturesAreRare
+    {
+        get => !Known.Anchors.TakesNeighbours;
+        set => Known.Anchors.TakesNeighbours = !value;
+    }
+
     /// <summary>How long this one stays open unused, and at most: tests choose, for which no machine may be too slow.</summary>
     internal TimeSpan IdleTime { get; set; } = IdleLimit;
 

@@ -17,7 +17,11 @@ public sealed class SpareRule
     /// <summary>Whether the one that begins now leaves a processor alone.</summary>
     /// <param name="now">It begins.</param>
     /// <param name="asked">Somebody has asked for this one.</param>
-    public bool Spares(TimeSpan now, bool asked) => !asked && _last is { } last && last.Took > RareShare * (now - last.Begun);
+    public bool Spares(TimeSpan now, bool asked) => !asked && _last is not null && !AreRare(now);
+
+    /// <summary>Whether the one before took no more than <see cref="RareShare"/> of the time from its beginning to that of the one that begins now.</summary>
+    /// <param name="now">It begins.</param>
+    public bool AreRare(TimeSpan now) => _last is { } last && last.Took <= RareShare * (now - last.Begun);
 
     /// <summary>The same as a number of processors, of which there is one at the least.</summary>
     public int Processors(TimeSpan now, bool asked) => Math.Max(1, Environment.ProcessorCount - (Spares(now, asked) ? 1 : 0));

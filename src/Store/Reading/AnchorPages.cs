@@ -23,6 +23,12 @@ internal sealed class AnchorPages
     private int oldest;
     private int doubts;
 
+    /// <summary>
+    /// <see cref="AddNeighbours"/> remembers them: the default. They pay where captures come so often that each finds few pages changed, of many frames. Where much has changed
+    /// since the last one, it takes longer to copy them than to unpack again those few that are wanted again.
+    /// </summary>
+    public bool TakesNeighbours { get; set; } = true;
+
     /// <summary>Whether the store still has any of them is to be asked anew.</summary>
     public void Doubt()
     {
@@ -75,6 +81,7 @@ internal sealed class AnchorPages
     /// <summary>Remembers the other pages of a frame that is unpacked, as long as that takes no other one's place.</summary>
     public void AddNeighbours(FrameReader frame)
     {
+        if (!TakesNeighbours) return;
         lock (gate)
         {
             for (var slot = 0; slot < frame.Slots && entries.Count < capacity; slot++)

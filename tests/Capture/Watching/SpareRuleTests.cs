@@ -28,7 +28,9 @@ public sealed class SpareRuleTests
         var rule = new SpareRule();
         rule.Took(Ms(0), Ms(400));
         Assert.True(rule.Spares(Ms(3900), asked: false));
+        Assert.False(rule.AreRare(Ms(3900)));
         Assert.False(rule.Spares(Ms(4000), asked: false));
+        Assert.True(rule.AreRare(Ms(4000)));
         rule.Took(Ms(4000), Ms(4900)); // this one took longer
         Assert.True(rule.Spares(Ms(8000), asked: false));
     }

@@ -69,6 +69,27 @@ public sealed class KeptKnowledgeTests
         Assert.False(anchors.TryRead(reader.Database, id.Location(2), page));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Neighbours_of_an_anchor_are_remembered_unless_captures_are_rare(bool rare)
+    {
+        using var temp = new TempStore();
+        using var store = temp.Open();
+        var keeper = store.Keep()!;
+        keeper.CapturesAreRare = rare;
+        var memory = Memory.Random(1, 32);
+        var first = Capture(store, memory);
+        memory = memory.Clone();
+        memory.Touch(5, new Random(2)); // a patch
+        Capture(store, memory);
+        using var reader = store.OpenReader();
+        var map = reader.Segments.Open(first, new SpaceId(0))!;
+        var page = new byte[VirtualPage.Size];
+        Assert.True(keeper.Known.Anchors.TryRead(reader.Database, map.Find(Memory.Base + 5).First, page));
+        Assert.Equal(!rare, keeper.Known.Anchors.TryRead(reader.Database, map.Find(Memory.Base + 6).First, page));
+    }
+
     [Fact]
     public void What_was_learned_of_a_store_does_not_count_where_an_older_copy_of_it_took_its_place()
     {

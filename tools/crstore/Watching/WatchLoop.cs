@@ -105,6 +105,7 @@ internal sealed class WatchLoop(WatchPlan plan, CaptureOptions options, Checkpoi
         _asked |= _requests?.Take() == true;
         var processors = _spare.Processors(begun, _asked);
         CheckpointStore.UseProcessors(processors);
+        if (_keeper is not null) _keeper.CapturesAreRare = _spare.AreRare(begun);
         CheckpointManifest manifest;
         try
         {
