@@ -238,17 +238,17 @@ internal sealed class CaptureAttempt(
             });
             // Of the tree have exited, most likely. The freeze decides who is there, and tells what is refused.
             foreach (var pid in gone) spaces.Clear(pid);
+
+            // Of a process that can't be watched any more (it has opened a device, say) nobody knows which of the pages that it gave to the store are still its own.
+            foreach (var pid in PreCopied.Keys)
+                if (!rounds.ContainsKey(pid)) spaces.Clear(pid);
+            return rounds;
         }
         catch
         {
             foreach (var round in rounds.Values) round.Record?.Release();
             throw;
         }
-
-        // Of a process that can't be watched any more (it has opened a device, say) nobody knows which of the pages that it gave to the store are still its own.
-        foreach (var pid in PreCopied.Keys)
-            if (!rounds.ContainsKey(pid)) spaces.Clear(pid);
-        return rounds;
     }
 
     /// <summary>On the ptrace thread. Whatever happens in here, everything runs again when it returns or throws.</summary>

@@ -47,6 +47,25 @@ public class TreePlanTests(ITestOutputHelper output)
         Assert.InRange(refused, 0, Trees / 20);
     }
 
+    /// <summary>Found by the random histories, seed 1002553946: each can only leave its group while another one is in it.</summary>
+    [Fact]
+    public void Two_leaders_that_are_in_each_others_groups_enter_them_in_the_order_that_keeps_both()
+    {
+        List<Process> processes = [Member(10, 5), Member(11, 12), Member(12, 11), Member(13, 12)];
+        var plan = TreePlan.Of(processes, ownSession: false, new HashSet<int>());
+        Assert.Empty(plan.WithoutGroup);
+        CarryOut(plan, processes, []);
+    }
+
+    [Fact]
+    public void Two_leaders_that_are_alone_in_each_others_groups_are_refused()
+    {
+        var plan = TreePlan.Of([Member(10, 5), Member(11, 12), Member(12, 11)], ownSession: false, new HashSet<int>());
+        Assert.Single(plan.WithoutGroup);
+    }
+
+    private static Process Member(int pid, int group) => new() { Pid = pid, Ppid = pid == 10 ? 1 : 10, Sid = 5, Pgid = group, SessionLeaderGone = false, ExitSignal = 17 };
+
     private sealed class Life(int pid, int parent, int session, int group)
     {
         public int Pid => pid;

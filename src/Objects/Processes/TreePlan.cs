@@ -239,13 +239,25 @@ public sealed class TreePlan
         }
 
         foreach (var process in members.Where(p => p.Pgid != p.Pid && !begun.Contains(p.Pid))) Enter(process);
-        // Who has left a group that it had led: not before others have entered that.
+        // Who has left a group that it had led: not before somebody is in it who stays there.
         var movers = members.FindAll(p => p.Pgid != p.Pid && begun.Contains(p.Pid));
+        var settled = members.Except(movers).Select(p => p.Pgid).ToHashSet();
         while (movers.Count > 0)
         {
-            var next = movers.Find(m => !movers.Exists(other => other.Pgid == m.Pid)) ?? movers[0];
+            var next = movers.Find(m => settled.Contains(m.Pid) || !movers.Exists(other => other.Pgid == m.Pid));
+            if (next is null)
+            {
+                next = movers[0];
+                // In a circle: somebody else would have to stand in.
+                withoutGroup[next.Pid] = "it and others, each the leader of a group, are in each other's groups, and nobody else is";
+            }
+            else
+            {
+                Enter(next);
+                settled.Add(next.Pgid);
+            }
+
             movers.Remove(next);
-            Enter(next);
         }
 
         void Enter(Process process) => steps.Add(new TreeStep(TreeAct.EnterGroup, process.Pid, Target: process.Pgid));

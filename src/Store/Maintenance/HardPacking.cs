@@ -20,11 +20,8 @@ internal sealed record HardPacking(ColumnFamily Family, string Words, string Cri
     /// <summary>Pages that are stored as patches.</summary>
     public static readonly HardPacking PatchGroups = new(ColumnFamily.Patches, "patch groups", "recompressed_patches_crid", "recompressed_patches_number") { Pack = PackGroup };
 
-    // Few: with a dictionary it is as hard as that says. Levels 9 and 12 gain half of it (docs/PERFORMANCE.md).
+    // Of frames few: with a dictionary they are packed as hard as that says. Levels 9 and 12 gain half of it (docs/PERFORMANCE.md).
     private static readonly Compression Hard = new(19);
-
-    // Small as they are, packed together again and again: the difference to 19 is not worth its time.
-    private static readonly Compression HardPatches = new(19);
 
     /// <summary>
     /// From key and record as it is, and a dictionary if there is one, to the record packed harder; null if that gains too little. What comes out was unpacked and compared.
@@ -48,7 +45,7 @@ internal sealed record HardPacking(ColumnFamily Family, string Words, string Cri
     private static byte[]? PackGroup(byte[] key, byte[] value, PackingDictionary? dictionary)
     {
         var group = PatchGroup.Parse(Keys.PatchGroupOf(key), value);
-        var packed = group.Without(0, HardPatches)!;
+        var packed = group.Without(0, Hard)!;
         if (!IsWorthIt(packed, value)) return null;
         var again = PatchGroup.Parse(group.Id, packed);
         var same = again.Live == group.Live && again.Slots == group.Slots;

@@ -23,6 +23,8 @@ internal sealed class DeferredSpace(IReadOnlyList<PageSpan> parentSpans, Func<De
 
     public void SetContent(VirtualPage first, ReadOnlyMemory<byte> pages) => Settled.SetContent(first, pages);
 
+    public void SetContent(IReadOnlyList<PageRange> runs, ReadOnlyMemory<byte> pages, PageLoan loan) => Settled.SetContent(runs, pages, loan);
+
     public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) => Settled.MatchesParent(page, content);
 
     public void Clear() => settled?.Clear(); // else nothing was said

@@ -83,12 +83,19 @@ internal sealed class AnchorPages
     {
         if (!TakesNeighbours) return;
         lock (gate)
+            if (entries.Count >= capacity) return;
+
+        // Not under the lock: of a frame with a dictionary they are made from its pages.
+        Span<ContentHash> hashes = stackalloc ContentHash[ChunkLocation.SlotsPerFrame];
+        for (var slot = 0; slot < frame.Slots; slot++)
+            if (frame.IsLive(slot)) hashes[slot] = frame.Hash(slot);
+        lock (gate)
         {
             for (var slot = 0; slot < frame.Slots && entries.Count < capacity; slot++)
             {
                 if (!frame.IsLive(slot)) continue;
                 var location = frame.Id.Location(slot);
-                if (!places.ContainsKey(location)) AddNew(new Entry(location, frame.Hash(slot), false, doubts), frame.Unchecked(slot));
+                if (!places.ContainsKey(location)) AddNew(new Entry(location, hashes[slot], false, doubts), frame.Unchecked(slot));
             }
         }
     }

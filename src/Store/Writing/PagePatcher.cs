@@ -1,3 +1,4 @@
+using Crstore.Linux;
 using Crstore.Model;
 using Crstore.Store.Frames;
 using Crstore.Store.Native;
@@ -141,8 +142,9 @@ internal sealed class PagePatcher(RocksDb snapshot, ChunkLookup chunks, AnchorPa
                 if (length <= 0) continue; // 0: the index has lost the anchor's entry, and gets it back with a copy
                 if (!isKnown)
                 {
-                    frame!.Check(anchor.Slot, page); // from a damaged one this page could never be made again
-                    known?.Add(anchor, frame.Hash(anchor.Slot), page);
+                    var hash = PageHash.Of(page);
+                    frame!.Check(anchor.Slot, hash); // from a damaged one this page could never be made again
+                    known?.Add(anchor, hash, page);
                 }
 
                 (lengths[index], anchors[index]) = (length, anchor);
