@@ -13,7 +13,7 @@ public sealed class SessionsAndGroups : IProcessPart
     public Coverage Coverage => new(
         "the tree, its sessions, groups and zombies, with their ids, also where a leader has exited; processes that were adopted",
         "a session or group that leads outside, or of a leader that has exited whose id others have: crstore's own, with --detach a new one; a leader's terminal outside: a pseudo-terminal that is copied to and from crstore's own; without one, or with --detach, none, with a warning",
-        "a process in a session in which it can't have been born where it is now");
+        "a process in a session in which it can't have been born where it is now; leaders of groups that are in each other's groups in a circle, with nobody else in them");
 
     /// <inheritdoc/>
     public IEnumerable<string> Objects(Process process)
