@@ -59,11 +59,11 @@ public sealed class CrewJob(Action work) : ICrewWork
 
     private void Wait(Action? ask)
     {
-        var spin = new CrewSpin();
+        var spin = new SpinWait();
         while (Volatile.Read(ref _state) == Taken)
         {
             ask?.Invoke();
-            spin.Once();
+            spin.SpinOnce(FreezeCrew.SpinsBeforeSleep);
         }
     }
 }
