@@ -16,7 +16,7 @@ internal static class Machine
         report.Line($"- processor: {Field("/proc/cpuinfo", "model name")}, {Environment.ProcessorCount} cores; memory: {Field("/proc/meminfo", "MemTotal")}");
         report.Line($"- kernel: {Output("uname", "-srv")}; load before: {File.ReadAllText("/proc/loadavg").Trim()}");
         report.Line($"- transparent huge pages: {File.ReadAllText("/sys/kernel/mm/transparent_hugepage/enabled").Trim()}");
-        report.Line($"- .NET {RuntimeInformation.FrameworkDescription}; zstd {ZstdCompressor.LibraryVersion}; crstore: {context.Program} (published, ReadyToRun), a cold process each time");
+        report.Line($"- .NET {RuntimeInformation.FrameworkDescription}; zstd {ZstdCompressor.LibraryVersion}; crstore: {context.Program} (published, Native AOT), a cold process each time");
         report.Line($"- store on: {Output("stat", "-f", "-c", "%T", Path.GetTempPath())}");
     }
 

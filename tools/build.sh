@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# build.sh: a ReadyToRun build of crstore in artifacts/crstore; nothing is done when that is up to date.
+# build.sh: a Native AOT build of crstore in artifacts/crstore; nothing is done when that is up to date.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-ensure_packages "${runtime_packages[@]}" || exit 1
+ensure_packages "${runtime_packages[@]}" "${link_packages[@]}" || exit 1
 use_dotnet
 cd "$root_dir"
 mkdir -p artifacts
@@ -13,14 +13,12 @@ flock 9
 sources() { find src tools/crstore Directory.Build.props Directory.Packages.props global.json -type f -not -path '*/bin/*' -not -path '*/obj/*' -print0; }
 stamp=$({ dotnet --version; sources | sort -z | xargs -0 sha256sum; } | sha256sum)
 if [ "$(cat artifacts/crstore/.built 2>/dev/null)" != "$stamp" ]; then
-    say "building crstore (ReadyToRun)"
+    say "building crstore (Native AOT)"
     rm -rf artifacts/crstore.new artifacts/crstore.old
     if ! dotnet publish tools/crstore -c Release -o artifacts/crstore.new -v q -nologo >artifacts/build.log 2>&1 9>&-; then # a compiler server that stays would keep the lock
         grep -E 'error|warn' artifacts/build.log | sort -u | head -20 >&2 || tail -20 artifacts/build.log >&2
         die "the build failed: artifacts/build.log has all of it"
     fi
-    # The publishing says nothing of a compiler that was killed.
-    [ -s artifacts/crstore.new/crstore.r2r.dll ] || die "the build failed: it has no code compiled ahead (crstore.r2r.dll); try again"
     printf '%s\n' "$stamp" > artifacts/crstore.new/.built
     # Swapped, not overwritten: a crstore that is running keeps its files.
     [ ! -e artifacts/crstore ] || mv artifacts/crstore artifacts/crstore.old

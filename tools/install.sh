@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # install.sh [--prefix DIR]: builds crstore and puts it on the PATH, with man page and bash completion.
-# Default prefix: /usr/local. The program lies in PREFIX/lib/crstore; PREFIX/bin/crstore works in cron's bare environment too.
+# Default prefix: /usr/local. PREFIX/bin/crstore is one file, and works in cron's bare environment too.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -31,14 +31,10 @@ run() { "${as_who[@]}" "$@"; }
 
 "$crstore" man > "$staging/crstore.1"
 
-run mkdir -p "$prefix/lib" "$prefix/bin" "$prefix/share/man/man1" "$prefix/share/bash-completion/completions"
-run rm -rf "$prefix/lib/crstore.new" "$prefix/lib/crstore.old"
-run cp -r "$root_dir/artifacts/crstore" "$prefix/lib/crstore.new"
-run chmod -R u=rwX,go=rX "$prefix/lib/crstore.new"
-[ ! -e "$prefix/lib/crstore" ] || run mv "$prefix/lib/crstore" "$prefix/lib/crstore.old"
-run mv "$prefix/lib/crstore.new" "$prefix/lib/crstore"
-run rm -rf "$prefix/lib/crstore.old"
-run ln -sfn ../lib/crstore/crstore "$prefix/bin/crstore"
+run mkdir -p "$prefix/bin" "$prefix/share/man/man1" "$prefix/share/bash-completion/completions"
+# Swapped, not overwritten: a crstore that is running keeps its own.
+run install -m 755 "$crstore" "$prefix/bin/.crstore.new"
+run mv -T "$prefix/bin/.crstore.new" "$prefix/bin/crstore"
 run install -m 644 "$staging/crstore.1" "$prefix/share/man/man1/crstore.1"
 run install -m 644 "$root_dir/tools/completion/crstore.bash" "$prefix/share/bash-completion/completions/crstore"
 

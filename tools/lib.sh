@@ -43,6 +43,10 @@ ensure_packages() {
 # shellcheck disable=SC2034
 runtime_packages=(librocksdb7.8 libzstd1)
 
+# What the program is linked with when it is built (Native AOT).
+# shellcheck disable=SC2034
+link_packages=(gcc libc6-dev)
+
 die() { say "$(basename "$0"): $*"; exit 1; }
 
 # find_dotnet: prints the .NET root that has an SDK 10 or newer.

@@ -1,7 +1,5 @@
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
 using Crstore.Model;
-using Crstore.Wide;
 
 namespace Crstore.Linux;
 
@@ -21,13 +19,13 @@ internal static unsafe class WidePageHash
     public static bool IsSupported => WideSha256.IsSupported;
 
     /// <summary>
-    /// It is possible, right, and quicker: tried by whoever asks first, in about a millisecond. (Where it was not compiled ahead, as in tests, the JIT takes 10 ms more.)
+    /// It is possible, right, and quicker: tried by whoever asks first, in about a millisecond.
     /// </summary>
     public static bool IsBetter
     {
         get
         {
-            if (verdict == Unknown && Interlocked.CompareExchange(ref verdict, OnTrial, Unknown) == Unknown) verdict = Try() ? Better : Worse;
+            if (verdict == Unknown && Interlocked.CompareExchange(ref verdict, OnTrial, Unknown) == Unknown) verdict = IsSupported && IsRightAndQuicker() ? Better : Worse;
             return verdict == Better; // others go on one by one meanwhile
         }
     }
@@ -42,28 +40,12 @@ internal static unsafe class WidePageHash
         var from = stackalloc byte*[Lanes];
         for (var lane = 0; lane < Lanes; lane++) from[lane] = memory + (long)pages[lane < pages.Length ? lane : 0] * VirtualPage.Size;
         var words = stackalloc uint[WideSha256.Words * Lanes];
-        Run(from, words);
+        WideSha256.Of(from, words);
         for (var lane = 0; lane < pages.Length; lane++)
             hashes[pages[lane]] = new ContentHash(Two(words, 0, lane), Two(words, 2, lane), Two(words, 4, lane), Two(words, 6, lane));
     }
 
-    // By itself: what calls another assembly that is compiled apart is left to the JIT.
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void Run(byte** from, uint* words) => WideSha256.Of(from, words);
-
     private static ulong Two(uint* words, int word, int lane) => ((ulong)words[word * Lanes + lane] << 32) | words[(word + 1) * Lanes + lane];
-
-    private static bool Try()
-    {
-        try
-        {
-            return IsSupported && IsRightAndQuicker();
-        }
-        catch (Exception e) when (e is IOException or BadImageFormatException or TypeLoadException or MissingMemberException)
-        {
-            return false; // another version was installed since this one was started: the assembly is gone, or is that one's
-        }
-    }
 
     private static bool IsRightAndQuicker()
     {

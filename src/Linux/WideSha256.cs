@@ -3,13 +3,13 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
-namespace Crstore.Wide;
+namespace Crstore.Linux;
 
 /// <summary>
 /// SHA-256 (FIPS 180-4) of sixteen pages side by side, one in each lane of AVX-512 registers: 2.5 GB/s a core where libcrypto with the processor's SHA instructions gets 1.5.
-/// In an assembly of its own, with nothing else in it, since this is compiled ahead for such processors alone: others must not run it, and don't lose by it what is compiled for them.
+/// Only <see cref="WidePageHash"/> calls it: on a processor without them it must not run.
 /// </summary>
-public static unsafe class WideSha256
+internal static unsafe class WideSha256
 {
     /// <summary>Pages at a time.</summary>
     public const int Lanes = 16;
