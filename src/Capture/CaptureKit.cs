@@ -67,7 +67,7 @@ public sealed class CaptureKit : IDisposable
     }
 
     /// <summary>
-    /// Takes the whole path once with a throw-away process: what the runtime prepares at first use (17 to 56 ms of it) must not
+    /// Takes the whole path once with a throw-away process: what is faulted in and prepared at first use must not
     /// happen while the target stands still. A rehearsal that fails says nothing of the target, so it only costs the warm-up.
     /// </summary>
     private static void TakeTheWay(CaptureOptions options, FileRefs files)

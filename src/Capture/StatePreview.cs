@@ -28,7 +28,7 @@ public static class StatePreview
         return Read(ptrace, pid, tree, wait, maxFrozen ?? options.MaxFrozen, rehearsal: false);
     }
 
-    // As before a capture: what the runtime prepares at first use must not happen while the process stands still.
+    // As before a capture: what is prepared at first use must not happen while the process stands still.
     private static void Rehearse(PtraceThread ptrace, TimeSpan maxFrozen)
     {
         using var victim = Rehearsal.TryStart();

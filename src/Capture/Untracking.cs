@@ -63,7 +63,7 @@ public static class Untracking
         }
     }
 
-    // What the runtime prepares at first use must not happen while the target stands still.
+    // What is prepared at first use must not happen while the target stands still.
     private static void Rehearse(PtraceThread thread)
     {
         using var victim = Rehearsal.TryStart();

@@ -4,8 +4,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Crstore.Capture.Freezing;
 
 /// <summary>
-/// A throw-away process to try the whole freeze path on before the first real freeze: otherwise the JIT compiles it while
-/// the target stands still (17 to 56 ms). It blocks reading a pipe, so it ends by itself when crstore dies.
+/// A throw-away process to try the whole freeze path on before the first real freeze: code and data that are touched for the first time cost page faults, and
+/// statics are initialized, while the target would stand still. It blocks reading a pipe, so it ends by itself when crstore dies.
 /// </summary>
 public sealed class Rehearsal : IDisposable
 {

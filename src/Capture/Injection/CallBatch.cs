@@ -8,7 +8,6 @@ public sealed class CallBatch
     /// <summary>Words of a call: its number and four arguments.</summary>
     internal const int Words = 5;
 
-    // Arrays: List<long> is one more thing that the JIT would have to compile.
     private ulong[] _words = new ulong[64 * Words];
     private long[] _results = new long[64];
 

@@ -228,7 +228,7 @@ internal sealed class InjectedThread
     }
 
     /// <summary>
-    /// In a rehearsal, by the leader: the ways that a thread goes which is not the leader, or has no signal to stop by. Compiled ahead as they are, the first time takes longer.
+    /// In a rehearsal, by the leader: the ways that a thread goes which is not the leader, or has no signal to stop by. The first time takes longer.
     /// </summary>
     public void Rehearse(in HeldThings held)
     {

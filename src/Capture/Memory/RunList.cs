@@ -3,8 +3,7 @@ using System.Collections;
 namespace Crstore.Capture.Memory;
 
 /// <summary>
-/// A growing list of structs for the frozen path. ReadyToRun can compile it ahead for structs of this assembly; <c>List&lt;T&gt;</c>,
-/// which belongs to the framework, it cannot: the JIT would do that in the freeze, and unoptimized.
+/// A growing list of structs for the frozen path: items are changed in their place, and its first memory is there before the freeze.
 /// </summary>
 public sealed class RunList<T> : IReadOnlyList<T>
     where T : struct

@@ -2,7 +2,7 @@ using Crstore.Model.Format;
 
 namespace Crstore.Objects.Files;
 
-/// <summary>An fd of a process. A class: the framework's generics over structs of ours would be compiled in the freeze.</summary>
+/// <summary>An fd of a process.</summary>
 public sealed record FdUse(Process Process, Fd Fd);
 
 /// <summary>An open file description of a checkpoint, with the fds that refer to it.</summary>

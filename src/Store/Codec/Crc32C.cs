@@ -24,8 +24,7 @@ public struct Crc32C
     }
 
     /// <summary>Adds bytes.</summary>
-    // By the processor's instructions themselves: these are compiled ahead of time, calls of BitOperations.Crc32C remain calls, and this runs over
-    // everything that is stored before it would be compiled anew.
+    // By the processor's instructions themselves: this runs over everything that is stored.
     public unsafe void Append(ReadOnlySpan<byte> bytes)
     {
         fixed (byte* first = bytes)

@@ -64,8 +64,7 @@ public static class PatchCodec
 
     /// <summary>
     /// Most runs are a word or two, of any length at any distance: what costs are branches that nobody can foretell. So sixteen
-    /// bytes are read and written, those behind the run as they were. Pointers and the processor's own instructions: these are compiled ahead of
-    /// time, while what the framework has for spans and vectors remains calls, and a restore runs this over everything before it is compiled anew.
+    /// bytes are read and written, those behind the run as they were. Pointers and the processor's own instructions: a restore runs this over everything.
     /// </summary>
     /// <returns>False, and nothing done, if the run is long, near an end, or breaks a rule.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -33,7 +33,7 @@ internal readonly record struct PatchPiece(PatchGroupId Group, int Piece, byte S
 
 /// <summary>
 /// The pieces of one read, in the order in which they were asked for, which mostly is the stored one. Memory of their own rather than
-/// lists: what the framework has for lists of our own types can't be compiled ahead, and a restore is over before it is compiled well.
+/// lists: they are grown and sorted by the million.
 /// </summary>
 internal sealed unsafe class Pieces : IDisposable
 {

@@ -20,7 +20,6 @@ internal static class SocketOptions
     private const int ReceiveBufferForce = 33;
     private const int Longest = 16; // IFNAMSIZ, TCP_CA_NAME_MAX, sizeof(struct timeval)
 
-    // A class: the framework's generics over structs of ours would be compiled in the freeze.
     private sealed record Known(int Level, int Number, string Name, int Size = sizeof(int), bool IsText = false);
 
     // What bind(2) looks at, by family and type. socket(7), ip(7), ipv6(7).
