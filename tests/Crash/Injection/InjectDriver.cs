@@ -51,7 +51,7 @@ internal sealed class InjectDriver : IDisposable
         _process.Dispose();
     }
 
-    /// <summary>The published one (ReadyToRun, starts twice as fast) is named by tools/crash-inject.sh.</summary>
+    /// <summary>The published one (Native AOT, as the program is) is named by tools/crash-inject.sh.</summary>
     public static string Program()
     {
         if (Environment.GetEnvironmentVariable("CRSTORE_INJECT_DRIVER") is { Length: > 0 } given) return given;
