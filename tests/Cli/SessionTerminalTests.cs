@@ -240,6 +240,18 @@ public sealed class SessionTerminalTests
         8
         """);
 
+    // Two changes of its window's size that it doesn't notice would leave it an empty one.
+    [Fact]
+    public void A_program_that_sleeps_only_later_is_drawn_again() => Expect($$"""
+        w = Window("{{Targets.Path("late_looker")}}"); w.until("up")
+        when(lambda: int(open(f"/proc/{w.pid}/schedstat").read().split()[0]) > 300e6)
+        crid = subprocess.check_output([crstore, "capture", str(w.pid), "--quiet"], text=True).strip(); w.close()
+        u = Window("sh", "-c", "$0 restart $1", crstore, crid)
+        u.until("drawn 24 80"); print("drawn")
+        """, """
+        drawn
+        """);
+
     private static void Expect(string script, string lines)
     {
         Requires.Root();

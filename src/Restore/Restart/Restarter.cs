@@ -186,7 +186,7 @@ public sealed class Restarter
         }
 
         terminal?.Redraw();
-        relay?.Redraw();
+        relay?.Redraw(tree.Processes.Select(p => p.Leader.Tid));
         Done("go");
         return new RestartResult(root, init?.Tid ?? root, [.. tree.Processes.Select(p => p.Leader.Tid)], bytes, phases, scene.Warnings) { Lazy = fill, Terminal = terminal, Relay = relay };
     }

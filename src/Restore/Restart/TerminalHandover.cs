@@ -58,8 +58,10 @@ public sealed class TerminalHandover
         var (rows, columns) = Terminals.GetWindow(terminal);
         if (rows > 1)
         {
+            Attention.Await(foreground);
             Resize(rows - 1u);
             Thread.Sleep(TimeToLook);
+            Attention.Await(foreground);
             // Its user may have given the window another size meanwhile.
             if (Terminals.GetWindow(terminal) is var now && now != (rows - 1, columns)) (rows, columns) = now;
         }

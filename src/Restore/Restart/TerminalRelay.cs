@@ -55,14 +55,18 @@ public sealed class TerminalRelay : IDisposable
     /// The processes go: from now on the other end is theirs alone. Full-screen programs draw everything again when the window has changed, many of
     /// them only if its size has: it is a row less for a moment (what DMTCP does).
     /// </summary>
-    internal void Redraw()
+    /// <param name="pids">All of them.</param>
+    internal void Redraw(IEnumerable<int> pids)
     {
         slave.Dispose();
         var (rows, columns) = Terminals.GetWindow(terminal);
         if (rows > 1)
         {
+            var foreground = pids.Where(p => ThisProcess.GroupOf(p) == Terminals.GroupOf(master)).ToList();
+            Attention.Await(foreground);
             Terminals.SetWindow(master, rows - 1u, columns);
             Thread.Sleep(TimeToLook);
+            Attention.Await(foreground);
             Resize();
         }
         else if (Terminals.GroupOf(master) is var group and > 0)
