@@ -19,6 +19,8 @@ if [ "$(cat artifacts/crstore/.built 2>/dev/null)" != "$stamp" ]; then
         grep -E 'error|warn' artifacts/build.log | sort -u | head -20 >&2 || tail -20 artifacts/build.log >&2
         die "the build failed: artifacts/build.log has all of it"
     fi
+    # The publishing says nothing of a compiler that was killed.
+    [ -s artifacts/crstore.new/crstore ] || die "the build failed: it made no program; try again"
     printf '%s\n' "$stamp" > artifacts/crstore.new/.built
     # Swapped, not overwritten: a crstore that is running keeps its files.
     [ ! -e artifacts/crstore ] || mv artifacts/crstore artifacts/crstore.old

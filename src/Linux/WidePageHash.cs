@@ -1,22 +1,25 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Crstore.Model;
 
 namespace Crstore.Linux;
 
-/// <summary>Content addresses of up to sixteen pages side by side (<see cref="WideSha256"/>), where that is quicker than one by one.</summary>
-internal static unsafe class WidePageHash
+/// <summary>Content addresses of up to sixteen pages side by side (Native/wide_sha256.c), where that is quicker than one by one.</summary>
+internal static unsafe partial class WidePageHash
 {
     /// <summary>Pages at a time.</summary>
-    public const int Lanes = WideSha256.Lanes;
+    public const int Lanes = 16;
 
     /// <summary>Fewer are hashed one by one: a round takes as long with empty lanes.</summary>
     public const int Least = 12;
 
+    private const string Library = "crstore_wide";
+    private const int Words = 8; // of a digest, of 32 bits
     private const int Unknown = 0, OnTrial = 1, Better = 2, Worse = 3;
     private static volatile int verdict;
 
     /// <summary>The processor has what it takes.</summary>
-    public static bool IsSupported => WideSha256.IsSupported;
+    public static bool IsSupported => Supported() != 0;
 
     /// <summary>
     /// It is possible, right, and quicker: tried by whoever asks first, in about a millisecond.
@@ -39,8 +42,8 @@ internal static unsafe class WidePageHash
         if (pages.Length is < 1 or > Lanes) throw new ArgumentException($"{pages.Length} pages for {Lanes} lanes", nameof(pages));
         var from = stackalloc byte*[Lanes];
         for (var lane = 0; lane < Lanes; lane++) from[lane] = memory + (long)pages[lane < pages.Length ? lane : 0] * VirtualPage.Size;
-        var words = stackalloc uint[WideSha256.Words * Lanes];
-        WideSha256.Of(from, words);
+        var words = stackalloc uint[Words * Lanes];
+        Hash(from, words);
         for (var lane = 0; lane < pages.Length; lane++)
             hashes[pages[lane]] = new ContentHash(Two(words, 0, lane), Two(words, 2, lane), Two(words, 4, lane), Two(words, 6, lane));
     }
@@ -69,4 +72,10 @@ internal static unsafe class WidePageHash
 
         static TimeSpan Shorter(TimeSpan a, TimeSpan b) => a < b ? a : b;
     }
+
+    [LibraryImport(Library, EntryPoint = "crstore_wide_sha256_supported")]
+    private static partial int Supported();
+
+    [LibraryImport(Library, EntryPoint = "crstore_wide_sha256")]
+    private static partial void Hash(byte** from, uint* digests);
 }

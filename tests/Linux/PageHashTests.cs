@@ -10,7 +10,7 @@ public sealed class PageHashTests
 {
     private const int Pages = 40; // two full rounds of sixteen, and some that are left over
 
-    [Theory] // code that the JIT doesn't optimize, as here, is never quicker side by side: told to
+    [Theory] // told whether side by side: by itself it depends on the processor
     [InlineData(16, false)]
     [InlineData(15, false)]
     [InlineData(40, false)]
