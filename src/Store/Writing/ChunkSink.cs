@@ -118,6 +118,7 @@ internal sealed class ChunkSink : IDisposable
             return;
         }
 
+        Frames.ExpectMany(); // it would be copied else
         Flush(); // what came before has its turn first
         Read += (ulong)count;
         foreach (var run in runs) gathered.Add(new Run(run.Start, (int)run.Count, parent, handler));

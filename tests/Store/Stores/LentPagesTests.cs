@@ -1,4 +1,5 @@
 using Crstore.Model;
+using Crstore.Store.Layout;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -25,6 +26,25 @@ public sealed class LentPagesTests
         using var reader = store.OpenReader();
         using var image = reader.OpenImage(new Crid(header.Crid));
         memory.AssertEquals(image);
+    }
+
+    [Fact]
+    public void What_is_lent_goes_into_table_files_at_once_and_not_through_memory_as_little_would()
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(7, 1000);
+        temp.Capture(memory);
+        Assert.Empty(Directory.GetFiles(new StorePaths(temp.Directory).Database, "*.sst"));
+        using (var store = temp.Open())
+        using (var writer = store.BeginCapture("lent", full: true))
+        {
+            var content = new byte[1000 * VirtualPage.Size];
+            Random.Shared.NextBytes(content);
+            writer.OpenSpace(new SpaceId(0), null).SetContent([new PageRange(Memory.Base, 1000)], content, new PageLoan());
+            writer.Commit(Memory.Manifest());
+        }
+
+        Assert.Single(Directory.GetFiles(new StorePaths(temp.Directory).Database, "*.sst"));
     }
 
     [Fact]
