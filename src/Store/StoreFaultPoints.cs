@@ -24,8 +24,8 @@ internal static class StoreFaultPoints
         "memory.forgotten",       // not in memory any more; its note is there
         "memory.renamed",         // an empty memory store is out of sight, its files are there
         "create.directories",     // a new store: directories made
-        "create.empty",           // the files of an empty database are there, RocksDB has not opened them yet
-        "create.database",        // a new store: RocksDB made, no format file yet
+        "create.empty",           // the files of an empty database are there, without the store id
+        "create.database",        // a new store: database made, no format file yet
         "forget.before-write", "forget.written",
         "gc.locked", "gc.marked", "gc.index-dropped", "gc.unlocked", "gc.sessions-over", "gc.relocked", "gc.remarked",
         "gc.before-delete", "gc.range-deleted", "gc.frames-rewritten", "gc.patches-rewritten", "gc.segments-deleted", "gc.dictionaries-deleted", "gc.before-compact", "gc.compacted",

@@ -47,10 +47,8 @@ internal static class StoreMeta
     /// <summary>Puts a number into a batch.</summary>
     public static void Put(RocksWriteBatch batch, string name, ulong value)
     {
-        Span<byte> bytes = stackalloc byte[12];
-        BinaryPrimitives.WriteUInt64BigEndian(bytes, value);
-        BinaryPrimitives.WriteUInt32BigEndian(bytes[8..], Checksum(name, bytes[..8]));
-        batch.Put(ColumnFamily.Meta, Encoding.ASCII.GetBytes(name), bytes);
+        var (key, bytes) = Entry(name, value);
+        batch.Put(ColumnFamily.Meta, key, bytes);
     }
 
     /// <summary>The store id as the database knows it; null in a new one.</summary>
@@ -63,13 +61,20 @@ internal static class StoreMeta
         return id == Guid.Empty ? null : id;
     }
 
-    /// <summary>Puts the store id into a batch.</summary>
-    public static void PutStoreId(RocksWriteBatch batch, Guid id)
+    /// <summary>The entries that tell a store id.</summary>
+    public static (byte[] Key, byte[] Value)[] StoreIdEntries(Guid id)
     {
         Span<byte> bytes = stackalloc byte[16];
         id.TryWriteBytes(bytes, bigEndian: true, out _);
-        Put(batch, IdHigh, BinaryPrimitives.ReadUInt64BigEndian(bytes));
-        Put(batch, IdLow, BinaryPrimitives.ReadUInt64BigEndian(bytes[8..]));
+        return [Entry(IdHigh, BinaryPrimitives.ReadUInt64BigEndian(bytes)), Entry(IdLow, BinaryPrimitives.ReadUInt64BigEndian(bytes[8..]))];
+    }
+
+    private static (byte[] Key, byte[] Value) Entry(string name, ulong value)
+    {
+        var bytes = new byte[12];
+        BinaryPrimitives.WriteUInt64BigEndian(bytes, value);
+        BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(8), Checksum(name, bytes.AsSpan(0, 8)));
+        return (Encoding.ASCII.GetBytes(name), bytes);
     }
 
     private static uint Checksum(string name, ReadOnlySpan<byte> value)

@@ -1,3 +1,5 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
 using Crstore.Linux.Memory;
 using Crstore.Model;
 
@@ -15,7 +17,7 @@ internal sealed class WriteSample : IDisposable
     private readonly int _pid;
     private readonly List<VirtualPage> _pages;
     private readonly bool[] _read;
-    private readonly byte[] _content;
+    private readonly uint[] _sums; // of their contents, which would be 2 MiB to be faulted in
     private readonly byte[] _now = GC.AllocateUninitializedArray<byte>(VirtualPage.Size);
     private readonly IPageScanner _scanner;
     private readonly RunList<PageRun> _found = new(4);
@@ -31,9 +33,9 @@ internal sealed class WriteSample : IDisposable
         ulong all = 0;
         foreach (var range in memory) all += range.Count;
         var count = (int)Math.Min(all, (ulong)most);
-        (_pages, _read, _content) = (new(count), new bool[count], GC.AllocateUninitializedArray<byte>(count * VirtualPage.Size));
+        (_pages, _read, _sums) = (new(count), new bool[count], new uint[count]);
         Choose(memory, all, (ulong)count);
-        for (var i = 0; i < _pages.Count; i++) _read[i] = TryRead(_pages[i], _content.AsSpan(i * VirtualPage.Size, VirtualPage.Size));
+        for (var i = 0; i < _pages.Count; i++) _read[i] = TryRead(_pages[i], out _sums[i]);
     }
 
     /// <summary>Pages that are in the sample.</summary>
@@ -44,7 +46,7 @@ internal sealed class WriteSample : IDisposable
     {
         var changed = 0;
         for (var i = 0; i < _pages.Count; i++)
-            if (_read[i] && !(TryRead(_pages[i], _now) && _now.AsSpan().SequenceEqual(_content.AsSpan(i * VirtualPage.Size, VirtualPage.Size)))) changed++;
+            if (_read[i] && !(TryRead(_pages[i], out var sum) && sum == _sums[i])) changed++;
         return changed;
     }
 
@@ -70,11 +72,14 @@ internal sealed class WriteSample : IDisposable
     }
 
     // Asked for right before: something else may be mapped there by now, of which reading would fill holes.
-    private bool TryRead(VirtualPage page, Span<byte> content)
+    private bool TryRead(VirtualPage page, out uint sum)
     {
+        sum = 0;
         _found.Clear();
         _scanner.Scan(new PageRange(page, 1), fileMapping: true, _found);
         if (_found.Count != 1 || (_found[0].Flags & (PageCategories.Present | PageCategories.File)) != PageCategories.Present) return false;
-        return RemoteMemory.TryRead(_pid, [new RemoteSpan(page.Address, VirtualPage.Size)], content) == VirtualPage.Size;
+        if (RemoteMemory.TryRead(_pid, [new RemoteSpan(page.Address, VirtualPage.Size)], _now) != VirtualPage.Size) return false;
+        foreach (var word in MemoryMarshal.Cast<byte, ulong>(_now)) sum = BitOperations.Crc32C(sum, word);
+        return true;
     }
 }

@@ -83,13 +83,20 @@ internal static class StoreCreation
         if (!isThere && Directory.EnumerateFiles(paths.Database).Any(f => Path.GetExtension(f) is ".sst" or ".log"))
             throw new StoreDamagedException($"{paths.Database} has tables or logs but no file CURRENT", "restore the rest of the backup, or name another directory with --store");
         DiskRoom.Ensure(paths, toFree: false);
-        if (!isThere) RocksDb.Create(paths.Database);
-        FaultPoint.Hit("create.empty");
+        var id = Guid.NewGuid();
+        if (!isThere)
+        {
+            // Without RocksDB: opening takes it ten syncs, one behind the other, and the first commit does it again.
+            RocksDb.Create(paths.Database);
+            FaultPoint.Hit("create.empty");
+            RocksDb.PutFirst(paths.Database, ColumnFamily.Meta, StoreMeta.StoreIdEntries(id));
+            return id;
+        }
+
         using var db = RocksDb.Open(paths.Database, RocksMode.Complete);
         if (StoreMeta.StoreId(db) is { } known) return known;
-        var id = Guid.NewGuid();
         using var batch = db.NewBatch();
-        StoreMeta.PutStoreId(batch, id);
+        foreach (var (key, value) in StoreMeta.StoreIdEntries(id)) batch.Put(ColumnFamily.Meta, key, value);
         db.Write(batch);
         return id;
     }

@@ -68,6 +68,7 @@ internal sealed unsafe class RocksDb : IDisposable
     private readonly nint readOptions;
     private readonly nint scanOptions;
     private readonly nint syncedWrite;
+    private readonly nint write;
     private readonly nint[] families;
     private nint db;
 
@@ -94,6 +95,7 @@ internal sealed unsafe class RocksDb : IDisposable
         RocksNative.rocksdb_readoptions_set_readahead_size(scanOptions, 1 << 20);
         syncedWrite = RocksNative.rocksdb_writeoptions_create();
         RocksNative.rocksdb_writeoptions_set_sync(syncedWrite, 1);
+        write = RocksNative.rocksdb_writeoptions_create();
     }
 
     /// <summary>Directory.</summary>
@@ -106,13 +108,22 @@ internal sealed unsafe class RocksDb : IDisposable
     public DictionaryCache Dictionaries { get; }
 
     /// <summary>Makes a database, without content, in a directory that has none: one that has is only opened.</summary>
-    public static void Create(string path) => EmptyDatabase.Write(path, Names);
+    public static void Create(string path)
+    {
+        RequireLibrary(); // nobody could open it
+        EmptyDatabase.Write(path, Names);
+    }
+
+    /// <summary>Puts entries into a database that <see cref="Create"/> has made and nobody has opened so far.</summary>
+    /// <param name="path">Directory.</param>
+    /// <param name="family">Where to.</param>
+    /// <param name="entries">Keys and values.</param>
+    public static void PutFirst(string path, ColumnFamily family, IReadOnlyList<(byte[] Key, byte[] Value)> entries) => EmptyDatabase.WriteFirst(path, (int)family, entries);
 
     /// <summary>Opens a database. Errors are <see cref="EnvironmentException"/>, <see cref="StoreBusyException"/> or <see cref="StoreDamagedException"/>.</summary>
     public static RocksDb Open(string path, RocksMode mode)
     {
-        if (!RocksNative.IsPresent)
-            throw new EnvironmentException("the RocksDB library librocksdb.so.7.8 is not installed", "apt-get install librocksdb7.8");
+        RequireLibrary();
         if (mode != RocksMode.ReadOnly) StoreErrors.Guard(() => SyncLogs(path));
         try
         {
@@ -124,6 +135,12 @@ internal sealed unsafe class RocksDb : IDisposable
             // Not "run verify": it could not open it either.
             throw new StoreDamagedException(e.Message, "the database does not open, so nothing of this store can be read: restore its directory from a backup", e);
         }
+    }
+
+    private static void RequireLibrary()
+    {
+        if (!RocksNative.IsPresent)
+            throw new EnvironmentException("the RocksDB library librocksdb.so.7.8 is not installed", "apt-get install librocksdb7.8");
     }
 
     /// <summary>
@@ -204,10 +221,15 @@ internal sealed unsafe class RocksDb : IDisposable
     }
 
     /// <summary>Writes a batch, atomically; durable when this returns.</summary>
-    public void Write(RocksWriteBatch batch)
+    public void Write(RocksWriteBatch batch) => Write(batch, syncedWrite);
+
+    /// <summary>Writes a batch, atomically. A power cut may take it, and what is written later with it as long as that is not durable either.</summary>
+    public void WriteUnsynced(RocksWriteBatch batch) => Write(batch, write);
+
+    private void Write(RocksWriteBatch batch, nint how)
     {
         ThrowIfClosed();
-        RocksNative.rocksdb_write(db, syncedWrite, batch.Handle, out var error);
+        RocksNative.rocksdb_write(db, how, batch.Handle, out var error);
         RocksError.Check(error, Path);
     }
 
@@ -334,6 +356,7 @@ internal sealed unsafe class RocksDb : IDisposable
         RocksNative.rocksdb_readoptions_destroy(readOptions);
         RocksNative.rocksdb_readoptions_destroy(scanOptions);
         RocksNative.rocksdb_writeoptions_destroy(syncedWrite);
+        RocksNative.rocksdb_writeoptions_destroy(write);
         options.Dispose();
     }
 

@@ -14,6 +14,7 @@ namespace Crstore.Store.Writing;
 internal sealed class ChunkSink : IDisposable
 {
     private const int GatheredPages = PageHasher.BatchPages / 4; // longer runs are worth a batch of their own: copying a page costs a tenth of hashing it
+    private const int ManyPages = PageHasher.BatchPages / 2; // new ones of a window of a base: worth a table file. An increment's are not, however many: a watch would leave one at each turn
     private const int Ahead = 8; // pages whose places in the table are fetched before they are needed
     private readonly Crid crid;
     private readonly FreshChunks fresh;
@@ -121,7 +122,9 @@ internal sealed class ChunkSink : IDisposable
         Flush(); // what came before has its turn first
         Read += (ulong)count;
         foreach (var run in runs) gathered.Add(new Run(run.Start, (int)run.Count, parent, handler));
+        var before = pipeline.Count;
         Process(pages, loan);
+        if (parent is null && pipeline.Count - before >= ManyPages) Frames.ExpectMany(); // most are still being packed
     }
 
     /// <summary>Works off what was gathered: after this all handlers have been told.</summary>

@@ -45,7 +45,7 @@ internal sealed class FreshIndex(NewCheckpoint checkpoint, ChunkSink sink) : IDi
             db.Ingest(ColumnFamily.Index, files);
             using var batch = db.NewBatch();
             StoreMeta.Put(batch, StoreMeta.IndexOwed, StoreMeta.Read(db, StoreMeta.IndexOwed) - 1); // others' debts stay
-            db.Write(batch);
+            db.WriteUnsynced(batch); // a power cut that takes it costs the next gc a look at everything
             return true;
         }
         catch (Exception e) when (e is CrstoreException or IOException)

@@ -20,6 +20,7 @@ internal sealed class RecordSpool(StorePaths paths, Model.Crid crid, ColumnFamil
     private readonly List<(byte[] Key, byte[] Value)> small = [];
     private readonly List<string> files = [];
     private int smallBytes;
+    private volatile bool many;
     private RocksSstWriter? writer;
 
     /// <summary>What they are.</summary>
@@ -34,18 +35,24 @@ internal sealed class RecordSpool(StorePaths paths, Model.Crid crid, ColumnFamil
     /// <summary>Bytes of keys and values.</summary>
     public ulong BytesPut { get; private set; }
 
+    /// <summary>There will be many: they need not be kept in memory first, which would be faulted in for no use. On any thread.</summary>
+    public void ExpectMany() => many = true;
+
     /// <summary>Takes a record; copies it.</summary>
     public void Add(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value)
     {
         BytesPut += (ulong)(key.Length + value.Length);
         if (writer is null && files.Count == 0)
         {
-            small.Add((key.ToArray(), value.ToArray()));
-            smallBytes += value.Length;
-            if (smallBytes <= SmallBytes && small.Count <= smallRecords) return;
+            if (!many && smallBytes + value.Length <= SmallBytes && small.Count < smallRecords)
+            {
+                small.Add((key.ToArray(), value.ToArray()));
+                smallBytes += value.Length;
+                return;
+            }
+
             foreach (var (smallKey, bytes) in small) Put(smallKey, bytes);
             small.Clear();
-            return;
         }
 
         Put(key, value);

@@ -1,6 +1,7 @@
 using Crstore.Model;
 using Crstore.Store;
 using Crstore.Store.Frames;
+using Crstore.Store.Layout;
 using Crstore.Store.Maintenance;
 using Crstore.Store.Native;
 using Crstore.Store.Patches;
@@ -84,6 +85,29 @@ public sealed class IndexEntryTests
         await gc;
         temp.Capture(next, "other");
         AssertRestores(temp, "other", next);
+        AssertSound(temp);
+    }
+
+    [Fact]
+    public void A_commit_whose_index_is_in_may_owe_it_all_the_same_after_a_power_cut_and_the_next_gc_settles_that()
+    {
+        using var temp = new TempStore();
+        temp.Options = temp.Options with { SmallCapturePages = 100 };
+        var memory = Memory.Random(1, 300);
+        temp.Capture(memory);
+        Assert.Equal(0UL, Owed(temp));
+        using (var db = RocksDb.Open(new StorePaths(temp.Directory).Database, RocksMode.ReadWrite))
+        using (var batch = db.NewBatch())
+        {
+            StoreMeta.Put(batch, StoreMeta.IndexOwed, 1); // the write that is lost took it off
+            db.Write(batch);
+        }
+
+        Assert.Equal(0UL, temp.Capture(memory, "other").Pages.Fresh);
+        using (var store = temp.Open()) store.CollectGarbage(Now, null, default);
+        Assert.Equal(0UL, Owed(temp));
+        Assert.Equal(0UL, temp.Capture(memory, "third").Pages.Fresh);
+        AssertRestores(temp, "s", memory);
         AssertSound(temp);
     }
 

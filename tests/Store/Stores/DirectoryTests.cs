@@ -70,7 +70,7 @@ public sealed class DirectoryTests
     {
         using var temp = new TempDir();
         RocksDb.Create(temp.Path);
-        Assert.Equal(["CURRENT", "MANIFEST-000001"], Directory.GetFiles(temp.Path).Select(Path.GetFileName).Order());
+        Assert.Equal(["CURRENT", "IDENTITY", "MANIFEST-000001"], Directory.GetFiles(temp.Path).Select(Path.GetFileName).Order());
         var families = Enum.GetValues<ColumnFamily>();
         for (var round = 0; round < 2; round++)
         {
@@ -92,10 +92,52 @@ public sealed class DirectoryTests
     }
 
     [Fact]
+    public void A_new_store_has_its_id_in_the_database_before_RocksDB_has_opened_that_and_ever_after()
+    {
+        using var temp = new TempStore();
+        Guid id;
+        using (var store = CheckpointStore.OpenOrCreate(temp.Options, out _)) id = store.Id;
+        var database = new StorePaths(temp.Directory).Database;
+        Assert.Empty(Directory.GetFiles(database, "OPTIONS-*")); // which opening for writing makes
+        AssertIs(RocksMode.ReadOnly);
+        for (var round = 0; round < 3; round++)
+        {
+            AssertIs(RocksMode.ReadWrite);
+            temp.Capture(Memory.Random(round, 10));
+        }
+
+        AssertIs(RocksMode.ReadOnly);
+
+        void AssertIs(RocksMode mode)
+        {
+            using var db = RocksDb.Open(database, mode);
+            Assert.Equal(id, StoreMeta.StoreId(db));
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_creation_that_was_cut_short_before_the_store_has_its_id_is_completed(bool half)
+    {
+        using var temp = new TempStore();
+        var database = Directory.CreateDirectory(new StorePaths(temp.Directory).Database).FullName;
+        RocksDb.Create(database);
+        if (half) File.WriteAllText(Path.Combine(database, "000001.dbtmp"), "a part of the log");
+        var memory = Memory.Random(1, 10);
+        var crid = new Crid(temp.Capture(memory).Crid);
+        using var store = temp.Open();
+        using var reader = store.OpenReader();
+        Assert.Equal(store.Id, StoreMeta.StoreId(reader.Database));
+        using var image = reader.OpenImage(crid);
+        memory.AssertEquals(image);
+    }
+
+    [Fact]
     public void A_new_store_takes_one_file_of_options_where_RocksDB_alone_would_write_one_for_each_family()
     {
         using var temp = new TempStore();
-        CheckpointStore.OpenOrCreate(temp.Options, out _).Dispose();
+        temp.Capture(Memory.Random(1, 10));
         var options = Assert.Single(Directory.GetFiles(new StorePaths(temp.Directory).Database, "OPTIONS-*"));
         Assert.InRange(int.Parse(Path.GetFileName(options)["OPTIONS-".Length..], CultureInfo.InvariantCulture), 1, 9); // files are numbered
     }

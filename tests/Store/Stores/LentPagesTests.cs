@@ -1,4 +1,5 @@
 using Crstore.Model;
+using Crstore.Store.Layout;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -25,6 +26,34 @@ public sealed class LentPagesTests
         using var reader = store.OpenReader();
         using var image = reader.OpenImage(new Crid(header.Crid));
         memory.AssertEquals(image);
+    }
+
+    [Fact]
+    public void Much_new_of_what_is_lent_to_a_base_goes_into_table_files_at_once_and_not_through_memory_as_little_would()
+    {
+        using var temp = new TempStore();
+        temp.Capture(Memory.Random(7, 1200));
+        Assert.Equal(0, Tables(temp));
+        CaptureLent(temp, Memory.Random(8, 1200), full: true);
+        Assert.Equal(1, Tables(temp));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Little_new_of_what_is_lent_makes_no_table_file_of_its_own(bool full)
+    {
+        using var temp = new TempStore();
+        var memory = Memory.Random(7, 1200);
+        temp.Capture(memory);
+        for (var round = 0; round < 2; round++)
+        {
+            memory.Set(3, Memory.Random(10 + round, 1).Pages[0]);
+            CaptureLent(temp, memory, full);
+        }
+
+        if (!full) CaptureLent(temp, Memory.Random(9, 1200), full); // or a watch would leave one at each turn
+        Assert.Equal(0, Tables(temp));
     }
 
     [Fact]
@@ -72,6 +101,21 @@ public sealed class LentPagesTests
 
         loan.Await();
     }
+
+    // All of it in one window, and then read back.
+    private static void CaptureLent(TempStore temp, Memory memory, bool full)
+    {
+        using var store = temp.Open();
+        using var writer = store.BeginCapture("s", full);
+        var content = memory.Pages.Values.SelectMany(p => p).ToArray();
+        writer.OpenSpace(new SpaceId(0), full ? null : new SpaceId(0)).SetContent([new PageRange(Memory.Base, (ulong)memory.Count)], content, new PageLoan());
+        var crid = new Crid(writer.Commit(Memory.Manifest()).Crid);
+        using var reader = store.OpenReader();
+        using var image = reader.OpenImage(crid);
+        memory.AssertEquals(image);
+    }
+
+    private static int Tables(TempStore temp) => Directory.GetFiles(new StorePaths(temp.Directory).Database, "*.sst").Length;
 
     /// <summary>Runs of all lengths with holes between them; some pages are zero, some come twice, and so frames have pages that don't lie side by side.</summary>
     private static Memory Holey(Random random, int count)
