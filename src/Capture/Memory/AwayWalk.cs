@@ -50,7 +50,7 @@ public sealed class AwayWalk : IDisposable
     /// <param name="pid">Process.</param>
     /// <param name="vmas">Its mappings as of the freeze, in address order.</param>
     /// <param name="crew">Who takes it, unless <see cref="Complete"/> comes first.</param>
-    /// <param name="solid">What was all there before the freeze; null: nothing is known. Only where <see cref="KernelProbes.FastScanKnowsSwapped"/>.</param>
+    /// <param name="solid">What was all there before the freeze; null: nothing is known. Only where <see cref="KernelProbes.FastScanTellsDropped"/>.</param>
     public void Begin(int pid, IReadOnlyList<PlannedVma> vmas, FreezeCrew crew, SolidMemory? solid = null)
     {
         Dispose();

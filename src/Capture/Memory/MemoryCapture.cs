@@ -138,7 +138,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         try
         {
             _vmas.Refresh();
-            if (Tracker == TrackerKind.Uffd) _away.Begin(_request.Pid, _vmas.Vmas, _request.Crew, KernelProbes.Current.FastScanKnowsSwapped ? Estimate.Solid : null);
+            if (Tracker == TrackerKind.Uffd) _away.Begin(_request.Pid, _vmas.Vmas, _request.Crew, KernelProbes.Current.FastScanTellsDropped ? Estimate.Solid : null);
         }
         catch (LinuxException e)
         {

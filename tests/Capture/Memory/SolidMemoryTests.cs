@@ -88,6 +88,7 @@ public sealed class SolidMemoryTests
     public void Nothing_that_was_dropped_or_written_is_called_clean(bool huge)
     {
         Requires.That(KernelProbes.Current is { UffdWriteProtect: true, FastScanKnowsSwapped: true }, "userfaultfd with asynchronous write protection, Linux 6.9");
+        Assert.True(KernelProbes.Current.FastScanTellsDropped);
         const int pages = 24 * 512;
         var random = Seeds.Random();
         using var memory = new MappedMemory(pages * VirtualPage.Size, huge);
