@@ -217,6 +217,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             _request.Watchdog?.Enter("copy");
             _samples.Take(_plan, _request.Options.SampleShare, _request.Round?.Pages ?? PreCopiedPages.None, reader, buffer, _space);
             reader.Flush(buffer, _space);
+            _tracking.Finish();
             if (reader.Unreadable.Count > 0 && Tracker == TrackerKind.Uffd) FindLateGuards(reader.Unreadable);
         }
         catch (LinuxException e)
@@ -238,6 +239,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             CompleteWalk();
             _copy.Begin(reader: null, buffer: null);
             ScanAll(toCopy: false);
+            _tracking.Finish();
         }
         catch (LinuxException e)
         {
@@ -386,7 +388,6 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         // What a round has read, or will, must be protected to be known as unwritten.
         _hot.Begin(rests: toCopy && _request.Round is null && _tracking.IsContinuous && _request.Options.LeaveHot);
         for (_vma = 0; _vma < _vmas.Vmas.Count; _vma++) PlanVma(_vmas.Vmas[_vma]);
-        _tracking.Finish();
     }
 
     private void PlanVma(PlannedVma vma)
