@@ -215,9 +215,9 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             _copy.Begin(reader, buffer);
             ScanAll(toCopy: true);
             _request.Watchdog?.Enter("copy");
+            _copy.Continue();
             _samples.Take(_plan, _request.Options.SampleShare, _request.Round?.Pages ?? PreCopiedPages.None, reader, buffer, _space);
             reader.Flush(buffer, _space);
-            _tracking.Finish();
             if (reader.Unreadable.Count > 0 && Tracker == TrackerKind.Uffd) FindLateGuards(reader.Unreadable);
         }
         catch (LinuxException e)
@@ -239,7 +239,6 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             CompleteWalk();
             _copy.Begin(reader: null, buffer: null);
             ScanAll(toCopy: false);
-            _tracking.Finish();
         }
         catch (LinuxException e)
         {
@@ -388,6 +387,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         // What a round has read, or will, must be protected to be known as unwritten.
         _hot.Begin(rests: toCopy && _request.Round is null && _tracking.IsContinuous && _request.Options.LeaveHot);
         for (_vma = 0; _vma < _vmas.Vmas.Count; _vma++) PlanVma(_vmas.Vmas[_vma]);
+        _tracking.Finish();
     }
 
     private void PlanVma(PlannedVma vma)
@@ -406,7 +406,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _tracking.Scan(vma, this);
     }
 
-    // What is to be read of a piece is copied at once, while the next one is scanned.
+    // What is to be read of a piece is copied at once, while the next one is scanned; but with soft-dirty bits, which are cleared first.
     void IScanSink.Take(RunList<PageRun> runs, bool covered)
     {
         _request.Watchdog?.ThrowIfExpired();
@@ -421,7 +421,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
 
         _plan.Add(vma, _vma, runs, dirty, covered ? _trusted : NothingTrusted, _exclusions.For(vma));
-        _copy.Continue();
+        if (Tracker != TrackerKind.SoftDirty) _copy.Continue();
     }
 
     // What a plan and the parent leave to be read says how much room is needed.

@@ -39,7 +39,7 @@ public interface ITracker : IDisposable
     /// <param name="sink">Given its populated pages in address order, in one piece or several.</param>
     void Scan(PlannedVma vma, IScanSink sink);
 
-    /// <summary>After the last VMA, when nobody copies from the process any more.</summary>
+    /// <summary>After the last VMA.</summary>
     void Finish();
 
     /// <summary>Forgets the frozen process: it is about to run again.</summary>

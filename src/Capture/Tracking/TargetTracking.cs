@@ -110,7 +110,7 @@ public sealed class TargetTracking(MemoryRequest request, AwayWalk away, HotMemo
     /// <summary>Scans and resets a VMA. Clean pages may be believed where it is <see cref="IsContinuous"/> and the tracker covered them.</summary>
     public void Scan(PlannedVma vma, IScanSink sink) => _tracker.Scan(vma, sink);
 
-    /// <summary>In the freeze, after the last scan, when nobody copies from the process any more.</summary>
+    /// <summary>In the freeze, after the last scan.</summary>
     public void Finish()
     {
         _tracker.Finish();

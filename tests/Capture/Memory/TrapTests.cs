@@ -1,5 +1,6 @@
 using System.Globalization;
 using Crstore.Capture.Memory;
+using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Tests.Capture.Freezing;
 using Crstore.Tests.Support;
@@ -56,6 +57,26 @@ public sealed class TrapTests
             Assert.Equal((ulong)pages, last.KeptWithin(area, pages));
             Area(target.Ask($"fill a 0 {pages}"));
         }
+    }
+
+    /// <summary>A frozen process doesn't write to its memory, but others may: after its bits are cleared, or it would not be seen.</summary>
+    [Theory, MemberData(nameof(Trackers))]
+    public void What_others_write_to_a_page_that_has_just_been_copied_is_read_the_next_time(TrackerKind tracker)
+    {
+        using var target = StartedFor(tracker);
+        var area = Area(target.Ask("map a 2000"));
+        var isWritten = false;
+        var first = TestCapture.Take(target, null, tracker, o => o with { BufferBytes = 1 << 20 }, check: false, onContent: content =>
+        {
+            if (isWritten || !content.Contains(VirtualPage.Of(area))) return;
+            using var memory = File.OpenHandle($"/proc/{target.Pid}/mem", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite); // the buffer is full: still frozen
+            RandomAccess.Write(memory, "by somebody else"u8, (long)area);
+            isWritten = true;
+        });
+        Assert.True(isWritten);
+        var second = TestCapture.Take(target, first, tracker);
+        Assert.True(second.Proof.Continuous, second.Proof.Reason);
+        Assert.Equal(PageAction.Read, second.ActionAt(area));
     }
 
     /// <summary>Of a program of 100 MiB room for all of it was faulted in before each freeze, and given back unused.</summary>
