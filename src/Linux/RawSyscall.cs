@@ -10,8 +10,8 @@ internal static partial class RawSyscall
 {
     // System call numbers of x86-64, arch/x86/entry/syscalls/syscall_64.tbl.
     internal const long Read = 0, Close = 3, Poll = 7, Pread64 = 17, Pwrite64 = 18, SchedYield = 24, Nanosleep = 35, Wait4 = 61, Kill = 62,
-        Ptrace = 101, Getdents64 = 217, Tgkill = 234, Waitid = 247, GetRobustList = 274, Pipe2 = 293, ExitGroup = 231,
-        SchedGetAttr = 315, PidfdSendSignal = 424, PidfdOpen = 434, PidfdGetfd = 438;
+        Ptrace = 101, Getdents64 = 217, Tgkill = 234, Waitid = 247, GetRobustList = 274, MovePages = 279, Pipe2 = 293, ExitGroup = 231,
+        SchedSetAttr = 314, SchedGetAttr = 315, PidfdSendSignal = 424, PidfdOpen = 434, PidfdGetfd = 438;
 
     /// <summary>The result, or -1 with errno in <see cref="Marshal.GetLastPInvokeError"/>.</summary>
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]

@@ -7,6 +7,7 @@
 //   part X FIRST | rejoin X    mremap: the pages from FIRST on to another place; back, where they merge with the rest
 //   protect X FIRST N rw|r|none
 //   guard X FIRST N       MADV_GUARD_INSTALL
+//   advise X FIRST N free|pageout|collapse    madvise(2)
 //   pwrite X FIRST N | child-write X FIRST N    through the memfd; by a forked child through shared memory
 //   brk PAGES             grow or shrink (negative) the heap, filling what is new
 //   stack N               touch N pages of stack, deeper each time
@@ -21,6 +22,9 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
@@ -206,6 +210,10 @@ static void on_area(const char *verb, int i, uint64_t first, uint64_t n, const c
             printf("failed %s\n", strerror(errno));
             return;
         }
+    } else if (!strcmp(verb, "advise")) {
+        int advice = !strcmp(rest, "free") ? MADV_FREE : !strcmp(rest, "pageout") ? MADV_PAGEOUT : MADV_COLLAPSE;
+        if (madvise(at, n * PAGE, advice) && advice != MADV_COLLAPSE) // which gives up where it meets protected pages
+            DIE("madvise");
     } else if (!strcmp(verb, "pwrite")) {
         char page[PAGE];
         for (uint64_t p = first; p < first + n; p++) {

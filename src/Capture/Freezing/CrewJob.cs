@@ -59,11 +59,11 @@ public sealed class CrewJob(Action work) : ICrewWork
 
     private void Wait(Action? ask)
     {
-        var spin = new SpinWait();
+        var spin = new CrewSpin();
         while (Volatile.Read(ref _state) == Taken)
         {
             ask?.Invoke();
-            spin.SpinOnce(FreezeCrew.SpinsBeforeSleep);
+            spin.Once();
         }
     }
 }

@@ -22,10 +22,6 @@ public sealed class FreezeCrew : IDisposable
     /// <summary>Most threads: beyond that the memory bus is the limit.</summary>
     public const int MaxThreads = 3;
 
-    /// <summary>How often to spin before sleeping a millisecond at a time: whoever is waited for may need this very processor, and yielding does not
-    /// give it away to a thread of lower priority.</summary>
-    internal const int SpinsBeforeSleep = 20000;
-
     private readonly object _gate = new(); // a plain lock: whoever waits at a semaphore spins first, on the target's processor
     private readonly Thread[] _threads;
     private readonly int[] _tids;
@@ -105,15 +101,16 @@ public sealed class FreezeCrew : IDisposable
     private void Live(int number)
     {
         _tids[number] = ThisProcess.ThreadId();
+        TimeSlice.TrySet(TimeSlice.ShortestNs);
         Interlocked.Increment(ref _started);
         var seen = 0;
         while (Await(ref seen))
         {
-            var spin = new SpinWait();
+            var spin = new CrewSpin();
             while (true)
             {
-                if (TryWork(number, out var mayGrow)) spin = new SpinWait();
-                else if (mayGrow) spin.SpinOnce(SpinsBeforeSleep);
+                if (TryWork(number, out var mayGrow)) spin = new CrewSpin();
+                else if (mayGrow) spin.Once();
                 else break;
             }
         }
@@ -168,8 +165,8 @@ public sealed class FreezeCrew : IDisposable
         Interlocked.MemoryBarrier(); // or a thread that is about to begin could still see the work, and not be seen
         for (var i = 0; i < _at.Length; i++)
         {
-            var spin = new SpinWait();
-            while (Volatile.Read(ref _at[i]) is { } at && (work is null || ReferenceEquals(at, work))) spin.SpinOnce(SpinsBeforeSleep);
+            var spin = new CrewSpin();
+            while (Volatile.Read(ref _at[i]) is { } at && (work is null || ReferenceEquals(at, work))) spin.Once();
         }
     }
 }

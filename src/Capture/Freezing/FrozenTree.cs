@@ -6,7 +6,8 @@ namespace Crstore.Capture.Freezing;
 
 /// <summary>
 /// A process, or a process and all its descendants, with every thread held in a ptrace stop. Disposing lets them go on, on
-/// every path; so does the kernel if crstore ends in any way. Only on the ptrace thread.
+/// every path; so does the kernel if crstore ends in any way. Only on the ptrace thread, which has short time slices
+/// meanwhile: where others want the processors it gets one back at once when it has slept.
 /// </summary>
 public sealed class FrozenTree : IDisposable
 {
@@ -47,6 +48,7 @@ public sealed class FrozenTree : IDisposable
         var ownWatchdog = options.Watchdog is null ? new FreezeWatchdog(options.MaxFrozen) : null;
         var watchdog = options.Watchdog ?? ownWatchdog!;
         watchdog.Expect();
+        TimeSlice.TrySet(TimeSlice.ShortestNs);
         try
         {
             for (var attempt = 1; ; attempt++)
@@ -78,6 +80,7 @@ public sealed class FrozenTree : IDisposable
         catch (Exception e)
         {
             ownWatchdog?.Dispose();
+            TimeSlice.TrySet(TimeSlice.DefaultNs);
             if (e is LinuxException linux) throw TargetErrors.From(linux, pid);
             throw;
         }
@@ -110,6 +113,7 @@ public sealed class FrozenTree : IDisposable
             _until = Stopwatch.GetTimestamp();
             Watchdog.Stop();
             _ownWatchdog?.Dispose();
+            TimeSlice.TrySet(TimeSlice.DefaultNs);
         }
         if (failure is not null) throw failure;
     }

@@ -9,7 +9,7 @@ namespace Crstore.Capture.Memory;
 /// Finds the pages of a frozen process that are not in memory, on a thread of the crew, while the freezing thread reads the state.
 /// With what was written this tells all of every page: the rest is clean and in memory. The kernel skips a page that doesn't match
 /// in 3 ns and reports one that does in 13 (6.18), and nearly all of a large process is in memory and clean: so two walks that
-/// report little are cheaper than one that reports everything.
+/// report little are cheaper than one that reports everything. Of <see cref="SolidMemory"/> one page in 512 is looked at.
 /// </summary>
 public sealed class AwayWalk : IDisposable
 {
@@ -17,20 +17,46 @@ public sealed class AwayWalk : IDisposable
     private const ulong PagesAtATime = 8192; // some 30 us: for as long as a walk takes the target can map nothing, which injected calls do meanwhile
     private readonly RunList<PageRange> _ranges = new(512);
     private readonly RunList<PageRun> _away = new(4096);
+    private readonly RunList<PageRange> _proved = new(256);
+    private readonly ulong[] _addresses = new ulong[256];
+    private readonly int[] _places = new int[256];
     private readonly CrewJob _job;
+    private SolidMemory? _solid;
     private PagemapScanScanner? _scanner;
+    private int _pid;
     private int _cursor;
+    private int _solidCursor;
+    private int _provedCursor;
 
     /// <summary>Nothing is looked at yet.</summary>
-    public AwayWalk() => _job = new CrewJob(Walk);
+    public AwayWalk()
+    {
+        _job = new CrewJob(Walk);
+        Array.Clear(_addresses); // touched now, not in the freeze
+        Array.Clear(_places);
+    }
+
+    /// <summary>Before the freeze: looks at one page table, so that the way is not gone for the first time in the freeze.</summary>
+    public void TryOut(int pid, SolidMemory solid)
+    {
+        if (solid.Ranges.Count == 0) return;
+        (_pid, _solid, _solidCursor) = (pid, solid, 0);
+        using (_scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories))
+            LookAtBlocks(NextSolid(new PageRange(solid.Ranges[0].Start, SolidMemory.BlockPages)));
+        _ = Next(solid.Ranges[0].Start, solid.Ranges[0].End, out _);
+    }
 
     /// <summary>Offers the walk over the memory of a process that a tracker may vouch for.</summary>
     /// <param name="pid">Process.</param>
     /// <param name="vmas">Its mappings as of the freeze, in address order.</param>
     /// <param name="crew">Who takes it, unless <see cref="Complete"/> comes first.</param>
-    public void Begin(int pid, IReadOnlyList<PlannedVma> vmas, FreezeCrew crew)
+    /// <param name="solid">What was all there before the freeze; null: nothing is known. Only where <see cref="KernelProbes.FastScanTellsDropped"/>.</param>
+    public void Begin(int pid, IReadOnlyList<PlannedVma> vmas, FreezeCrew crew, SolidMemory? solid = null)
     {
         Dispose();
+        (_pid, _solid) = (pid, solid);
+        _proved.Clear();
+        _solidCursor = _provedCursor = 0;
         _scanner = new PagemapScanScanner(pid, KernelProbes.Current.PagemapScanCategories);
         _ranges.Clear();
         foreach (var vma in vmas)
@@ -47,7 +73,24 @@ public sealed class AwayWalk : IDisposable
     /// <exception cref="LinuxException">The process is gone.</exception>
     public void Complete() => _job.Complete();
 
-    /// <summary>True if every page of a range was in memory, and none the zero page; best asked in ascending order.</summary>
+    /// <summary>How far the memory from here on is to be scanned alike; best asked in ascending order.</summary>
+    /// <param name="at">From here on.</param>
+    /// <param name="end">Not beyond.</param>
+    /// <param name="solid">
+    /// It has its page tables, and had all of its pages before the freeze: to be scanned by <see cref="PagemapScanScanner.TryScanWrittenOfPresent"/>, which reports what is missing.
+    /// </param>
+    /// <returns>The first page behind it.</returns>
+    public VirtualPage Next(VirtualPage at, VirtualPage end, out bool solid)
+    {
+        while (_provedCursor > 0 && _proved[_provedCursor - 1].End.Number > at.Number) _provedCursor--;
+        while (_provedCursor < _proved.Count && _proved[_provedCursor].End.Number <= at.Number) _provedCursor++;
+        solid = _provedCursor < _proved.Count && _proved[_provedCursor].Contains(at);
+        if (_provedCursor == _proved.Count) return end;
+        var change = solid ? _proved[_provedCursor].End : _proved[_provedCursor].Start;
+        return change.Number < end.Number ? change : end;
+    }
+
+    /// <summary>True if every page of a range was in memory, and none the zero page, or is <see cref="Next">solid</see>; best asked in ascending order.</summary>
     public bool IsOwnMemory(PageRange range)
     {
         Seek(range.Start);
@@ -110,15 +153,69 @@ public sealed class AwayWalk : IDisposable
     {
         foreach (var range in _ranges)
         {
-            var size = PagesAtATime;
-            for (var at = range.Start; at.Number < range.End.Number;)
+            var at = range.Start;
+            while (NextSolid(PageRange.Between(at, range.End)) is { IsEmpty: false } solid)
             {
-                var piece = new PageRange(at, Math.Min(size, range.End.Number - at.Number));
-                _scanner!.ScanAway(piece, _away);
-                size = IsHole(piece) ? Math.Min(size * 2, 1UL << 40) : PagesAtATime; // reservations of terabytes are mostly empty
-                at = piece.End;
+                WalkPages(PageRange.Between(at, solid.Start));
+                LookAtBlocks(solid);
+                at = solid.End;
+            }
+
+            WalkPages(PageRange.Between(at, range.End));
+        }
+    }
+
+    private void WalkPages(PageRange range)
+    {
+        var size = PagesAtATime;
+        for (var at = range.Start; at.Number < range.End.Number;)
+        {
+            var piece = new PageRange(at, Math.Min(size, range.End.Number - at.Number));
+            _scanner!.ScanAway(piece, _away);
+            size = IsHole(piece) ? Math.Min(size * 2, 1UL << 40) : PagesAtATime; // reservations of terabytes are mostly empty
+            at = piece.End;
+        }
+    }
+
+    /// <summary>
+    /// Of a page table that is gone the scan for what was written may say nothing; 6.18 makes a new one and reports all of its pages, which then would have to be read. Where a page is in memory there is a
+    /// table, with all that has become of the other pages in it. Where much has been dropped the first page of a table is gone as well: then each of the others is looked at.
+    /// </summary>
+    private void LookAtBlocks(PageRange solid)
+    {
+        for (var at = solid.Start; at.Number < solid.End.Number;)
+        {
+            var blocks = (int)Math.Min((ulong)_addresses.Length, (solid.End.Number - at.Number) / SolidMemory.BlockPages);
+            for (var i = 0; i < blocks; i++) _addresses[i] = (at + (ulong)i * SolidMemory.BlockPages).Address;
+            var error = PagePlaces.TryFind(_pid, _addresses.AsSpan(0, blocks), _places.AsSpan(0, blocks));
+            for (var i = 0; i < blocks; i++)
+            {
+                var block = new PageRange(at, SolidMemory.BlockPages);
+                if (error == 0 && _places[i] >= 0) AddProved(block);
+                else WalkPages(block);
+                at = block.End;
             }
         }
+    }
+
+    private void AddProved(PageRange block)
+    {
+        if (_proved.Count > 0 && _proved[_proved.Count - 1].End == block.Start) _proved[_proved.Count - 1] = PageRange.Between(_proved[_proved.Count - 1].Start, block.End);
+        else _proved.Add(block);
+    }
+
+    // The first solid part of a range; empty if there is none. Ranges come in ascending order.
+    private PageRange NextSolid(PageRange range)
+    {
+        for (; _solid is not null && _solidCursor < _solid.Ranges.Count; _solidCursor++)
+        {
+            var known = _solid.Ranges[_solidCursor];
+            if (known.Start.Number >= range.End.Number) return default;
+            if (SolidMemory.WholeBlocks(known.Intersect(range)) is { IsEmpty: false } solid) return solid;
+            if (known.End.Number > range.End.Number) return default; // the rest of it lies in the next range
+        }
+
+        return default;
     }
 
     // To the first that does not end in front of it.

@@ -11,9 +11,9 @@ namespace Crstore.Capture.Memory;
 /// </summary>
 public sealed class CopyQueue : ICrewWork
 {
-    private const int MaxBatches = 2048;
-    private const int SpansPerBatch = 128;
-    private const int BytesPerBatch = 1 << 20;
+    private const int MaxBatches = 4096;
+    private const int SpansPerBatch = 64; // some 130 us of scattered pages: at the end one thread waits for the other's
+    private const int BytesPerBatch = 1 << 19;
 
     private readonly RemoteSpan[] _spans = new RemoteSpan[MaxBatches / 4 * SpansPerBatch];
     private readonly CopyBatch[] _batches = new CopyBatch[MaxBatches];
@@ -91,11 +91,11 @@ public sealed class CopyQueue : ICrewWork
             if (!TryWork()) break;
         }
 
-        var spin = new SpinWait();
+        var spin = new CrewSpin();
         while (Volatile.Read(ref _done) < _open)
         {
             ask?.Invoke(); // another thread may be stuck in its batch
-            spin.SpinOnce(FreezeCrew.SpinsBeforeSleep);
+            spin.Once();
         }
     }
 

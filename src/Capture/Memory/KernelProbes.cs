@@ -27,6 +27,7 @@ public sealed class KernelProbes
         SoftDirtySurvivesMove = SoftDirty && ProbeMove();
         UffdWriteProtect = ProbeUffd(out var uffdReason);
         UffdReason = uffdReason;
+        FastScanTellsDropped = UffdWriteProtect && FastScanKnowsSwapped && ProbeDropped();
         ZeroFrames = ProbeZeroFrames(out _hugeZero);
         PagemapScanTellsHugeZero = PagemapScan && ProbeHugeZeroScan(_hugeZero);
     }
@@ -49,6 +50,9 @@ public sealed class KernelProbes
     /// an entry can't be made at will.
     /// </summary>
     public bool FastScanKnowsSwapped { get; }
+
+    /// <summary>The same of a page that was protected and has been dropped since, madvise(MADV_DONTNEED), as long as there is another one in its page table: it reads as written.</summary>
+    public bool FastScanTellsDropped { get; }
 
     /// <summary>Soft-dirty bits are cleared by clear_refs and set by a write.</summary>
     public bool SoftDirty { get; }
@@ -190,6 +194,23 @@ public sealed class KernelProbes
         var works = error == 0 && (clean & PageCategories.Written) == 0 && (dirty & PageCategories.Written) != 0;
         reason = works ? "" : error != 0 ? $"write protection failed its trial: {Errno.Describe(error)}" : "write protection did not report a write in its trial";
         return works;
+    }
+
+    private static bool ProbeDropped()
+    {
+        using var uffd = Userfaultfd.TryCreate(out _);
+        if (uffd is null || uffd.EnableAsyncWriteProtect() != 0) return false;
+        using var pages = new MappedMemory(3 * VirtualPage.Size, huge: false);
+        for (var i = 0; i < 3; i++) pages.GetSpan()[i * VirtualPage.Size] = 1;
+        if (uffd.Register(pages.Address, 3 * VirtualPage.Size) != 0) return false;
+        using var pagemap = Pagemap.Open(Environment.ProcessId);
+        var protect = new ScanRequest(PageCategories.Present, PageCategories.Written | PageCategories.Present, WriteProtect: true, CheckWriteProtect: true);
+        Span<PageRegion> regions = stackalloc PageRegion[4];
+        if (pagemap.TryScan(pages.Address, pages.Address + 3 * VirtualPage.Size, protect, regions, out _) < 0) return false;
+        pages.Release(VirtualPage.Size, VirtualPage.Size);
+        var fast = new ScanRequest(PageCategories.None, PageCategories.Written, All: PageCategories.Written);
+        return pagemap.TryScan(pages.Address, pages.Address + 3 * VirtualPage.Size, fast, regions, out _) == 1
+            && regions[0].Start == pages.Address + VirtualPage.Size && regions[0].End == pages.Address + 2 * VirtualPage.Size;
     }
 
     private static ZeroFrames ProbeZeroFrames(out MappedMemory hugeZero)

@@ -138,7 +138,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         try
         {
             _vmas.Refresh();
-            if (Tracker == TrackerKind.Uffd) _away.Begin(_request.Pid, _vmas.Vmas, _request.Crew);
+            if (Tracker == TrackerKind.Uffd) _away.Begin(_request.Pid, _vmas.Vmas, _request.Crew, KernelProbes.Current.FastScanTellsDropped ? Estimate.Solid : null);
         }
         catch (LinuxException e)
         {
@@ -151,6 +151,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
     /// <exception cref="TargetException">The target is gone or refused.</exception>
     public string WhyNoSnapshot(IReadOnlyCollection<int> captured)
     {
+        Estimate.Solid.Clear(); // a snapshot is only believed of pages that are known to be there
         // It has found all userfaultfds there to be crstore's, and nothing that writes to memory unseen.
         if (Tracker != TrackerKind.Uffd) return $"it is not tracked by uffd ({_tracking.Proof().Reason})";
         try
@@ -214,8 +215,10 @@ public sealed class MemoryCapture : IScanSink, IDisposable
             _copy.Begin(reader, buffer);
             ScanAll(toCopy: true);
             _request.Watchdog?.Enter("copy");
+            _copy.Continue();
             _samples.Take(_plan, _request.Options.SampleShare, _request.Round?.Pages ?? PreCopiedPages.None, reader, buffer, _space);
             reader.Flush(buffer, _space);
+            if (reader.Unreadable.Count > 0 && Tracker == TrackerKind.Uffd) FindLateGuards(reader.Unreadable);
         }
         catch (LinuxException e)
         {
@@ -348,6 +351,30 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
     }
 
+    // In solid memory the scan for what was written doesn't tell guards, madvise(MADV_GUARD_INSTALL), that were made since the look before the freeze.
+    private void FindLateGuards(List<UnreadablePage> unreadable)
+    {
+        using var scanner = new PagemapScanScanner(_request.Pid, KernelProbes.Current.PagemapScanCategories);
+        unreadable.Sort(static (a, b) => a.Page.Number.CompareTo(b.Page.Number));
+        var guard = default(PageRange);
+        for (var i = unreadable.Count - 1; i >= 0; i--)
+        {
+            var page = new PageRange(unreadable[i].Page, 1);
+            _runs.Clear();
+            scanner.Scan(page, fileMapping: false, _runs);
+            if (_runs.Count == 0 || (_runs[0].Flags & PageCategories.Guard) == 0) continue;
+            unreadable.RemoveAt(i);
+            if (page.End == guard.Start) guard = PageRange.Between(page.Start, guard.End);
+            else
+            {
+                if (!guard.IsEmpty) _plan.TurnIntoGuard(guard);
+                guard = page;
+            }
+        }
+
+        if (!guard.IsEmpty) _plan.TurnIntoGuard(guard);
+    }
+
     private void CompleteWalk()
     {
         if (Tracker == TrackerKind.Uffd) _away.Complete();
@@ -379,7 +406,7 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         _tracking.Scan(vma, this);
     }
 
-    // What is to be read of a piece is copied at once, while the next one is scanned.
+    // What is to be read of a piece is copied at once, while the next one is scanned; but with soft-dirty bits, which are cleared first.
     void IScanSink.Take(RunList<PageRun> runs, bool covered)
     {
         _request.Watchdog?.ThrowIfExpired();
@@ -394,13 +421,14 @@ public sealed class MemoryCapture : IScanSink, IDisposable
         }
 
         _plan.Add(vma, _vma, runs, dirty, covered ? _trusted : NothingTrusted, _exclusions.For(vma));
-        _copy.Continue();
+        if (Tracker != TrackerKind.SoftDirty) _copy.Continue();
     }
 
     // What a plan and the parent leave to be read says how much room is needed.
     private void PrepareRoom()
     {
         _estimate = new MemoryEstimate(_request.Pid, _vmas.Vmas, _tracking, _runs);
+        if (Tracker == TrackerKind.Uffd) _away.TryOut(_request.Pid, Estimate.Solid);
         _samples.Prepare(_tracking.IsContinuous ? _parent.Pages : 0, _request.Options.SampleShare);
         _plan.Reset(ParentMap.None);
     }

@@ -9,7 +9,7 @@ namespace Crstore.Capture.Memory;
 
 /// <summary>
 /// What a capture will have to copy, estimated on the running process: its populated memory, less what the parent has if the tracker can vouch for it. And how much of that it
-/// writes while it is looked at. Only sizes the buffer and chooses the way; nothing of the target is touched, and no proof depends on it.
+/// writes while it is looked at. Only sizes the buffer and chooses the way; nothing of the target is touched, and no proof depends on it, but for <see cref="Solid"/>.
 /// </summary>
 internal sealed class MemoryEstimate : IDisposable
 {
@@ -34,6 +34,7 @@ internal sealed class MemoryEstimate : IDisposable
             runs.Clear();
             if (vma.Policy is ReadPolicy.Everything or ReadPolicy.SharedData) SharedData.Find(pid, vma, runs);
             else scanner.Scan(vma.Range, vma.File is not null, runs);
+            if (AwayWalk.Covers(vma)) Solid.Add(runs);
             var tracked = vma.Trackable && tracking.IsContinuous;
             foreach (var run in runs)
             {
@@ -50,6 +51,7 @@ internal sealed class MemoryEstimate : IDisposable
             }
         }
 
+        Solid.Complete();
         PopulatedBytes = (long)populated * VirtualPage.Size;
         TrackableBytes = (long)trackable * VirtualPage.Size;
         SnapshotBytes = (long)inSnapshot * VirtualPage.Size;
@@ -57,6 +59,9 @@ internal sealed class MemoryEstimate : IDisposable
         // What the target will have written until the freeze: a good part of what was dirty, but hardly much of everything.
         CopyBytes = (long)(pages + pages / (tracking.IsContinuous ? 8UL : 32UL) + 512) * VirtualPage.Size;
     }
+
+    /// <summary>Of what a tracker may vouch for, what was there without a gap.</summary>
+    public SolidMemory Solid { get; } = new();
 
     /// <summary>All that was there, to be copied or not.</summary>
     public long PopulatedBytes { get; }

@@ -124,6 +124,33 @@ public sealed class PagePlan
         }
     }
 
+    /// <summary>Pages that were to be read have turned out to be a guard region, made right before the freeze.</summary>
+    public void TurnIntoGuard(PageRange range)
+    {
+        var before = new RunList<PlanRun>(_runs.Count);
+        before.AddRange(_runs);
+        _runs.Clear();
+        foreach (var run in before)
+        {
+            var cut = run.Action == PageAction.Read ? run.Range.Intersect(range) : default;
+            ToRead -= cut.Count;
+            if (cut.IsEmpty) _runs.Add(run);
+            else
+            {
+                if (run.Range.Start != cut.Start) _runs.Add(run with { Range = PageRange.Between(run.Range.Start, cut.Start) });
+                if (run.Range.End != cut.End) _runs.Add(run with { Range = PageRange.Between(cut.End, run.Range.End) });
+            }
+        }
+
+        var guards = new RunList<PageRange>(_guards.Count);
+        guards.AddRange(_guards);
+        _guards.Clear();
+        var next = 0;
+        while (next < guards.Count && guards[next].Start.Number < range.Start.Number) _guards.Add(guards[next++]);
+        _guards.Add(range);
+        while (next < guards.Count) _guards.Add(guards[next++]);
+    }
+
     /// <summary>False: pages with these flags are never read, and need no room.</summary>
     public static bool MayRead(PlannedVma vma, PageCategories flags) => (flags & (PageCategories.Guard | PageCategories.ZeroFrame)) == 0 && !IsBackingsOwn(vma, flags);
 

@@ -7,7 +7,8 @@ namespace Crstore.Capture.Tracking;
 
 /// <summary>
 /// The kernel's soft-dirty bits (Documentation/admin-guide/mm/soft-dirty.rst). clear_refs resets the whole process at once, so
-/// everything is scanned first. The zero page must be told apart: a read fault after MADV_DONTNEED maps it with the bit clear.
+/// everything is scanned first. And copied afterwards: what others write to the frozen process behind the copy would be lost; and process_vm_readv(2) pins the pages it is at, which clear_refs leaves as they are
+/// (pte_is_pinned, fs/proc/task_mmu.c), to be read once more the next time. The zero page must be told apart: a read fault after MADV_DONTNEED maps it with the bit clear.
 /// </summary>
 /// <param name="witness">Notices moved memory, where the kernel does not mark it; null where it does.</param>
 public sealed class SoftDirtyTracker(FrameWitness? witness) : ITracker

@@ -114,9 +114,9 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away, HotMemory ho
         for (var at = vma.Range.Start; at.Number < vma.Range.End.Number;)
         {
             var end = Math.Min(vma.Range.End.Number, (at.Number / PagesAtATime) * PagesAtATime + size);
-            var piece = PageRange.Between(at, new VirtualPage(end));
+            var piece = PageRange.Between(at, away.Next(at, new VirtualPage(end), out var solid));
             _written.Clear();
-            if (!TryScanWritten(piece))
+            if (!TryScanWritten(piece, solid))
             {
                 if (at == vma.Range.Start) return false;
                 throw new LinuxException("ioctl(PAGEMAP_SCAN, PM_SCAN_CHECK_WPASYNC)", Errno.EPERM, $"at {piece}, which lies within a registered mapping");
@@ -135,9 +135,9 @@ public sealed class UffdTracker(UffdParking parking, AwayWalk away, HotMemory ho
     }
 
     // What is left unprotected reads as written now and the next time.
-    private bool TryScanWritten(PageRange piece)
+    private bool TryScanWritten(PageRange piece, bool solid)
     {
-        var fast = KernelProbes.Current.FastScanKnowsSwapped && away.IsOwnMemory(piece);
+        var fast = solid || (KernelProbes.Current.FastScanKnowsSwapped && away.IsOwnMemory(piece));
         for (var at = piece.Start; at.Number < piece.End.Number;)
         {
             var part = PageRange.Between(at, hot.Next(at, piece.End, out var protect));

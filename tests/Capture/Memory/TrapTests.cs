@@ -1,5 +1,6 @@
 using System.Globalization;
 using Crstore.Capture.Memory;
+using Crstore.Model;
 using Crstore.Model.Format;
 using Crstore.Tests.Capture.Freezing;
 using Crstore.Tests.Support;
@@ -36,8 +37,46 @@ public sealed class TrapTests
         Assert.True(second.Sampled > 0);
         Assert.Empty(second.Lies);
         var third = TestCapture.Take(target, second, tracker);
-        // Where the kernel moved a page to another frame (compaction), soft-dirty takes its block for moved memory.
-        Assert.InRange(third.KeptWithin(area, 2000), tracker == TrackerKind.SoftDirty ? 2000UL - 1024 : 2000UL, 2000UL);
+        Assert.Equal(2000UL, third.KeptWithin(area, 2000));
+    }
+
+    /// <summary>The kernel doesn't clear the soft-dirty bit of a page that is pinned, and those are that the crew is copying: 512 KiB here and there were read again, for nothing.</summary>
+    [Theory, MemberData(nameof(Trackers))]
+    public void What_was_copied_last_counts_as_unwritten_afterwards(TrackerKind tracker)
+    {
+        const int pages = 8000;
+        using var target = StartedFor(tracker);
+        var area = Area(target.Ask($"map a {pages}"));
+        TestCapture? last = null;
+        for (var turn = 0; turn < 2; turn++)
+        {
+            var written = TestCapture.Take(target, last, tracker);
+            Assert.Equal((ulong)pages, written.ReadWithin(area, pages));
+            last = TestCapture.Take(target, written, tracker);
+            Assert.True(last.Proof.Continuous, last.Proof.Reason);
+            Assert.Equal((ulong)pages, last.KeptWithin(area, pages));
+            Area(target.Ask($"fill a 0 {pages}"));
+        }
+    }
+
+    /// <summary>A frozen process doesn't write to its memory, but others may: after its bits are cleared, or it would not be seen.</summary>
+    [Theory, MemberData(nameof(Trackers))]
+    public void What_others_write_to_a_page_that_has_just_been_copied_is_read_the_next_time(TrackerKind tracker)
+    {
+        using var target = StartedFor(tracker);
+        var area = Area(target.Ask("map a 2000"));
+        var isWritten = false;
+        var first = TestCapture.Take(target, null, tracker, o => o with { BufferBytes = 1 << 20 }, check: false, onContent: content =>
+        {
+            if (isWritten || !content.Contains(VirtualPage.Of(area))) return;
+            using var memory = File.OpenHandle($"/proc/{target.Pid}/mem", FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite); // the buffer is full: still frozen
+            RandomAccess.Write(memory, "by somebody else"u8, (long)area);
+            isWritten = true;
+        });
+        Assert.True(isWritten);
+        var second = TestCapture.Take(target, first, tracker);
+        Assert.True(second.Proof.Continuous, second.Proof.Reason);
+        Assert.Equal(PageAction.Read, second.ActionAt(area));
     }
 
     /// <summary>Of a program of 100 MiB room for all of it was faulted in before each freeze, and given back unused.</summary>
@@ -176,7 +215,6 @@ public sealed class TrapTests
     public void Discarded_pages_are_gone_even_if_they_are_read_or_written_afterwards(TrackerKind tracker)
     {
         using var target = StartedFor(tracker);
-        var moves = new FrameMoves(tracker);
         var area = Area(target.Ask("map a 100"));
         var first = TestCapture.Take(target, null, tracker);
         target.Ask("discard a 10 30");
@@ -186,14 +224,13 @@ public sealed class TrapTests
         Assert.Null(second.ActionAt(area + 15 * Page));
         Assert.NotEqual(PageAction.Keep, second.ActionAt(area + 25 * Page));
         Assert.Equal(PageAction.Read, second.ActionAt(area + 35 * Page));
-        moves.AssertKept(70UL, second, area, 100);
+        Assert.Equal(70UL, second.KeptWithin(area, 100));
     }
 
     [Theory, MemberData(nameof(Trackers))]
     public void Discarded_pages_of_a_private_file_mapping_are_the_files_again(TrackerKind tracker)
     {
         using var target = StartedFor(tracker);
-        var moves = new FrameMoves(tracker);
         using var directory = new TempDir("crstore-file-");
         var path = directory.File("mapped");
         File.WriteAllBytes(path, [.. Enumerable.Range(0, 40 * 4096).Select(i => (byte)(i / 4096 + 1))]);
@@ -206,7 +243,7 @@ public sealed class TrapTests
         target.Ask("read a 12 3");
         target.Ask("fill a 16 1");
         var second = TestCapture.Take(target, first, tracker); // write-protect markers are left where pages were: the witness tells
-        moves.AssertKept(20UL, second, area, 40);
+        Assert.Equal(20UL, second.KeptWithin(area, 40));
         Assert.Equal(PageAction.Read, second.ActionAt(area + 16 * Page));
     }
 
@@ -244,23 +281,22 @@ public sealed class TrapTests
     public void A_fork_leaves_the_parents_tracking_right_and_the_child_starts_anew(TrackerKind tracker)
     {
         using var target = StartedFor(tracker);
-        var moves = new FrameMoves(tracker);
         var area = Area(target.Ask("map a 100"));
         var first = TestCapture.Take(target, null, tracker);
         var child = int.Parse(target.Ask("fork")["child ".Length..], CultureInfo.InvariantCulture);
         target.Ask("fill a 40 5");
         var second = TestCapture.Take(target, first, tracker);
-        moves.AssertRead(5UL, second, area, 100);
+        Assert.Equal(5UL, second.ReadWithin(area, 100));
         Frozen.WaitForState(child, "S"); // when it has written
         var childFirst = TestCapture.Take(child, null, tracker);
         Assert.Equal(100UL, childFirst.ReadWithin(area, 100));
         var childSecond = TestCapture.Take(child, childFirst, tracker);
         Assert.True(childSecond.Proof.Continuous, childSecond.Proof.Reason);
-        moves.AssertKept(100UL, childSecond, area, 100);
+        Assert.Equal(100UL, childSecond.KeptWithin(area, 100));
         target.Ask("fill a 60 5"); // the child's capture must not have reset the parent's state
         var third = TestCapture.Take(target, second, tracker);
         Assert.True(third.Proof.Continuous, third.Proof.Reason);
-        moves.AssertRead(5UL, third, area, 100);
+        Assert.Equal(5UL, third.ReadWithin(area, 100));
     }
 
     [Fact]
@@ -283,13 +319,12 @@ public sealed class TrapTests
     public void Pages_that_the_kernel_writes_count_as_written(TrackerKind tracker)
     {
         using var target = StartedFor(tracker);
-        var moves = new FrameMoves(tracker);
         var area = Area(target.Ask("map a 100"));
         var first = TestCapture.Take(target, null, tracker);
         target.Ask("kernel-read a 33");
         var second = TestCapture.Take(target, first, tracker);
         Assert.Equal(PageAction.Read, second.ActionAt(area + 33 * Page));
-        moves.AssertRead(1UL, second, area, 100);
+        Assert.Equal(1UL, second.ReadWithin(area, 100));
     }
 
     [Theory, MemberData(nameof(Trackers))]
@@ -311,12 +346,11 @@ public sealed class TrapTests
     public void Zeros_that_were_written_are_zeros(TrackerKind tracker)
     {
         using var target = StartedFor(tracker);
-        var moves = new FrameMoves(tracker);
         var area = Area(target.Ask("map a 20"));
         var first = TestCapture.Take(target, null, tracker);
         target.Ask("zero a 5 5");
         var second = TestCapture.Take(target, first, tracker);
-        moves.AssertKept(15UL, second, area, 20);
+        Assert.Equal(15UL, second.KeptWithin(area, 20));
         target.Ask("fill a 6 1");
         TestCapture.Take(target, second, tracker);
     }

@@ -18,6 +18,9 @@ internal sealed class MemorySpace(MemorySpace? parent) : ISpaceWriter
     /// <summary>Pages whose content was given, each time counted.</summary>
     public int Given { get; private set; }
 
+    /// <summary>Told what content is given, when it is.</summary>
+    public Action<PageRange>? OnContent { get; init; }
+
     public void Keep(PageRange range)
     {
         foreach (var page in Numbers(range))
@@ -53,6 +56,8 @@ internal sealed class MemorySpace(MemorySpace? parent) : ISpaceWriter
             var hash = PageHash.Of(pages.Span.Slice(i * VirtualPage.Size, VirtualPage.Size));
             _pages[first.Number + (ulong)i] = (hash == ZeroHash ? PageKind.Zero : PageKind.Chunk, hash);
         }
+
+        OnContent?.Invoke(new PageRange(first, (ulong)pages.Length / VirtualPage.Size));
     }
 
     public bool MatchesParent(VirtualPage page, ReadOnlySpan<byte> content) =>

@@ -57,16 +57,16 @@ internal sealed class TestCapture
     /// <summary>Captures, checks the image against the witness, and returns it.</summary>
     public static TestCapture Take(TargetProcess target, TestCapture? parent = null, TrackerKind? tracker = TrackerKind.Uffd,
         Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false, bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1,
-        bool snapshot = false, Action? beforeFreeze = null, Action<FrozenProcess>? afterSnapshot = null, Action<ProcessSnapshot>? afterThaw = null) =>
-        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile, rounds, snapshot, beforeFreeze, afterSnapshot, afterThaw);
+        bool snapshot = false, Action? beforeFreeze = null, Action<FrozenProcess>? afterSnapshot = null, Action<ProcessSnapshot>? afterThaw = null, Action<PageRange>? onContent = null) =>
+        Take(target.Pid, parent, tracker, options, store, readEverything, check, distrusted, meanwhile, rounds, snapshot, beforeFreeze, afterSnapshot, afterThaw, onContent);
 
     public static TestCapture Take(int pid, TestCapture? parent, TrackerKind? tracker,
         Func<CaptureOptions, CaptureOptions>? options = null, Guid? store = null, bool readEverything = false,
         bool check = true, IReadOnlySet<TrackerKind>? distrusted = null, Action? meanwhile = null, int rounds = 1,
-        bool snapshot = false, Action? beforeFreeze = null, Action<FrozenProcess>? afterSnapshot = null, Action<ProcessSnapshot>? afterThaw = null)
+        bool snapshot = false, Action? beforeFreeze = null, Action<FrozenProcess>? afterSnapshot = null, Action<ProcessSnapshot>? afterThaw = null, Action<PageRange>? onContent = null)
     {
         var crid = new Crid(Interlocked.Increment(ref nextCrid));
-        var space = new MemorySpace(parent?.Space);
+        var space = new MemorySpace(parent?.Space) { OnContent = onContent };
         var captureOptions = new CaptureOptions { Pid = pid, Tracker = tracker, BufferBytes = 64 << 20, SampleShare = 0.01 };
         captureOptions = options?.Invoke(captureOptions) ?? captureOptions;
         using var crew = new FreezeCrew();
