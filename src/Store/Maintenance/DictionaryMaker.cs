@@ -27,6 +27,7 @@ internal static class DictionaryMaker
     public static long Count(RocksDb db, List<(byte[] Key, byte[] Value)> found, Repetitions seen, CancellationToken cancel)
     {
         var features = new ulong[][]?[found.Count];
+        var weights = new byte[found.Count];
         AllCores.For(0, found.Count, i =>
         {
             cancel.ThrowIfCancellationRequested();
@@ -38,6 +39,7 @@ internal static class DictionaryMaker
                 var pages = scratch.Unpacked.AsSpan(0, frame.LiveCount * VirtualPage.Size);
                 frame.Unpack(pages);
                 features[i] = Repetitions.Of(pages);
+                weights[i] = (byte)Math.Clamp((long)frame.StoredPayloadBytes * byte.MaxValue / pages.Length, 1, byte.MaxValue);
             }
             catch (StoreDamagedException)
             {
@@ -48,7 +50,7 @@ internal static class DictionaryMaker
         for (var i = 0; i < features.Length; i++)
         {
             if (features[i] is not { } parts) continue;
-            seen.Add(Keys.FrameOf(found[i].Key), parts);
+            seen.Add(Keys.FrameOf(found[i].Key), parts, weights[i]);
             bytes += (long)parts.Length * Repetitions.PartBytes;
         }
 
