@@ -11,10 +11,10 @@ namespace Crstore.Store.Maintenance;
 internal static class DictionaryMaker
 {
     /// <summary>A dictionary is at most that part of the pages that it is for, packed some percent of their packed size.</summary>
-    public const int Share = 32;
+    public const int Share = 21;
 
-    /// <summary>Bytes of the largest one. Twice as much would save 2 % of the frames, and cost each process that reads any of them as much memory again.</summary>
-    public const int MostBytes = 16 << 20;
+    /// <summary>Bytes of the largest one. A third more would save half a percent, and cost each process that reads any of them as much more memory (docs/PERFORMANCE.md).</summary>
+    public const int MostBytes = 24 << 20;
 
     private const uint TrainedMagic = 0xEC30A437; // ZSTD_MAGIC_DICTIONARY, zstd.h: content must not look like it
 

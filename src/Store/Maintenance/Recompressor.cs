@@ -104,23 +104,27 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     {
         dictionary?.Dispose();
         dictionary = null;
-        var content = FindContent(end);
-
+        var content = FindContent(end, out var isNew);
         GiveMemoryBack(); // what counted takes as much as the tables will
         cancel.ThrowIfCancellationRequested();
+        if (content is null) return;
         try
         {
-            if (content is not null) dictionary = new PackingDictionary(content);
+            if (isNew) content.Pack(cancel, beside: MakeTables);
+            else MakeTables();
         }
         catch (EntryPointNotFoundException missing)
         {
             Warn($"frames are packed each by itself, for this machine's libzstd can't pack with a dictionary: {missing.Message}");
             forFrames = long.MaxValue;
         }
+
+        void MakeTables() => dictionary = new PackingDictionary(content);
     }
 
-    private StoredDictionary? FindContent(Crid end)
+    private StoredDictionary? FindContent(Crid end, out bool isNew)
     {
+        isNew = false;
         forFrames = long.MaxValue;
         using var reader = store.OpenReader();
         var db = reader.Database;
@@ -142,9 +146,9 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         var last = new DictionaryId(StoreMeta.Read(db, StoreMeta.Dictionaries));
         if (bytes < LeastDictionaryBytes) return null;
         progress?.Report(new StoreProgress("making a dictionary of it", 0, 0));
-        return db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
-            ? known
-            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes)?.Pack(cancel);
+        if (db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes) return known;
+        isNew = true;
+        return DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes);
     }
 
     // The runtime would keep all that pieces leave behind for the next ones, beside tables that it knows nothing of: 100 MiB more for some ms of each piece's seconds.

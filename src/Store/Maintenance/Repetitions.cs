@@ -91,7 +91,7 @@ internal sealed class Repetitions
         foreach (var part in order)
         {
             if (chosen.Count == most || scores[part] == 0) break;
-            if (Score(part) * 10 < scores[part] * 7) continue; // most of it was chosen with others
+            if (Score(part) * 10 < scores[part] * 9) continue; // a part of it was chosen with others
             chosen.Add(part);
             foreach (var place in FeaturesOf(part)) table[place] &= ~CountMask;
         }
