@@ -382,7 +382,7 @@ public sealed class DictionaryTests
     public void Of_what_comes_as_often_that_is_chosen_which_takes_most_bytes_where_it_comes()
     {
         var seen = new Repetitions(1 << 20);
-        for (uint f = 0; f < 8; f++) seen.Add(new FrameId(new Crid(1), f), Repetitions.Of(pool[f / 2]), weight: (byte)(f / 2 == 2 ? 200 : 100));
+        for (uint f = 0; f < 8; f++) seen.Add(new FrameId(new Crid(1), f), Repetitions.Of(pool[f / 2]), weight: (byte)(f / 2 == 2 ? 250 : 10));
 
         var best = seen.Best(2);
         Assert.Equal(2, best.Count);
