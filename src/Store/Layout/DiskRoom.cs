@@ -67,7 +67,7 @@ internal static class DiskRoom
                 if (!made) FileCalls.Unlink(paths.Reserve); // a part of it would count as all of it
             }
         }
-        catch (LinuxException e)
+        catch (Exception e) when (e is LinuxException or IOException or UnauthorizedAccessException)
         {
             System.Diagnostics.Debug.WriteLine(e.Message);
         }

@@ -119,7 +119,7 @@ public sealed class DictionaryTests
     public void Cut_short_anywhere_no_frame_is_without_its_dictionary_and_the_rest_is_packed_with_the_same_one()
     {
         using var temp = new TempStore();
-        var all = Two(temp, pages: 100); // of which a full dictionary can be made: a smaller one would not serve for the rest
+        var all = Two(temp);
         using var store = temp.Open();
         var runs = 0;
         for (var done = false; !done; runs++)
@@ -128,7 +128,7 @@ public sealed class DictionaryTests
             var pieces = 0;
             try
             {
-                new Recompressor(store, new Sink(p => { if (p.Phase.Contains("packing", StringComparison.Ordinal) && ++pieces == 2) cancel.Cancel(); }), cancel.Token) { BytesAtOnce = 100 << 10, BetweenReports = TimeSpan.MaxValue, LeastDictionaryBytes = Least }.Run();
+                new Recompressor(store, new Sink(p => { if (p.Phase.Contains("packing", StringComparison.Ordinal) && ++pieces == 2) cancel.Cancel(); }), cancel.Token) { BytesAtOnce = 512 << 10, BetweenReports = TimeSpan.MaxValue, LeastDictionaryBytes = Least }.Run();
                 done = true;
             }
             catch (OperationCanceledException)
@@ -442,9 +442,9 @@ public sealed class DictionaryTests
     }
 
     /// <summary>Two checkpoints of two series whose pages share much and none of which is another one's.</summary>
-    private SortedDictionary<Crid, Memory> Two(TempStore temp, int pages = 500)
+    private SortedDictionary<Crid, Memory> Two(TempStore temp)
     {
-        var (a, b) = (Memory(pages), Memory(pages));
+        var (a, b) = (Memory(500), Memory(500));
         return new() { [new Crid(temp.Capture(a, "a").Crid)] = a, [new Crid(temp.Capture(b, "b").Crid)] = b };
     }
 
