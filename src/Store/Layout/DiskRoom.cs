@@ -16,7 +16,7 @@ internal static class DiskRoom
     /// <summary>What opening takes (about 250 KiB), what it writes of the files there are, and a small write.</summary>
     private const long ToOpen = 1 << 20;
 
-    /// <summary>The smallest and the largest reserve: enough to open, to forget, and for gc to drop the index entries of some 20000 pages or 65000, 45 bytes each.</summary>
+    /// <summary>The smallest and the largest reserve: enough to open, to forget, and for gc to drop the index entries of some 26000 pages or 60000, about 45 bytes each.</summary>
     private const long LeastReserve = 2 << 20, MostReserve = 4 << 20;
 
     /// <summary>Between them: that part of the store, as the more is in it, the more is dead at once.</summary>
