@@ -30,6 +30,9 @@ internal static class StoreMeta
     /// <summary>The last dictionary's number.</summary>
     public const string Dictionaries = "dictionaries";
 
+    /// <summary>The frame before which all are to be packed with the last dictionary, whatever cuts short the run that made it.</summary>
+    public const string DictionaryUntilCrid = "dictionary_until_crid", DictionaryUntilNumber = "dictionary_until_number";
+
     /// <summary>The first and the second half of the store id.</summary>
     public const string IdHigh = "store_id_high", IdLow = "store_id_low";
 

@@ -3,11 +3,11 @@ using Crstore.Store.Native;
 namespace Crstore.Store.Dictionaries;
 
 /// <summary>
-/// The dictionaries used last. A dictionary never changes, and frames that lie together have one, so few are enough; each takes up to 16 MiB. Thread safe.
+/// The dictionaries used last. A dictionary never changes, and frames that lie together have one, so few are enough; each takes up to 24 MiB. Thread safe.
 /// </summary>
 internal sealed class DictionaryCache(RocksDb? db)
 {
-    private const int Capacity = 4;
+    private const int Capacity = 3;
     private readonly Lock gate = new();
     private readonly List<StoredDictionary> known = []; // the last used one last
     private volatile StoredDictionary? last;

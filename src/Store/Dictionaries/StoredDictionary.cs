@@ -85,24 +85,26 @@ internal sealed class StoredDictionary
     }
 
     /// <summary>Packs its pieces, which takes seconds: not for under a lock.</summary>
-    public StoredDictionary Pack(CancellationToken cancel = default)
+    /// <param name="cancel">Asked between two.</param>
+    /// <param name="beside">One core does this first, while others pack.</param>
+    public void Pack(CancellationToken cancel = default, Action? beside = null)
     {
-        if (records is not null) return this;
         var packed = new byte[DictionaryPiece.CountOf(Size)][];
-        AllCores.For(0, packed.Length, i =>
+        AllCores.For(beside is null ? 0 : -1, packed.Length, i =>
         {
             cancel.ThrowIfCancellationRequested();
-            packed[i] = DictionaryPiece.Encode(Id, (uint)i, Content);
+            if (i < 0) beside!();
+            else packed[i] = DictionaryPiece.Encode(Id, (uint)i, Content);
         });
+        GC.KeepAlive(this);
         records = packed;
-        return this;
     }
 
     /// <summary>Puts all its pieces.</summary>
     /// <returns>Bytes of their records.</returns>
     public long Put(RocksWriteBatch batch)
     {
-        Pack();
+        if (records is null) Pack();
         Span<byte> key = stackalloc byte[Keys.FrameSize];
         for (uint i = 0; i < records!.Length; i++)
         {

@@ -1,6 +1,7 @@
 using Crstore.Linux;
 using Crstore.Linux.Files;
 using Crstore.Model;
+using Crstore.Store.Maintenance;
 
 namespace Crstore.Store.Layout;
 
@@ -15,11 +16,14 @@ internal static class DiskRoom
     /// <summary>What opening takes (about 250 KiB), what it writes of the files there are, and a small write.</summary>
     private const long ToOpen = 1 << 20;
 
-    /// <summary>Size of the reserve: enough to open, to forget, and for gc to drop what is dead as a whole.</summary>
-    private const long Reserve = 4 << 20;
+    /// <summary>The smallest and the largest reserve: enough to open, to forget, and for gc to drop the index entries of some 26000 pages or 60000, about 45 bytes each.</summary>
+    private const long LeastReserve = 2 << 20, MostReserve = 4 << 20;
+
+    /// <summary>Between them: that part of the store, as the more is in it, the more is dead at once.</summary>
+    private const int ReserveShare = 128;
 
     /// <summary>A reserve is made only where it is a small part of what is free.</summary>
-    private const ulong Plenty = 16 * Reserve;
+    private const ulong Plenty = 16 * MostReserve;
 
     /// <summary>Tries.</summary>
     /// <param name="paths">The store.</param>
@@ -41,23 +45,29 @@ internal static class DiskRoom
     /// <summary>So much is free that a capture which completes its last files meanwhile does not take the room to open.</summary>
     public static bool IsPlenty(StorePaths paths) => FileCalls.FileSystem(paths.Root).FreeBytes >= Plenty;
 
-    /// <summary>Makes the reserve, if there is none and enough space. A failure is nobody's business: the next writer tries again.</summary>
+    /// <summary>Bytes of the reserve of a store whose database has so many.</summary>
+    public static long ReserveFor(ulong databaseBytes) => Math.Clamp((long)(databaseBytes / ReserveShare) >> 20 << 20, LeastReserve, MostReserve);
+
+    /// <summary>Makes the reserve, if there is none or a smaller one, and enough space. A failure is nobody's business: the next writer tries again.</summary>
     public static void KeepReserve(StorePaths paths)
     {
         try
         {
-            if (File.Exists(paths.Reserve) || !IsPlenty(paths)) return;
+            var size = new FileInfo(paths.Reserve) is { Exists: true } there ? there.Length : 0;
+            if (size >= MostReserve) return;
+            var wanted = ReserveFor(StoreSizes.DirectoryBytes(paths.Database));
+            if (size >= wanted || !IsPlenty(paths)) return;
             var made = false;
             try
             {
-                made = Allocate(paths.Reserve, Reserve);
+                made = Allocate(paths.Reserve, wanted);
             }
             finally
             {
                 if (!made) FileCalls.Unlink(paths.Reserve); // a part of it would count as all of it
             }
         }
-        catch (LinuxException e)
+        catch (Exception e) when (e is LinuxException or IOException or UnauthorizedAccessException)
         {
             System.Diagnostics.Debug.WriteLine(e.Message);
         }

@@ -11,10 +11,10 @@ namespace Crstore.Store.Maintenance;
 internal static class DictionaryMaker
 {
     /// <summary>A dictionary is at most that part of the pages that it is for, packed some percent of their packed size.</summary>
-    public const int Share = 32;
+    public const int Share = 21;
 
-    /// <summary>Bytes of the largest one. Twice as much would save 2 % of the frames, and cost each process that reads any of them as much memory again.</summary>
-    public const int MostBytes = 16 << 20;
+    /// <summary>Bytes of the largest one. A third more would save half a percent, and cost each process that reads any of them as much more memory (docs/PERFORMANCE.md).</summary>
+    public const int MostBytes = 24 << 20;
 
     private const uint TrainedMagic = 0xEC30A437; // ZSTD_MAGIC_DICTIONARY, zstd.h: content must not look like it
 
@@ -27,6 +27,7 @@ internal static class DictionaryMaker
     public static long Count(RocksDb db, List<(byte[] Key, byte[] Value)> found, Repetitions seen, CancellationToken cancel)
     {
         var features = new ulong[][]?[found.Count];
+        var weights = new byte[found.Count];
         AllCores.For(0, found.Count, i =>
         {
             cancel.ThrowIfCancellationRequested();
@@ -38,6 +39,7 @@ internal static class DictionaryMaker
                 var pages = scratch.Unpacked.AsSpan(0, frame.LiveCount * VirtualPage.Size);
                 frame.Unpack(pages);
                 features[i] = Repetitions.Of(pages);
+                weights[i] = (byte)Math.Clamp((long)frame.StoredPayloadBytes * byte.MaxValue / pages.Length, 1, byte.MaxValue);
             }
             catch (StoreDamagedException)
             {
@@ -48,7 +50,7 @@ internal static class DictionaryMaker
         for (var i = 0; i < features.Length; i++)
         {
             if (features[i] is not { } parts) continue;
-            seen.Add(Keys.FrameOf(found[i].Key), parts);
+            seen.Add(Keys.FrameOf(found[i].Key), parts, weights[i]);
             bytes += (long)parts.Length * Repetitions.PartBytes;
         }
 

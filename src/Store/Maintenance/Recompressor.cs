@@ -18,12 +18,13 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
 {
     private const long BytesPerCompaction = 64 << 20; // looked at: what was replaced keeps its space until then, and a compaction rewrites all of it
     private const ulong BytesPerBatch = 8 << 20;
+    private static readonly FrameId Never = new(new Crid(ulong.MaxValue), uint.MaxValue);
     private static readonly TimeSpan LetOthersIn = TimeSpan.FromMilliseconds(150); // waiters look every 50 to 100 ms
     private readonly long began = Stopwatch.GetTimestamp();
     private ulong looked, records, damaged;
     private long saved;
     private PackingDictionary? dictionary; // of the frames that are packed now; null if they have none
-    private long forFrames; // so many more
+    private FrameId until, meantUntil; // it packs those before it; and what is noted of that with it
 
     /// <summary>Stored bytes that are packed between two times under the lock, all in memory.</summary>
     public int BytesAtOnce { get; init; } = 16 << 20;
@@ -72,12 +73,11 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
         for (var more = true; more;)
         {
             cancel.ThrowIfCancellationRequested();
-            if (what == HardPacking.Frames && forFrames <= 0) ChooseDictionary(end);
+            if (what == HardPacking.Frames && !IsBefore(walk.Position, until)) ChooseDictionary(end);
             List<(byte[] Key, byte[] Value)> found;
             using (var reader = store.OpenReader()) found = walk.Next(reader.Database, BytesAtOnce, out more);
             var packed = PackAll(what, found);
             looked += (ulong)found.Count;
-            forFrames -= found.Count;
             if (found.Count == 0 && touched.Count == 0) return;
             progress?.Report(new StoreProgress($"packing {what.Words} harder", looked, 0));
             FaultPoint.Hit("recompress.packed");
@@ -98,36 +98,44 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
     }
 
     /// <summary>
-    /// Looks through the frames that come next, for a dictionary: a new one, or the last one if that is as large as a new one could be. None for a few.
+    /// Looks through the frames that come next, for a dictionary: a new one, or the last one if it was made for them, or is as large as a new one could be. None for a few.
     /// </summary>
     private void ChooseDictionary(Crid end)
     {
         dictionary?.Dispose();
         dictionary = null;
-        var content = FindContent(end);
-
+        var content = FindContent(end, out var isNew);
         GiveMemoryBack(); // what counted takes as much as the tables will
         cancel.ThrowIfCancellationRequested();
+        if (content is null) return;
         try
         {
-            if (content is not null) dictionary = new PackingDictionary(content);
+            if (isNew) content.Pack(cancel, beside: MakeTables);
+            else MakeTables();
         }
         catch (EntryPointNotFoundException missing)
         {
             Warn($"frames are packed each by itself, for this machine's libzstd can't pack with a dictionary: {missing.Message}");
-            forFrames = long.MaxValue;
+            until = Never;
         }
+
+        void MakeTables() => dictionary = new PackingDictionary(content);
     }
 
-    private StoredDictionary? FindContent(Crid end)
+    private StoredDictionary? FindContent(Crid end, out bool isNew)
     {
-        forFrames = long.MaxValue;
+        isNew = false;
         using var reader = store.OpenReader();
         var db = reader.Database;
+        var number = StoreMeta.Read(db, StoreMeta.Dictionaries);
+        var last = db.Dictionaries.Find(new DictionaryId(number)) is { Damage: null } whole ? whole : null;
+        until = meantUntil = new FrameId(new Crid(StoreMeta.Read(db, StoreMeta.DictionaryUntilCrid)), (uint)StoreMeta.Read(db, StoreMeta.DictionaryUntilNumber));
+        if (last is not null && IsBefore(Done(db, HardPacking.Frames), until)) return last; // the run that made it was cut short
         var walk = new Walk(HardPacking.Frames, end, this);
         var seen = new Repetitions(Math.Min(BytesPerDictionary, 8 * (long)StoreSizes.Of(db, ColumnFamily.Chunks))); // pages hardly ever shrink to less
         long bytes = 0, frames = 0;
-        for (var more = true; more && bytes < BytesPerDictionary;)
+        var more = true;
+        while (more && bytes < BytesPerDictionary)
         {
             cancel.ThrowIfCancellationRequested();
             var found = walk.Next(db, BytesAtOnce, out more);
@@ -135,17 +143,20 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             frames += found.Count;
             GiveMemoryBack();
             if (more) progress?.Report(new StoreProgress("looking for what comes again in frames", (ulong)frames, 0));
-            else frames = long.MaxValue;
         }
 
-        forFrames = frames;
-        var last = new DictionaryId(StoreMeta.Read(db, StoreMeta.Dictionaries));
+        meantUntil = walk.Position;
+        until = more ? meantUntil : Never; // what is committed meanwhile is packed with it too
         if (bytes < LeastDictionaryBytes) return null;
         progress?.Report(new StoreProgress("making a dictionary of it", 0, 0));
-        return db.Dictionaries.Find(last) is { Damage: null } known && (long)known.Size * DictionaryMaker.Share >= bytes
-            ? known
-            : DictionaryMaker.Make(db, new DictionaryId(last.Value + 1), seen, bytes, LeastDictionaryBytes)?.Pack(cancel);
+        if (last is not null && (long)last.Size * DictionaryMaker.Share >= bytes) return last;
+        isNew = true;
+        return DictionaryMaker.Make(db, new DictionaryId(number + 1), seen, bytes, LeastDictionaryBytes);
     }
+
+    private static FrameId Done(RocksDb db, HardPacking what) => new(new Crid(StoreMeta.Read(db, what.CridDone)), (uint)StoreMeta.Read(db, what.NumberDone));
+
+    private static bool IsBefore(FrameId a, FrameId b) => a.Crid.CompareTo(b.Crid) is var order && (order == 0 ? a.Number < b.Number : order < 0);
 
     // The runtime would keep all that pieces leave behind for the next ones, beside tables that it knows nothing of: 100 MiB more for some ms of each piece's seconds.
     private static void GiveMemoryBack() => GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
@@ -226,6 +237,8 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
             {
                 saved -= content.Put(batch);
                 StoreMeta.Put(batch, StoreMeta.Dictionaries, content.Id.Value);
+                StoreMeta.Put(batch, StoreMeta.DictionaryUntilCrid, meantUntil.Crid.Value);
+                StoreMeta.Put(batch, StoreMeta.DictionaryUntilNumber, meantUntil.Number);
                 Dictionaries++;
             }
             else if (!there.IsSame(content))
@@ -324,7 +337,7 @@ internal sealed class Recompressor(CheckpointStore store, IProgress<StoreProgres
 
         private Queue<Crid> Begin(RocksDb db)
         {
-            Position = new FrameId(new Crid(StoreMeta.Read(db, what.CridDone)), (uint)StoreMeta.Read(db, what.NumberDone));
+            Position = Done(db, what);
             return new Queue<Crid>(CridScan.Of(db, what.Family, (_, _) => { }).Where(c => c.CompareTo(Position.Crid) >= 0 && c.CompareTo(end) < 0));
         }
     }

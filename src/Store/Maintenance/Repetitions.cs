@@ -21,7 +21,7 @@ internal sealed class Repetitions
     private const int Longest = 32;                          // entries looked at: where more are taken, a feature is lost
     private static readonly ulong[] Gear = MakeGear();
     private readonly ulong[] table;
-    private readonly List<(FrameId Frame, int FirstPart)> frames = [];
+    private readonly List<(FrameId Frame, int FirstPart, byte Weight)> frames = [];
     private readonly List<int> partEnds = [];                // in features
     private readonly List<uint> features;                    // places in the table
 
@@ -58,10 +58,13 @@ internal sealed class Repetitions
     }
 
     /// <summary>Counts a frame's.</summary>
-    public void Add(FrameId frame, ulong[][] parts)
+    /// <param name="frame">Which.</param>
+    /// <param name="parts">The features of its pages.</param>
+    /// <param name="weight">What a byte of them takes as it is stored, in 255ths, not 0: so much is saved where it comes again.</param>
+    public void Add(FrameId frame, ulong[][] parts, byte weight)
     {
         var number = (ulong)frames.Count + 1;
-        frames.Add((frame, partEnds.Count));
+        frames.Add((frame, partEnds.Count, weight));
         foreach (var part in parts)
         {
             foreach (var feature in part)
@@ -79,15 +82,16 @@ internal sealed class Repetitions
     /// <param name="most">So many at most; fewer if not as many come twice.</param>
     public List<(FrameId Frame, int Part)> Best(int most)
     {
-        var scores = new int[partEnds.Count];
-        var order = new int[partEnds.Count];
-        for (var part = 0; part < scores.Length; part++) (scores[part], order[part]) = (-Score(part), part);
-        Array.Sort((int[])scores.Clone(), order);
+        var (scores, saved, order) = (new int[partEnds.Count], new int[partEnds.Count], new int[partEnds.Count]);
+        for (var f = 0; f < frames.Count; f++)
+            for (int part = frames[f].FirstPart, end = f + 1 < frames.Count ? frames[f + 1].FirstPart : scores.Length; part < end; part++)
+                (scores[part], saved[part], order[part]) = (Score(part), -Score(part) * frames[f].Weight, part);
+        Array.Sort(saved, order);
         var chosen = new List<int>();
         foreach (var part in order)
         {
             if (chosen.Count == most || scores[part] == 0) break;
-            if (Score(part) * 10 < -scores[part] * 7) continue; // most of it was chosen with others
+            if (Score(part) * 10 < scores[part] * 9) continue; // a part of it was chosen with others
             chosen.Add(part);
             foreach (var place in FeaturesOf(part)) table[place] &= ~CountMask;
         }

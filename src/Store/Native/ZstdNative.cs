@@ -127,8 +127,8 @@ internal sealed class ZstdDictionaryTables : SafeHandleZeroOrMinusOneIsInvalid
 {
     private const int ByReference = 1, RawContent = 1; // ZSTD_dlm_byRef, ZSTD_dct_rawContent
 
-    // About level 16, with tables for half of the largest dictionary (docs/PERFORMANCE.md). 7: ZSTD_btopt.
-    private static readonly ZstdParameters Parameters = new(WindowLog: 26, ChainLog: 24, HashLog: 24, SearchLog: 3, MinMatch: 5, TargetLength: 32, Strategy: 7);
+    // About level 16, with tables for a third of the largest dictionary (docs/PERFORMANCE.md). 7: ZSTD_btopt.
+    private static readonly ZstdParameters Parameters = new(WindowLog: 26, ChainLog: 24, HashLog: 24, SearchLog: 4, MinMatch: 6, TargetLength: 64, Strategy: 7);
 
     /// <summary>Makes the tables.</summary>
     /// <param name="dictionary">Must stay where it is as long as they are used.</param>

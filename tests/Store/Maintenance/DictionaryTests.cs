@@ -369,13 +369,24 @@ public sealed class DictionaryTests
             random.NextBytes(pages);
             shared.CopyTo(pages.AsSpan(random.Next(VirtualPage.Size)));
             for (var i = 2; i < 4; i++) pool[1 + f].CopyTo(pages, i * VirtualPage.Size); // twice, but nowhere else
-            seen.Add(new FrameId(new Crid(1), f), Repetitions.Of(pages));
+            seen.Add(new FrameId(new Crid(1), f), Repetitions.Of(pages), weight: 100);
         }
 
         var best = seen.Best(100);
         Assert.InRange(best.Count, 2, 6); // about once, of whichever frame
         Assert.All(best, b => Assert.InRange(b.Part, 0, 2 * VirtualPage.Size / Repetitions.PartBytes - 1));
         Assert.Equal(best.OrderBy(b => b.Frame.Number).ThenBy(b => b.Part), best);
+    }
+
+    [Fact]
+    public void Of_what_comes_as_often_that_is_chosen_which_takes_most_bytes_where_it_comes()
+    {
+        var seen = new Repetitions(1 << 20);
+        for (uint f = 0; f < 8; f++) seen.Add(new FrameId(new Crid(1), f), Repetitions.Of(pool[f / 2]), weight: (byte)(f / 2 == 2 ? 250 : 10));
+
+        var best = seen.Best(2);
+        Assert.Equal(2, best.Count);
+        Assert.All(best, b => Assert.InRange(b.Frame.Number, 4u, 5u));
     }
 
     private static byte[] Key(ContentHash hash)

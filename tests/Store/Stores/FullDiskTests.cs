@@ -1,5 +1,6 @@
 using Crstore.Model;
 using Crstore.Store;
+using Crstore.Store.Layout;
 using Crstore.Tests.Support;
 using Xunit;
 
@@ -46,6 +47,24 @@ public sealed class FullDiskTests
         Capture(store, Memory.Random(2, 200));
         reserve.Refresh();
         Assert.Equal(size, reserve.Length);
+    }
+
+    [Fact]
+    public void The_reserve_is_as_large_as_the_store_asks_for()
+    {
+        Assert.Equal(2 << 20, DiskRoom.ReserveFor(0));
+        Assert.Equal(2 << 20, DiskRoom.ReserveFor(300 << 20));
+        Assert.Equal(3 << 20, DiskRoom.ReserveFor(400 << 20));
+        Assert.Equal(4 << 20, DiskRoom.ReserveFor(1UL << 40));
+        using var mount = Mount.Tmpfs("100m");
+        using var store = CheckpointStore.OpenOrCreate(new StoreOptions(Path.Combine(mount.Path, "store")), out _);
+        Capture(store, Memory.Random(1, 200));
+        var reserve = new FileInfo(Path.Combine(store.Directory, "reserve"));
+        Assert.Equal(DiskRoom.ReserveFor(0), reserve.Length);
+        using (var file = reserve.OpenWrite()) file.SetLength(1 << 20); // as that of a store that was smaller
+        Capture(store, Memory.Random(2, 200));
+        reserve.Refresh();
+        Assert.Equal(DiskRoom.ReserveFor(0), reserve.Length);
     }
 
     [Fact]
