@@ -13,7 +13,7 @@ namespace Crstore.Store.Dictionaries;
 internal static class DictionaryPiece
 {
     /// <summary>Bytes of each part but the last, unpacked.</summary>
-    public const int Size = 1 << 20;
+    public const int Size = 4 << 20;
 
     private const byte Version = 1;
     private const int HeaderSize = 8;

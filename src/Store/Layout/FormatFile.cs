@@ -9,7 +9,7 @@ namespace Crstore.Store.Layout;
 internal sealed record FormatFile(int Version, Guid StoreId)
 {
     /// <summary>What this program reads and writes.</summary>
-    public const int CurrentVersion = 5;
+    public const int CurrentVersion = 6;
 
     private const string Magic = "crstore";
     private const string WriteAnew = "remove that file, and the next `crstore capture` into the store writes it anew: the database knows the id";

@@ -127,8 +127,8 @@ internal sealed class ZstdDictionaryTables : SafeHandleZeroOrMinusOneIsInvalid
 {
     private const int ByReference = 1, RawContent = 1; // ZSTD_dlm_byRef, ZSTD_dct_rawContent
 
-    // About level 16, with tables for a third of the largest dictionary (docs/PERFORMANCE.md). 7: ZSTD_btopt.
-    private static readonly ZstdParameters Parameters = new(WindowLog: 26, ChainLog: 24, HashLog: 24, SearchLog: 4, MinMatch: 6, TargetLength: 64, Strategy: 7);
+    // About level 16, with tables of 200 MB over the largest dictionary (docs/PERFORMANCE.md). 8: ZSTD_btultra.
+    private static readonly ZstdParameters Parameters = new(WindowLog: 26, ChainLog: 25, HashLog: 24, SearchLog: 4, MinMatch: 6, TargetLength: 64, Strategy: 8);
 
     /// <summary>Makes the tables.</summary>
     /// <param name="dictionary">Must stay where it is as long as they are used.</param>
