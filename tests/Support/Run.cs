@@ -48,11 +48,28 @@ public static class Run
         }
         if (!process.WaitForExit(timeout ?? Patience.Limit + TimeSpan.FromMinutes(1)))
         {
+            var threads = Threads(process.Id);
             process.Kill(entireProcessTree: true);
             process.WaitForExit();
-            throw new TimeoutException($"{program} did not end in {clock.Elapsed}\n{output.Result}\n{error.Result}");
+            throw new TimeoutException($"{program} {string.Join(' ', start.ArgumentList)} did not end in {clock.Elapsed}\n{threads}\n{output.Result}\n{error.Result}");
         }
         return new CommandResult(process.ExitCode, output.Result, error.Result, clock.Elapsed);
+    }
+
+    // What each thread is at, and how long it has been on a processor: of a program that hangs nobody can tell afterwards.
+    private static string Threads(int pid)
+    {
+        try
+        {
+            return string.Concat(Directory.GetDirectories($"/proc/{pid}/task").Select(t =>
+                $"{Path.GetFileName(t)} {Field(t, "comm")} {Field(t, "stat").Split(") ")[^1][..1]} {Field(t, "wchan")} {Field(t, "syscall")} {Field(t, "schedstat")}\n"));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return $"its threads can't be looked at: {e.Message}";
+        }
+
+        static string Field(string thread, string name) => File.ReadAllText(Path.Combine(thread, name)).Trim();
     }
 
     /// <summary>Runs a shell line.</summary>
